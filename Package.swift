@@ -1,0 +1,210 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+// Every room of the house, lowest floor first. A room imports rooms of lower floors only, and on the pure floor
+// those above it in this list; hack/check-imports holds Package.swift and the sources to that.
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .treatAllWarnings(as: .error),
+]
+let strictCode: [SwiftSetting] = strict + [.strictMemorySafety()]
+let cFlags: [CSetting] = [
+  .define("_GNU_SOURCE"),
+  .unsafeFlags([
+    "-std=c17", "-Wall", "-Wextra", "-Werror", "-Wvla", "-Wframe-larger-than=4096",
+  ]),
+]
+
+/// A library or executable of ours, and the products of other packages that it uses.
+struct Room {
+  enum Kind { case c, swift, generated, executable, cExecutable, test }
+  var name: String
+  var kind: Kind
+  var uses: [String] = []
+  var products: [Product] = []
+  var links: [String] = []
+}
+
+/// A product of another package.
+struct Product {
+  var name: String
+  var package: String
+}
+
+let swiftProtobuf = Product(name: "SwiftProtobuf", package: "swift-protobuf")
+let grpcCore = Product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcProtobuf = Product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let grpcTransport = Product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
+let nioCore = Product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket = Product(name: "NIOWebSocket", package: "swift-nio")
+let httpClient = Product(name: "AsyncHTTPClient", package: "async-http-client")
+let crypto = Product(name: "Crypto", package: "swift-crypto")
+let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Product(name: "Logging", package: "swift-log")
+let yams = Product(name: "Yams", package: "Yams")
+let toml = Product(name: "TOMLKit", package: "TOMLKit")
+
+let rooms: [Room] = [
+  // Floor 0: C.
+  Room(name: "CLinux", kind: .c),
+  Room(name: "CSandbox", kind: .c),
+  Room(name: "CSecurity", kind: .c, links: ["seccomp", "cap"]),
+  Room(name: "CNetlink", kind: .c, links: ["nftnl", "mnl"]),
+  Room(name: "CArchive", kind: .c, links: ["archive"]),
+  Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
+  // Floor 1: the kernel.
+  Room(name: "Kernel", kind: .swift, uses: ["CLinux", "CSandbox", "CSecurity", "CNetlink", "CArchive"]),
+  // Floor 2: pure.
+  Room(name: "JSON", kind: .swift),
+  Room(name: "OCISpec", kind: .swift, uses: ["JSON"]),
+  Room(name: "ContainerPlan", kind: .swift, uses: ["JSON", "OCISpec"]),
+  Room(name: "NFT", kind: .swift),
+  Room(name: "KubeModel", kind: .swift, uses: ["JSON"]),
+  Room(name: "CRIModel", kind: .generated, products: [swiftProtobuf]),
+  Room(name: "PodTranslation", kind: .swift, uses: ["JSON", "KubeModel", "CRIModel"], products: [swiftProtobuf]),
+  // Floor 3: engines and network clients.
+  Room(name: "PodRuntime", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan"], products: [logging]),
+  Room(name: "ImageStore", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"], products: [crypto, logging]),
+  Room(name: "PodNetwork", kind: .swift, uses: ["Kernel", "JSON", "NFT"], products: [logging]),
+  Room(name: "Volumes", kind: .swift, uses: ["Kernel", "JSON"], products: [logging]),
+  Room(name: "Dataplane", kind: .swift, uses: ["Kernel", "NFT"], products: [logging]),
+  Room(
+    name: "Registry", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"],
+    products: [httpClient, nioCore, nioHTTP1, toml, logging]),
+  Room(
+    name: "CRIClient", kind: .generated, uses: ["CRIModel"],
+    products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, nioHTTP1, nioWebSocket]),
+  // Floor 4: services.
+  Room(
+    name: "CRIServer", kind: .generated,
+    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "PodRuntime", "ImageStore", "PodNetwork", "Registry"],
+    products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, logging]),
+  Room(
+    name: "Streaming", kind: .swift, uses: ["Kernel", "JSON"],
+    products: [nioCore, nioPosix, nioHTTP1, nioWebSocket, logging]),
+  Room(
+    name: "NodeAgent", kind: .swift,
+    uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient"],
+    products: [swiftProtobuf, grpcCore, yams, logging]),
+  Room(name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "Dataplane"], products: [logging]),
+  // Floor 5: executables.
+  Room(
+    name: "martletd", kind: .executable,
+    uses: ["Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "Registry"],
+    products: [argumentParser, logging, toml]),
+  Room(
+    name: "martlet", kind: .executable,
+    uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "CRIClient", "NodeAgent", "ServiceProxy", "Dataplane", "Volumes"],
+    products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
+  Room(
+    name: "martlet-bench", kind: .executable,
+    uses: [
+      "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore", "PodNetwork",
+    ],
+    products: [argumentParser, grpcCore, swiftProtobuf, logging]),
+  // Tests, one target a room, and those that need root or drive the built programs.
+  Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
+  Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),
+  Room(name: "JSONTests", kind: .test, uses: ["JSON", "TestSupport"]),
+  Room(name: "OCISpecTests", kind: .test, uses: ["OCISpec", "JSON", "TestSupport"]),
+  Room(name: "ContainerPlanTests", kind: .test, uses: ["ContainerPlan", "OCISpec", "JSON", "CSandbox", "TestSupport"]),
+  Room(name: "NFTTests", kind: .test, uses: ["NFT", "TestSupport"]),
+  Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),
+  Room(name: "PodTranslationTests", kind: .test, uses: ["PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
+  Room(
+    name: "PodRuntimeTests", kind: .test,
+    uses: ["PodRuntime", "ContainerPlan", "OCISpec", "JSON", "Kernel", "TestSupport"]),
+  Room(name: "ImageStoreTests", kind: .test, uses: ["ImageStore", "OCISpec", "JSON", "Kernel", "TestSupport"]),
+  Room(name: "PodNetworkTests", kind: .test, uses: ["PodNetwork", "NFT", "Kernel", "TestSupport"]),
+  Room(name: "VolumesTests", kind: .test, uses: ["Volumes", "Kernel", "TestSupport"]),
+  Room(name: "DataplaneTests", kind: .test, uses: ["Dataplane", "NFT", "Kernel", "TestSupport"]),
+  Room(
+    name: "RegistryTests", kind: .test, uses: ["Registry", "OCISpec", "JSON", "Kernel", "TestSupport"],
+    products: [nioCore, nioPosix, nioHTTP1]),
+  Room(
+    name: "CRIServerTests", kind: .test, uses: ["CRIServer", "PodRuntime", "CRIModel", "OCISpec", "TestSupport"],
+    products: [grpcCore]),
+  Room(name: "StreamingTests", kind: .test, uses: ["Streaming", "Kernel", "TestSupport"]),
+  Room(
+    name: "NodeAgentTests", kind: .test,
+    uses: ["NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
+  Room(name: "ServiceProxyTests", kind: .test, uses: ["ServiceProxy", "KubeModel", "Dataplane", "TestSupport"]),
+  Room(
+    name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
+    products: [grpcCore, swiftProtobuf]),
+]
+
+// MARTLET_ROOMS=Dataplane,NFTTests builds those rooms and what they use, without the packages that they do not need.
+let wanted: Set<String> = {
+  guard let only = Context.environment["MARTLET_ROOMS"] else { return Set(rooms.map(\.name)) }
+  var found: Set<String> = []
+  var open = only.split(separator: ",").map(String.init)
+  while let name = open.popLast() {
+    guard found.insert(name).inserted else { continue }
+    guard let room = rooms.first(where: { $0.name == name }) else { fatalError("MARTLET_ROOMS: no room \(name)") }
+    open += room.uses
+  }
+  return found
+}()
+let built = rooms.filter { wanted.contains($0.name) }
+
+func target(_ room: Room) -> Target {
+  let uses: [Target.Dependency] =
+    room.uses.map { .target(name: $0) } + room.products.map { .product(name: $0.name, package: $0.package) }
+  let links: [LinkerSetting] = room.links.map { .linkedLibrary($0) }
+  switch room.kind {
+  case .c:
+    return .target(name: room.name, path: "CShims/\(room.name)", cSettings: cFlags, linkerSettings: links)
+  case .cExecutable:
+    return .executableTarget(
+      name: room.name, dependencies: uses, path: "CShims/shim", cSettings: cFlags,
+      linkerSettings: [.unsafeFlags(["-static"])])
+  case .swift:
+    let path = room.name == "TestSupport" ? "Tests/TestSupport" : "Sources/\(room.name)"
+    return .target(
+      name: room.name, dependencies: uses, path: path,
+      swiftSettings: room.name == "TestSupport" ? strict : strictCode)
+  case .generated:
+    return .target(
+      name: room.name, dependencies: uses, path: "Sources/\(room.name)", exclude: protocolSources(room.name),
+      swiftSettings: strict)
+  case .executable:
+    return .executableTarget(
+      name: room.name, dependencies: uses, path: "Sources/\(room.name)", swiftSettings: strictCode)
+  case .test:
+    return .testTarget(
+      name: room.name, dependencies: uses, path: "Tests/\(room.name)",
+      exclude: [], swiftSettings: strict)
+  }
+}
+
+/// The `.proto` files lie beside what is generated from them.
+func protocolSources(_ room: String) -> [String] { room == "CRIModel" ? ["Protocols"] : [] }
+
+let packages: [(name: String, dependency: Package.Dependency)] = [
+  ("swift-protobuf", .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0", traits: [])),
+  ("grpc-swift-2", .package(url: "https://github.com/grpc/grpc-swift-2.git", exact: "2.4.3")),
+  ("grpc-swift-nio-transport", .package(url: "https://github.com/grpc/grpc-swift-nio-transport.git", exact: "2.9.2")),
+  ("grpc-swift-protobuf", .package(url: "https://github.com/grpc/grpc-swift-protobuf.git", exact: "2.4.1")),
+  ("swift-nio", .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2")),
+  ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
+  ("swift-crypto", .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2")),
+  ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),
+  ("swift-log", .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2")),
+  ("Yams", .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2")),
+  ("TOMLKit", .package(url: "https://github.com/LebJe/TOMLKit.git", exact: "0.6.0")),
+]
+let usedPackages = Set(built.flatMap { $0.products.map(\.package) })
+
+let package = Package(
+  name: "martlet",
+  dependencies: packages.filter { usedPackages.contains($0.name) }.map(\.dependency),
+  targets: built.map(target),
+  cLanguageStandard: .c17
+)
