@@ -1,0 +1,125 @@
+/// A JSON document as a value: RFC 8259, with exact numbers and objects that keep the order of their members.
+package enum JSONValue: Hashable, Sendable {
+  case null
+  case bool(Bool)
+  case integer(Int64)
+  /// A number that is not an integer of 64 bits, as it was written.
+  case number(String)
+  case string(String)
+  case array([JSONValue])
+  case object(JSONObject)
+}
+
+/// The members of a JSON object, in the order in which they were set.
+package struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
+  package private(set) var keys: [String] = []
+  private var values: [String: JSONValue] = [:]
+
+  package init() {}
+
+  package init(dictionaryLiteral elements: (String, JSONValue)...) {
+    for (key, value) in elements { self[key] = value }
+  }
+
+  /// Members sorted by key: for maps, whose order means nothing.
+  package init(sorted members: [String: JSONValue]) {
+    keys = members.keys.sorted()
+    values = members
+  }
+
+  package var count: Int { keys.count }
+  package var isEmpty: Bool { keys.isEmpty }
+
+  /// Setting nil removes the member.
+  package subscript(key: String) -> JSONValue? {
+    get { values[key] }
+    set {
+      if let newValue {
+        if values.updateValue(newValue, forKey: key) == nil { keys.append(key) }
+      } else if values.removeValue(forKey: key) != nil {
+        keys.removeAll { $0 == key }
+      }
+    }
+  }
+
+  /// Members in order.
+  package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[$0] ?? .null) } }
+
+  /// Equal when the same keys have the same values; order does not matter.
+  package static func == (left: Self, right: Self) -> Bool { left.values == right.values }
+  package func hash(into hasher: inout Hasher) { hasher.combine(values) }
+}
+
+extension JSONValue {
+  package var isNull: Bool { self == .null }
+
+  package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+  package var string: String? { if case .string(let value) = self { value } else { nil } }
+  package var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+  package var object: JSONObject? { if case .object(let value) = self { value } else { nil } }
+
+  /// An integer, also one that was written as 5.0 or 5e3.
+  package var integer: Int64? {
+    switch self {
+    case .integer(let value): value
+    case .number(let text): Double(text).flatMap { Int64(exactly: $0) }
+    default: nil
+    }
+  }
+
+  package var double: Double? {
+    switch self {
+    case .integer(let value): Double(value)
+    case .number(let text): Double(text)
+    default: nil
+    }
+  }
+
+  /// A member of an object; nil for other values and absent members.
+  package subscript(key: String) -> JSONValue? { object?[key] }
+
+  /// An element of an array; nil beyond its end.
+  package subscript(index: Int) -> JSONValue? {
+    guard let array, array.indices.contains(index) else { return nil }
+    return array[index]
+  }
+
+  /// "object", "string" and so on, for messages.
+  package var kindName: String {
+    switch self {
+    case .null: "null"
+    case .bool: "boolean"
+    case .integer, .number: "number"
+    case .string: "string"
+    case .array: "array"
+    case .object: "object"
+    }
+  }
+}
+
+extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+  ExpressibleByStringLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
+{
+  package init(nilLiteral: ()) { self = .null }
+  package init(booleanLiteral value: Bool) { self = .bool(value) }
+  package init(integerLiteral value: Int64) { self = .integer(value) }
+  package init(stringLiteral value: String) { self = .string(value) }
+  package init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
+  package init(dictionaryLiteral elements: (String, JSONValue)...) {
+    var object = JSONObject()
+    for (key, value) in elements { object[key] = value }
+    self = .object(object)
+  }
+
+  /// Rounded as Swift prints it; not-a-number and infinities, which JSON lacks, become null.
+  package init(_ value: Double) {
+    if let exact = Int64(exactly: value) {
+      self = .integer(exact)
+    } else {
+      self = value.isFinite ? .number(value.description) : .null
+    }
+  }
+
+  package init(_ strings: [String]) { self = .array(strings.map { .string($0) }) }
+  package init(_ map: [String: String]) { self = .object(JSONObject(sorted: map.mapValues { .string($0) })) }
+}
