@@ -56,7 +56,7 @@ let rooms: [Room] = [
   Room(name: "CSandbox", kind: .c),
   Room(name: "CSecurity", kind: .c, links: ["seccomp", "cap"]),
   Room(name: "CNetlink", kind: .c, links: ["nftnl", "mnl"]),
-  Room(name: "CArchive", kind: .c, links: ["archive"]),
+  Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
   // Floor 1: the kernel.
   Room(name: "Kernel", kind: .swift, uses: ["CLinux", "CSandbox", "CSecurity", "CNetlink", "CArchive"]),
@@ -168,7 +168,7 @@ func target(_ room: Room) -> Target {
   case .swift:
     let path = room.name == "TestSupport" ? "Tests/TestSupport" : "Sources/\(room.name)"
     return .target(
-      name: room.name, dependencies: uses, path: path,
+      name: room.name, dependencies: uses, path: path, exclude: protocolSources(room.name),
       swiftSettings: room.name == "TestSupport" ? strict : strictCode)
   case .generated:
     return .target(
@@ -184,8 +184,14 @@ func target(_ room: Room) -> Target {
   }
 }
 
-/// The `.proto` files lie beside what is generated from them.
-func protocolSources(_ room: String) -> [String] { room == "CRIModel" ? ["Protocols"] : [] }
+/// The `.proto` files and the tables lie beside what is generated from them.
+func protocolSources(_ room: String) -> [String] {
+  switch room {
+  case "CRIModel": ["Protocols"]
+  case "KubeModel": ["Schema"]
+  default: []
+  }
+}
 
 let packages: [(name: String, dependency: Package.Dependency)] = [
   ("swift-protobuf", .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0", traits: [])),
