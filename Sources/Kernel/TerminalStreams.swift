@@ -10,9 +10,9 @@ package final class InterruptibleReader: Sendable {
 
   /// - Parameter stream: is read, and not closed.
   package init(_ stream: Terminal.Stream) throws(SyscallError) {
-    let (readEnd, writeEnd) = try Pipe().split()
-    wakeReader = readEnd
-    wakeWriter = writeEnd
+    var pipe = try Pipe()
+    wakeReader = pipe.takeReadEnd()
+    wakeWriter = pipe.takeWriteEnd()
     descriptor = stream.rawValue
   }
 
