@@ -58,6 +58,7 @@ let rooms: [Room] = [
   Room(name: "CNetlink", kind: .c, links: ["nftnl", "mnl"]),
   Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
+  Room(name: "martlet-floor", kind: .cExecutable),
   // Floor 1: the kernel.
   Room(name: "Kernel", kind: .swift, uses: ["CLinux", "CSandbox", "CSecurity", "CNetlink", "CArchive"]),
   // Floor 2: pure.
@@ -163,7 +164,7 @@ func target(_ room: Room) -> Target {
     return .target(name: room.name, path: "CShims/\(room.name)", cSettings: cFlags, linkerSettings: links)
   case .cExecutable:
     return .executableTarget(
-      name: room.name, dependencies: uses, path: "CShims/shim", cSettings: cFlags,
+      name: room.name, dependencies: uses, path: "CShims/\(room.name.dropFirst("martlet-".count))", cSettings: cFlags,
       linkerSettings: [.unsafeFlags(["-static"])])
   case .swift:
     let path = room.name == "TestSupport" ? "Tests/TestSupport" : "Sources/\(room.name)"
