@@ -38,29 +38,29 @@ package enum MartletImages: Sendable {
                 type: .serverStreaming
             )
         }
-        /// Namespace for "Import" metadata.
-        package enum Import: Sendable {
-            /// Request type for "Import".
+        /// Namespace for "ImportArchive" metadata.
+        package enum ImportArchive: Sendable {
+            /// Request type for "ImportArchive".
             package typealias Input = MartletImportImageRequest
-            /// Response type for "Import".
+            /// Response type for "ImportArchive".
             package typealias Output = MartletImageProgress
-            /// Descriptor for "Import".
+            /// Descriptor for "ImportArchive".
             package static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "martlet.v1.Images"),
-                method: "Import",
+                method: "ImportArchive",
                 type: .serverStreaming
             )
         }
-        /// Namespace for "Export" metadata.
-        package enum Export: Sendable {
-            /// Request type for "Export".
+        /// Namespace for "ExportArchive" metadata.
+        package enum ExportArchive: Sendable {
+            /// Request type for "ExportArchive".
             package typealias Input = MartletExportImageRequest
-            /// Response type for "Export".
+            /// Response type for "ExportArchive".
             package typealias Output = MartletImageProgress
-            /// Descriptor for "Export".
+            /// Descriptor for "ExportArchive".
             package static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "martlet.v1.Images"),
-                method: "Export",
+                method: "ExportArchive",
                 type: .serverStreaming
             )
         }
@@ -80,8 +80,8 @@ package enum MartletImages: Sendable {
         /// Descriptors for all methods in the "martlet.v1.Images" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Pull.descriptor,
-            Import.descriptor,
-            Export.descriptor,
+            ImportArchive.descriptor,
+            ExportArchive.descriptor,
             Prune.descriptor
         ]
     }
@@ -125,7 +125,7 @@ extension MartletImages {
             onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<MartletImageProgress>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
-        /// Call the "Import" method.
+        /// Call the "ImportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -140,7 +140,7 @@ extension MartletImages {
         ///       the caller. Returning from the closure will cancel the RPC if it hasn't
         ///       already finished.
         /// - Returns: The result of `handleResponse`.
-        func import<Result>(
+        func importArchive<Result>(
             request: GRPCCore.ClientRequest<MartletImportImageRequest>,
             serializer: some GRPCCore.MessageSerializer<MartletImportImageRequest>,
             deserializer: some GRPCCore.MessageDeserializer<MartletImageProgress>,
@@ -148,7 +148,7 @@ extension MartletImages {
             onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<MartletImageProgress>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
-        /// Call the "Export" method.
+        /// Call the "ExportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -163,7 +163,7 @@ extension MartletImages {
         ///       the caller. Returning from the closure will cancel the RPC if it hasn't
         ///       already finished.
         /// - Returns: The result of `handleResponse`.
-        func export<Result>(
+        func exportArchive<Result>(
             request: GRPCCore.ClientRequest<MartletExportImageRequest>,
             serializer: some GRPCCore.MessageSerializer<MartletExportImageRequest>,
             deserializer: some GRPCCore.MessageDeserializer<MartletImageProgress>,
@@ -243,7 +243,7 @@ extension MartletImages {
             )
         }
 
-        /// Call the "Import" method.
+        /// Call the "ImportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -258,7 +258,7 @@ extension MartletImages {
         ///       the caller. Returning from the closure will cancel the RPC if it hasn't
         ///       already finished.
         /// - Returns: The result of `handleResponse`.
-        package func import<Result>(
+        package func importArchive<Result>(
             request: GRPCCore.ClientRequest<MartletImportImageRequest>,
             serializer: some GRPCCore.MessageSerializer<MartletImportImageRequest>,
             deserializer: some GRPCCore.MessageDeserializer<MartletImageProgress>,
@@ -267,7 +267,7 @@ extension MartletImages {
         ) async throws -> Result where Result: Sendable {
             try await self.client.serverStreaming(
                 request: request,
-                descriptor: MartletImages.Method.Import.descriptor,
+                descriptor: MartletImages.Method.ImportArchive.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -275,7 +275,7 @@ extension MartletImages {
             )
         }
 
-        /// Call the "Export" method.
+        /// Call the "ExportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -290,7 +290,7 @@ extension MartletImages {
         ///       the caller. Returning from the closure will cancel the RPC if it hasn't
         ///       already finished.
         /// - Returns: The result of `handleResponse`.
-        package func export<Result>(
+        package func exportArchive<Result>(
             request: GRPCCore.ClientRequest<MartletExportImageRequest>,
             serializer: some GRPCCore.MessageSerializer<MartletExportImageRequest>,
             deserializer: some GRPCCore.MessageDeserializer<MartletImageProgress>,
@@ -299,7 +299,7 @@ extension MartletImages {
         ) async throws -> Result where Result: Sendable {
             try await self.client.serverStreaming(
                 request: request,
-                descriptor: MartletImages.Method.Export.descriptor,
+                descriptor: MartletImages.Method.ExportArchive.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -373,7 +373,7 @@ extension MartletImages.ClientProtocol {
         )
     }
 
-    /// Call the "Import" method.
+    /// Call the "ImportArchive" method.
     ///
     /// > Source IDL Documentation:
     /// >
@@ -386,12 +386,12 @@ extension MartletImages.ClientProtocol {
     ///       the caller. Returning from the closure will cancel the RPC if it hasn't
     ///       already finished.
     /// - Returns: The result of `handleResponse`.
-    package func import<Result>(
+    package func importArchive<Result>(
         request: GRPCCore.ClientRequest<MartletImportImageRequest>,
         options: GRPCCore.CallOptions = .defaults,
         onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<MartletImageProgress>) async throws -> Result
     ) async throws -> Result where Result: Sendable {
-        try await self.import(
+        try await self.importArchive(
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<MartletImportImageRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<MartletImageProgress>(),
@@ -400,7 +400,7 @@ extension MartletImages.ClientProtocol {
         )
     }
 
-    /// Call the "Export" method.
+    /// Call the "ExportArchive" method.
     ///
     /// > Source IDL Documentation:
     /// >
@@ -413,12 +413,12 @@ extension MartletImages.ClientProtocol {
     ///       the caller. Returning from the closure will cancel the RPC if it hasn't
     ///       already finished.
     /// - Returns: The result of `handleResponse`.
-    package func export<Result>(
+    package func exportArchive<Result>(
         request: GRPCCore.ClientRequest<MartletExportImageRequest>,
         options: GRPCCore.CallOptions = .defaults,
         onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<MartletImageProgress>) async throws -> Result
     ) async throws -> Result where Result: Sendable {
-        try await self.export(
+        try await self.exportArchive(
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<MartletExportImageRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<MartletImageProgress>(),
@@ -491,7 +491,7 @@ extension MartletImages.ClientProtocol {
         )
     }
 
-    /// Call the "Import" method.
+    /// Call the "ImportArchive" method.
     ///
     /// > Source IDL Documentation:
     /// >
@@ -505,7 +505,7 @@ extension MartletImages.ClientProtocol {
     ///       the caller. Returning from the closure will cancel the RPC if it hasn't
     ///       already finished.
     /// - Returns: The result of `handleResponse`.
-    package func import<Result>(
+    package func importArchive<Result>(
         _ message: MartletImportImageRequest,
         metadata: GRPCCore.Metadata = [:],
         options: GRPCCore.CallOptions = .defaults,
@@ -515,14 +515,14 @@ extension MartletImages.ClientProtocol {
             message: message,
             metadata: metadata
         )
-        return try await self.import(
+        return try await self.importArchive(
             request: request,
             options: options,
             onResponse: handleResponse
         )
     }
 
-    /// Call the "Export" method.
+    /// Call the "ExportArchive" method.
     ///
     /// > Source IDL Documentation:
     /// >
@@ -536,7 +536,7 @@ extension MartletImages.ClientProtocol {
     ///       the caller. Returning from the closure will cancel the RPC if it hasn't
     ///       already finished.
     /// - Returns: The result of `handleResponse`.
-    package func export<Result>(
+    package func exportArchive<Result>(
         _ message: MartletExportImageRequest,
         metadata: GRPCCore.Metadata = [:],
         options: GRPCCore.CallOptions = .defaults,
@@ -546,7 +546,7 @@ extension MartletImages.ClientProtocol {
             message: message,
             metadata: metadata
         )
-        return try await self.export(
+        return try await self.exportArchive(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -38,29 +38,29 @@ package enum MartletImages: Sendable {
                 type: .serverStreaming
             )
         }
-        /// Namespace for "Import" metadata.
-        package enum Import: Sendable {
-            /// Request type for "Import".
+        /// Namespace for "ImportArchive" metadata.
+        package enum ImportArchive: Sendable {
+            /// Request type for "ImportArchive".
             package typealias Input = MartletImportImageRequest
-            /// Response type for "Import".
+            /// Response type for "ImportArchive".
             package typealias Output = MartletImageProgress
-            /// Descriptor for "Import".
+            /// Descriptor for "ImportArchive".
             package static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "martlet.v1.Images"),
-                method: "Import",
+                method: "ImportArchive",
                 type: .serverStreaming
             )
         }
-        /// Namespace for "Export" metadata.
-        package enum Export: Sendable {
-            /// Request type for "Export".
+        /// Namespace for "ExportArchive" metadata.
+        package enum ExportArchive: Sendable {
+            /// Request type for "ExportArchive".
             package typealias Input = MartletExportImageRequest
-            /// Response type for "Export".
+            /// Response type for "ExportArchive".
             package typealias Output = MartletImageProgress
-            /// Descriptor for "Export".
+            /// Descriptor for "ExportArchive".
             package static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "martlet.v1.Images"),
-                method: "Export",
+                method: "ExportArchive",
                 type: .serverStreaming
             )
         }
@@ -80,8 +80,8 @@ package enum MartletImages: Sendable {
         /// Descriptors for all methods in the "martlet.v1.Images" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Pull.descriptor,
-            Import.descriptor,
-            Export.descriptor,
+            ImportArchive.descriptor,
+            ExportArchive.descriptor,
             Prune.descriptor
         ]
     }
@@ -127,7 +127,7 @@ extension MartletImages {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
 
-        /// Handle the "Import" method.
+        /// Handle the "ImportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -140,12 +140,12 @@ extension MartletImages {
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
         /// - Returns: A streaming response of `MartletImageProgress` messages.
-        func import(
+        func importArchive(
             request: GRPCCore.StreamingServerRequest<MartletImportImageRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
 
-        /// Handle the "Export" method.
+        /// Handle the "ExportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -158,7 +158,7 @@ extension MartletImages {
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
         /// - Returns: A streaming response of `MartletImageProgress` messages.
-        func export(
+        func exportArchive(
             request: GRPCCore.StreamingServerRequest<MartletExportImageRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
@@ -208,7 +208,7 @@ extension MartletImages {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
 
-        /// Handle the "Import" method.
+        /// Handle the "ImportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -221,12 +221,12 @@ extension MartletImages {
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
         /// - Returns: A streaming response of `MartletImageProgress` messages.
-        func import(
+        func importArchive(
             request: GRPCCore.ServerRequest<MartletImportImageRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
 
-        /// Handle the "Export" method.
+        /// Handle the "ExportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -239,7 +239,7 @@ extension MartletImages {
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
         /// - Returns: A streaming response of `MartletImageProgress` messages.
-        func export(
+        func exportArchive(
             request: GRPCCore.ServerRequest<MartletExportImageRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress>
@@ -288,7 +288,7 @@ extension MartletImages {
             context: GRPCCore.ServerContext
         ) async throws
 
-        /// Handle the "Import" method.
+        /// Handle the "ImportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -301,13 +301,13 @@ extension MartletImages {
         /// - Throws: Any error which occurred during the processing of the request. Thrown errors
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
-        func import(
+        func importArchive(
             request: MartletImportImageRequest,
             response: GRPCCore.RPCWriter<MartletImageProgress>,
             context: GRPCCore.ServerContext
         ) async throws
 
-        /// Handle the "Export" method.
+        /// Handle the "ExportArchive" method.
         ///
         /// > Source IDL Documentation:
         /// >
@@ -320,7 +320,7 @@ extension MartletImages {
         /// - Throws: Any error which occurred during the processing of the request. Thrown errors
         ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
         ///     to an internal error.
-        func export(
+        func exportArchive(
             request: MartletExportImageRequest,
             response: GRPCCore.RPCWriter<MartletImageProgress>,
             context: GRPCCore.ServerContext
@@ -362,22 +362,22 @@ extension MartletImages.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
-            forMethod: MartletImages.Method.Import.descriptor,
+            forMethod: MartletImages.Method.ImportArchive.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<MartletImportImageRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<MartletImageProgress>(),
             handler: { request, context in
-                try await self.import(
+                try await self.importArchive(
                     request: request,
                     context: context
                 )
             }
         )
         router.registerHandler(
-            forMethod: MartletImages.Method.Export.descriptor,
+            forMethod: MartletImages.Method.ExportArchive.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<MartletExportImageRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<MartletImageProgress>(),
             handler: { request, context in
-                try await self.export(
+                try await self.exportArchive(
                     request: request,
                     context: context
                 )
@@ -411,22 +411,22 @@ extension MartletImages.ServiceProtocol {
         return response
     }
 
-    package func import(
+    package func importArchive(
         request: GRPCCore.StreamingServerRequest<MartletImportImageRequest>,
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress> {
-        let response = try await self.import(
+        let response = try await self.importArchive(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
         return response
     }
 
-    package func export(
+    package func exportArchive(
         request: GRPCCore.StreamingServerRequest<MartletExportImageRequest>,
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress> {
-        let response = try await self.export(
+        let response = try await self.exportArchive(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -465,14 +465,14 @@ extension MartletImages.SimpleServiceProtocol {
         )
     }
 
-    package func import(
+    package func importArchive(
         request: GRPCCore.ServerRequest<MartletImportImageRequest>,
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress> {
         return GRPCCore.StreamingServerResponse<MartletImageProgress>(
             metadata: [:],
             producer: { writer in
-                try await self.import(
+                try await self.importArchive(
                     request: request.message,
                     response: writer,
                     context: context
@@ -482,14 +482,14 @@ extension MartletImages.SimpleServiceProtocol {
         )
     }
 
-    package func export(
+    package func exportArchive(
         request: GRPCCore.ServerRequest<MartletExportImageRequest>,
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<MartletImageProgress> {
         return GRPCCore.StreamingServerResponse<MartletImageProgress>(
             metadata: [:],
             producer: { writer in
-                try await self.export(
+                try await self.exportArchive(
                     request: request.message,
                     response: writer,
                     context: context

@@ -1,0 +1,3 @@
+#ifndef CSECURITY_H
+#define CSECURITY_H
+#endif
