@@ -69,7 +69,7 @@ extension CRIClient {
   package func importImage(
     _ request: MartletImportImageRequest, onProgress: @Sendable @escaping (MartletImageProgress) -> Void
   ) async throws(CRIError) -> MartletImageProgress {
-    try await progress(MartletImages.Method.Import.descriptor, request, onProgress)
+    try await progress(MartletImages.Method.ImportArchive.descriptor, request, onProgress)
   }
 
   /// Writes images to a new tar on the node.
@@ -78,7 +78,7 @@ extension CRIClient {
   package func exportImages(
     _ request: MartletExportImageRequest, onProgress: @Sendable @escaping (MartletImageProgress) -> Void
   ) async throws(CRIError) -> MartletImageProgress {
-    try await progress(MartletImages.Method.Export.descriptor, request, onProgress)
+    try await progress(MartletImages.Method.ExportArchive.descriptor, request, onProgress)
   }
 
   /// - Parameter all: also images that have a name, where no container uses them.

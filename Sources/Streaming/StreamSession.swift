@@ -1,0 +1,297 @@
+internal import Kernel
+internal import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import NIOWebSocket
+internal import Synchronization
+
+/// One client and one process: carries bytes both ways until either goes.
+///
+/// Nothing is buffered beyond what `StreamingLimits` names: a write to the slower side is awaited down to the kernel
+/// before the faster side is read again.
+struct StreamSession: Sendable {
+  let server: StreamingServer
+  let request: StreamRequest
+  let proto: ChannelProtocol
+
+  private enum Event: Sendable {
+    case outputEnded
+    case exited(StreamEnd)
+    case quiet
+    case clientGone
+  }
+
+  /// Serves the client; returns when its connection is closed.
+  func run(_ client: WebSocketChannel) async {
+    let socket = client.channel
+    await withTaskCancellationHandler {
+      try? await client.executeThenClose { inbound, _ in
+        do {
+          var process = try await server.handlers.open(request)
+          let streams = await ProcessStreams(&process, keeping: request)
+          await carry(streams, process, inbound, socket)
+        } catch {
+          server.logger.info("streaming: \(request.containerID): \(error)")
+          await finish(.failed("\(error)"), socket)
+          await farewell(inbound, socket)
+        }
+      }
+    } onCancel: {
+      // Also ends writes that are waiting for this client.
+      socket.close(promise: nil)
+    }
+  }
+
+  private func carry(
+    _ streams: ProcessStreams, _ process: consuming StreamedProcess,
+    _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: any Channel
+  ) async {
+    let (wait, abandon, resize, endInput) = (process.wait, process.abandon, process.resize, process.endInput)
+    let activity = Activity()
+    await withTaskGroup(of: Event.self) { group in
+      var open = 0
+      for (channel, number) in streams.outputs {
+        open += 1
+        group.addTask {
+          await pump(channel, to: socket, as: number, activity)
+          return .outputEnded
+        }
+      }
+      group.addTask {
+        await receive(inbound, socket, into: streams.input, resize: resize, endInput: endInput)
+        return .clientGone
+      }
+      group.addTask {
+        do { return .exited(.exited(try await wait())) } catch { return .exited(.failed("\(error)")) }
+      }
+      // Reading stops while the process takes no input, so that a client's going would not be seen there.
+      let gone = socket.closeFuture
+      group.addTask {
+        try? await gone.get()
+        return .clientGone
+      }
+      var end: StreamEnd?
+      events: while let event = await group.next() {
+        switch event {
+        case .outputEnded: open -= 1
+        case .exited(let how):
+          end = how
+          if open > 0 {
+            group.addTask {
+              await activity.quiet(for: server.configuration.drainQuiet)
+              return .quiet
+            }
+          }
+        case .quiet: open = 0
+        case .clientGone:
+          if end == nil { await abandon() }
+          break events
+        }
+        if let end, open == 0 {
+          await finish(end, socket)
+          break events
+        }
+      }
+      if end != nil { await farewell(&group) }
+      streams.close()
+      socket.close(promise: nil)
+      group.cancelAll()
+    }
+  }
+
+  /// Waits for the client to close, bounded: closing first while its bytes are unread would reset the connection and
+  /// could take the exit status with it.
+  private func farewell(_ group: inout TaskGroup<Event>) async {
+    group.addTask {
+      try? await Task.sleep(for: server.configuration.farewellTimeout)
+      return .quiet
+    }
+    while let event = await group.next() {
+      switch event {
+      case .clientGone, .quiet: return
+      case .outputEnded, .exited: continue
+      }
+    }
+  }
+
+  private func farewell(_ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: any Channel) async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await receive(inbound, socket, into: nil, resize: { _ in }, endInput: {}) }
+      group.addTask { try? await Task.sleep(for: server.configuration.farewellTimeout) }
+      await group.next()
+      group.cancelAll()
+    }
+  }
+
+  /// Says how it ended, then closes our half.
+  private func finish(_ end: StreamEnd, _ socket: any Channel) async {
+    try? await send(ArraySlice(end.message(in: proto)), as: .status, to: socket)
+    var code = socket.allocator.buffer(capacity: 2)
+    code.write(webSocketErrorCode: .normalClosure)
+    try? await socket.writeAndFlush(WebSocketFrame(fin: true, opcode: .connectionClose, data: code))
+  }
+
+  private func send(_ bytes: ArraySlice<UInt8>, as number: ChannelNumber, to socket: any Channel) async throws {
+    var data = socket.allocator.buffer(capacity: bytes.count + 1)
+    data.writeInteger(number.rawValue)
+    data.writeBytes(bytes)
+    try await socket.writeAndFlush(WebSocketFrame(fin: true, opcode: .binary, data: data))
+  }
+}
+
+// MARK: Process to client
+
+extension StreamSession {
+  /// Carries one output until its end. An error of the process's side is its end too: a terminal whose last user has
+  /// gone answers EIO.
+  private func pump(
+    _ channel: NIOAsyncChannel<ByteBuffer, Never>, to socket: any Channel, as number: ChannelNumber,
+    _ activity: Activity
+  ) async {
+    try? await channel.executeThenClose { output in
+      for try await var chunk in output {
+        activity.begin()
+        defer { activity.end() }
+        while let part = chunk.readSlice(length: min(chunk.readableBytes, StreamingLimits.outputChunkBytes)),
+          part.readableBytes > 0
+        {
+          var data = socket.allocator.buffer(capacity: part.readableBytes + 1)
+          data.writeInteger(number.rawValue)
+          data.writeImmutableBuffer(part)
+          try await socket.writeAndFlush(WebSocketFrame(fin: true, opcode: .binary, data: data))
+        }
+      }
+    }
+  }
+}
+
+// MARK: Client to process
+
+extension StreamSession {
+  /// Obeys the client's messages until it closes or breaks off.
+  private func receive(
+    _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: any Channel, into input: (any Channel)?,
+    resize: @Sendable (TerminalSize) async -> Void, endInput: @Sendable () async -> Void
+  ) async {
+    var input = input
+    do {
+      for try await frame in inbound {
+        var data = frame.unmaskedData
+        switch frame.opcode {
+        case .binary, .text:
+          guard let number = data.readInteger(as: UInt8.self).flatMap(ChannelNumber.init) else { continue }
+          switch number {
+          case .input:
+            guard let target = input, data.readableBytes > 0 else { continue }
+            // A process that closed its input is no reason to end its output.
+            do { try await target.writeAndFlush(data) } catch { input = nil }
+          case .resize:
+            let message = data.readBytes(length: data.readableBytes) ?? []
+            if let size = TerminalSize(message: message) { await resize(size) }
+          case .close:
+            guard proto == .v5, data.readInteger(as: UInt8.self) == ChannelNumber.input.rawValue else { continue }
+            try? await input?.close()
+            input = nil
+            await endInput()
+          case .output, .errors, .status: continue
+          }
+        case .ping:
+          try await socket.writeAndFlush(WebSocketFrame(fin: true, opcode: .pong, data: data))
+        case .connectionClose: return
+        default: continue
+        }
+      }
+    } catch {
+      // A broken connection is a closed one; what follows is the same.
+    }
+  }
+}
+
+/// The process's descriptors as channels; those that nobody asked for are closed.
+private struct ProcessStreams: Sendable {
+  var input: (any Channel)?
+  var outputs: [(NIOAsyncChannel<ByteBuffer, Never>, ChannelNumber)] = []
+
+  init(_ process: inout StreamedProcess, keeping request: StreamRequest) async {
+    if let descriptor = process.input.take(), request.input {
+      input = try? await Self.writer(descriptor)
+    }
+    if let descriptor = process.output.take(), request.output || request.terminal,
+      let channel = try? await Self.reader(descriptor)
+    {
+      outputs.append((channel, .output))
+    }
+    if let descriptor = process.errors.take(), request.errors, !request.terminal,
+      let channel = try? await Self.reader(descriptor)
+    {
+      outputs.append((channel, .errors))
+    }
+  }
+
+  func close() {
+    input?.close(promise: nil)
+    for (channel, _) in outputs { channel.channel.close(promise: nil) }
+  }
+
+  private static var group: any EventLoopGroup { .singletonMultiThreadedEventLoopGroup }
+
+  private static func writer(_ descriptor: consuming OwnedFD) async throws -> any Channel {
+    let raw = descriptor.release()
+    do {
+      return try await NIOPipeBootstrap(group: group).takingOwnershipOfDescriptor(output: raw).get()
+    } catch {
+      _ = OwnedFD(adopting: raw)
+      throw error
+    }
+  }
+
+  private static func reader(_ descriptor: consuming OwnedFD) async throws -> NIOAsyncChannel<ByteBuffer, Never> {
+    let raw = descriptor.release()
+    do {
+      return try await NIOPipeBootstrap(group: group)
+        .channelOption(
+          .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: StreamingLimits.outputChunkBytes)
+        )
+        .takingOwnershipOfDescriptor(input: raw) { channel in
+          channel.eventLoop.makeCompletedFuture {
+            try NIOAsyncChannel<ByteBuffer, Never>(
+              wrappingChannelSynchronously: channel,
+              configuration: .init(backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2)))
+          }
+        }
+    } catch {
+      _ = OwnedFD(adopting: raw)
+      throw error
+    }
+  }
+}
+
+/// When output last moved, to tell a slow client from a stream that nobody writes.
+private final class Activity: Sendable {
+  private struct State {
+    var writing = 0
+    var last = ContinuousClock.now
+  }
+
+  private let state = Mutex(State())
+
+  func begin() { state.withLock { $0.writing += 1 } }
+
+  func end() {
+    state.withLock {
+      $0.writing -= 1
+      $0.last = .now
+    }
+  }
+
+  /// Returns once nothing was written, and nothing waited to be, for `span`; or when cancelled.
+  func quiet(for span: Duration) async {
+    let start = ContinuousClock.now
+    while !Task.isCancelled {
+      let since = state.withLock { $0.writing > 0 ? .now : max($0.last, start) }
+      let left = span - (.now - since)
+      if left <= .zero { return }
+      try? await Task.sleep(for: left)
+    }
+  }
+}
