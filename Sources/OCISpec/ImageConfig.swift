@@ -1,4 +1,4 @@
-package import JSON
+import JSON
 
 /// The configuration of an image: what to run by default, for whom it was built, and which layers it needs.
 ///

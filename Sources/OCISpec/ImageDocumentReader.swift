@@ -47,8 +47,8 @@ struct ImageDocumentReader {
 
   func integer(_ key: String) throws(ImageSpecError) -> Int64? {
     guard let value = member(key) else { return nil }
-    guard let integer = value.int else { throw refused(key, "is not an integer") }
-    return Int64(integer)
+    guard let integer = value.integer else { throw refused(key, "is not an integer") }
+    return integer
   }
 
   func array(_ key: String) throws(ImageSpecError) -> [JSONValue] {
@@ -71,7 +71,7 @@ struct ImageDocumentReader {
     guard let value = member(key) else { return [:] }
     guard let object = value.object else { throw refused(key, "is not an object") }
     var strings: [String: String] = [:]
-    for (name, value) in object where value != .null {
+    for (name, value) in object.members where value != .null {
       guard let string = value.string else { throw refused("\(key).\(name)", "is not a string") }
       strings[name] = string
     }
@@ -82,7 +82,7 @@ struct ImageDocumentReader {
   func set(_ key: String) throws(ImageSpecError) -> [String] {
     guard let value = member(key) else { return [] }
     guard let object = value.object else { throw refused(key, "is not an object") }
-    return object.map { name, _ in name }.sorted()
+    return object.keys.sorted()
   }
 
   static func json(_ strings: [String: String]) -> JSONValue {

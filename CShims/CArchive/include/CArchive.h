@@ -8,6 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// Bytes that unprivileged writers may still use on the file system of `fd`, or -1 and errno.
+int64_t carchive_available_bytes(int fd);
+/// fsetxattr(2) and lsetxattr(2), whose header the Glibc module leaves out.
+int carchive_fsetxattr(int fd, const char *_Nonnull name, const void *_Nullable value, size_t size);
+int carchive_lsetxattr(const char *_Nonnull path, const char *_Nonnull name, const void *_Nullable value, size_t size);
+
 /// A SHA-256 in progress (FIPS 180-4). Zero-cost to copy; no resources.
 struct carchive_sha256 {
   uint32_t state[8];
