@@ -1,0 +1,165 @@
+extension Table {
+  /// The table in nft's language: what `nft -f` takes, in an order that depends on the value alone.
+  package var text: String {
+    var lines = ["table inet \(name) {"]
+    for (index, set) in sets.enumerated() {
+      if index > 0 { lines.append("") }
+      lines += set.lines.map { "\t" + $0 }
+    }
+    for (index, chain) in chains.enumerated() {
+      if index > 0 || !sets.isEmpty { lines.append("") }
+      lines += chain.lines.map { "\t" + $0 }
+    }
+    return (lines + ["}", ""]).map { $0 == "\t" ? "" : $0 }.joined(separator: "\n")
+  }
+}
+
+extension SetDeclaration {
+  /// `map` or `set`.
+  var keyword: String { value == .none ? "set" : "map" }
+
+  /// `type ipv4_addr . inet_proto : classid`, or with `typeof` where a part has no name.
+  var typeText: String {
+    let valueTypes: [DataType]
+    if case .data(let types) = value { valueTypes = types } else { valueTypes = [] }
+    let nameless = (key + valueTypes).contains { $0.name == nil }
+    func list(_ types: [DataType]) -> String {
+      types.map { nameless ? $0.sample : $0.name ?? $0.sample }.joined(separator: " . ")
+    }
+    let keyText = (nameless ? "typeof " : "type ") + list(key)
+    switch value {
+    case .none: return keyText
+    case .data: return "\(keyText) : \(list(valueTypes))"
+    case .verdict: return "\(keyText) : verdict"
+    }
+  }
+
+  /// `10.96.0.1 . tcp . 80 : 1:3`
+  package func text(_ element: Element) -> String {
+    let keyText = text(element.key, key)
+    switch element.value {
+    case .none: return keyText
+    case .verdict(let verdict): return "\(keyText) : \(verdict.text)"
+    case .data(let words):
+      guard case .data(let types) = value else { return keyText }
+      return "\(keyText) : \(text(words, types))"
+    }
+  }
+
+  private func text(_ words: Words, _ types: [DataType]) -> String {
+    var offset = 0
+    var parts: [String] = []
+    for type in types where offset + type.bytes <= words.bytes.count {
+      parts.append(type.text(words.bytes[offset..<(offset + type.bytes)]))
+      offset += padded(type.bytes)
+    }
+    return parts.joined(separator: " . ")
+  }
+}
+
+extension NamedSet {
+  /// By key, as the kernel's bytes sort.
+  package var sortedElements: [Element] {
+    elements.map { Element($0.key, $0.value) }.sorted { $0.key.bytes.lexicographicallyPrecedes($1.key.bytes) }
+  }
+
+  var lines: [String] {
+    var lines = ["\(declaration.keyword) \(declaration.name) {", "\t\(declaration.typeText)"]
+    let texts = sortedElements.map(declaration.text)
+    if !texts.isEmpty { lines.append("\telements = { " + texts.joined(separator: ",\n\t\t\t     ") + " }") }
+    return lines + ["}"]
+  }
+}
+
+extension Chain {
+  var lines: [String] {
+    var lines = ["chain \(name) {"]
+    if let base {
+      lines.append("\ttype \(base.kind.rawValue) hook \(base.hook) priority \(base.priorityText); policy accept;")
+    }
+    return lines + rules.map { "\t\($0.text)" } + ["}"]
+  }
+}
+
+extension Chain.Base {
+  /// nft has names for the usual priorities, each valid at certain hooks only.
+  var priorityText: String {
+    switch (hook, priority) {
+    case (.prerouting, -100): "dstnat"
+    case (.postrouting, 100): "srcnat"
+    case (_, -300): "raw"
+    case (_, 0): "filter"
+    default: String(priority)
+    }
+  }
+}
+
+extension Rule {
+  package var text: String { statements.map(\.text).joined(separator: " ") }
+}
+
+extension Verdict {
+  var text: String {
+    switch self {
+    case .accept: "accept"
+    case .drop: "drop"
+    case .jump(let chain): "jump \(chain)"
+    case .goto(let chain): "goto \(chain)"
+    }
+  }
+}
+
+extension Operand {
+  var text: String {
+    switch self {
+    case .sourceAddress(let family): "\(family.header) saddr"
+    case .destinationAddress(let family): "\(family.header) daddr"
+    case .transport: "meta l4proto"
+    case .destinationPort: "th dport"
+    case .priority: "meta priority"
+    case .originalDestination(let family): "ct original \(family.header) daddr"
+    case .sourceKind: "fib saddr type"
+    case .destinationKind: "fib daddr type"
+    case .reversePath: "fib saddr . iif oif"
+    case .inputLink: "iifname"
+    case .outputLink: "oifname"
+    case .counter(let modulus): "numgen inc mod \(modulus)"
+    case .hash(let operands, let modulus, let seed):
+      "jhash \(concatenated(operands)) mod \(modulus) seed 0x\(String(seed, radix: 16))"
+    }
+  }
+}
+
+private func concatenated(_ operands: [Operand]) -> String { operands.map(\.text).joined(separator: " . ") }
+
+extension Literal {
+  var text: String {
+    switch self {
+    case .address(let bytes): addressText(bytes)
+    case .prefix(let bytes, let length): "\(addressText(bytes))/\(length)"
+    case .transport(let number): transportText(number)
+    case .local: "local"
+    case .link(let name): "\"\(name)\""
+    case .number(let number): String(number)
+    }
+  }
+}
+
+extension Statement {
+  var text: String {
+    switch self {
+    case .match(let operand, let equal, let literal): "\(operand.text) \(equal ? "" : "!= ")\(literal.text)"
+    case .matchSet(let key, let set, let contained): "\(concatenated(key)) \(contained ? "" : "!= ")@\(set)"
+    case .destinationWasTranslated: "ct status dnat"
+    case .setPriority(let value): "meta priority set \(classIDText(value))"
+    case .setPriorityFromMap(let key, let map): "meta priority set \(concatenated(key)) map @\(map)"
+    case .verdictMap(let key, let map): "\(concatenated(key)) vmap @\(map)"
+    case .translateDestination(let family, let key, let map): "dnat \(family.header) to \(concatenated(key)) map @\(map)"
+    case .masquerade: "masquerade"
+    case .resetConnection: "reject with tcp reset"
+    case .refuse: "reject"
+    case .counter: "counter"
+    case .verdict(let verdict): verdict.text
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/// A table of family `inet`: what shall be in the kernel, as a value.
+package struct Table: Sendable, Hashable {
+  package var name: String
+  package var sets: [NamedSet]
+  package var chains: [Chain]
+
+  package init(name: String, sets: [NamedSet], chains: [Chain]) {
+    self.name = name
+    self.sets = sets
+    self.chains = chains
+  }
+}
+
+/// A set or map without its elements.
+package struct SetDeclaration: Sendable, Hashable {
+  package enum Value: Sendable, Hashable {
+    case none
+    case data([DataType])
+    case verdict
+  }
+  package var name: String
+  package var key: [DataType]
+  package var value: Value
+
+  package init(name: String, key: [DataType], value: Value = .none) {
+    self.name = name
+    self.key = key
+    self.value = value
+  }
+}
+
+/// A set or map with its elements. Order means nothing; a key occurs once.
+package struct NamedSet: Sendable, Hashable {
+  package var declaration: SetDeclaration
+  package var elements: [Words: ElementValue]
+
+  package init(_ declaration: SetDeclaration, elements: [Words: ElementValue] = [:]) {
+    self.declaration = declaration
+    self.elements = elements
+  }
+}
+
+package enum ElementValue: Sendable, Hashable {
+  case none
+  case data(Words)
+  case verdict(Verdict)
+}
+
+package enum Verdict: Sendable, Hashable {
+  case accept
+  case drop
+  case jump(String)
+  case goto(String)
+}
+
+package struct Element: Sendable, Hashable {
+  package var key: Words
+  package var value: ElementValue
+
+  package init(_ key: Words, _ value: ElementValue = .none) {
+    self.key = key
+    self.value = value
+  }
+}
+
+package struct Chain: Sendable, Hashable {
+  /// Where packets enter it; nil: only by jump.
+  package struct Base: Sendable, Hashable {
+    package enum Kind: String, Sendable { case nat, filter }
+    package enum Hook: UInt32, Sendable { case prerouting, input, forward, output, postrouting }
+    package var kind: Kind
+    package var hook: Hook
+    package var priority: Int32
+
+    package init(kind: Kind, hook: Hook, priority: Int32) {
+      self.kind = kind
+      self.hook = hook
+      self.priority = priority
+    }
+  }
+  package var name: String
+  package var base: Base?
+  package var rules: [Rule]
+
+  package init(name: String, base: Base? = nil, rules: [Rule]) {
+    self.name = name
+    self.base = base
+    self.rules = rules
+  }
+}
+
+package struct Rule: Sendable, Hashable {
+  package var statements: [Statement]
+
+  package init(_ statements: Statement...) { self.statements = statements }
+}
+
+/// Something of a packet that can be compared or looked up.
+package indirect enum Operand: Sendable, Hashable {
+  case sourceAddress(AddressFamily)
+  case destinationAddress(AddressFamily)
+  case transport
+  case destinationPort
+  case priority
+  /// The address that the connection's first packet was sent to.
+  case originalDestination(AddressFamily)
+  /// What the node's routes say of an address: local, unicast…
+  case sourceKind
+  case destinationKind
+  /// The link that answers to the source would leave by, if they came in by the right one; 0 otherwise.
+  case reversePath
+  case inputLink
+  case outputLink
+  /// 0, 1, … modulus - 1, and again.
+  case counter(modulus: UInt32)
+  case hash([Operand], modulus: UInt32, seed: UInt32)
+}
+
+/// What an operand is compared with.
+package enum Literal: Sendable, Hashable {
+  case address([UInt8])
+  case prefix([UInt8], length: Int)
+  case transport(UInt8)
+  /// For `sourceKind` and `destinationKind`: an address of the node itself.
+  case local
+  /// A link's name; with `*` at the end, all that begin so.
+  case link(String)
+  case number(UInt32)
+}
+
+package enum Statement: Sendable, Hashable {
+  case match(Operand, equal: Bool, Literal)
+  case matchSet([Operand], set: String, contained: Bool)
+  /// Only connections whose destination was rewritten.
+  case destinationWasTranslated
+  case setPriority(UInt32)
+  /// Stops at this rule where the map has no such key.
+  case setPriorityFromMap([Operand], map: String)
+  case verdictMap([Operand], map: String)
+  /// The map's value is address and port.
+  case translateDestination(AddressFamily, key: [Operand], map: String)
+  case masquerade
+  case resetConnection
+  /// ICMP port unreachable of the packet's family.
+  case refuse
+  case counter
+  case verdict(Verdict)
+}
