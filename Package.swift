@@ -19,6 +19,9 @@ let cFlags: [CSetting] = [
   ]),
 ]
 
+/// Links a C program statically: the Swift driver that does the linking leaves its own runtime out in this mode only.
+let staticC = ["-enable-experimental-feature", "Embedded", "-Xclang-linker", "-static"]
+
 /// A library or executable of ours, and the products of other packages that it uses.
 struct Room {
   enum Kind { case c, swift, generated, executable, cExecutable, test }
@@ -161,7 +164,7 @@ func target(_ room: Room) -> Target {
   case .cExecutable:
     return .executableTarget(
       name: room.name, dependencies: uses, path: "CShims/\(room.name.dropFirst("martlet-".count))", cSettings: cFlags,
-      linkerSettings: [.unsafeFlags(["-static"])])
+      linkerSettings: [.unsafeFlags(staticC)])
   case .swift:
     let path = room.name == "TestSupport" ? "Tests/TestSupport" : "Sources/\(room.name)"
     return .target(

@@ -1,0 +1,61 @@
+import ArgumentParser
+import JSON
+import Kernel
+
+struct ContainerCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "container",
+    abstract: "Create, start, exit and delete a container of a static `true`.",
+    discussion: """
+      The same namespaces, mounts, cgroup, capabilities and seccomp program for all: the runtime engine in this process, \
+      martletd over its CRI socket, `crun run` and `runc run` of one bundle, and the kernel's floor (clone3, overlay, proc, \
+      tmpfs, pivot, exec). Martlet makes an overlay for each container; the bundle's root is a directory that is there.
+      """)
+
+  @OptionGroup var options: BenchOptions
+  @Option(name: .long, help: "How often each is measured.")
+  var rounds = 100
+  @Option(name: .long, help: "Profile in the form of linux.seccomp.")
+  var seccomp: String
+
+  /// Those that containerd and CRI-O give by default.
+  static let capabilities = [
+    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+  ]
+
+  func run() async throws {
+    try options.requireIsolation()
+    let work = "\(options.work)/container"
+    let group = "mt-bench-\(CurrentProcess.id)"
+    defer { try? Files.removeTree(work) }
+    let bundle = try Bundle.make(
+      in: "\(work)/bundle", program: "\(work)/true", cgroupPath: "/\(group)/bundle",
+      seccomp: try JSONValue.parse(try Files.read(seccomp)), capabilities: Self.capabilities)
+    let parent = try CgroupHierarchy.discover().group(try CgroupPath(group))
+    try parent.create()
+    defer { try? parent.remove() }
+
+    let floor = try Floor(
+      program: "\(try programDirectory())/martlet-floor", lower: bundle.root, work: "\(work)/floor")
+    var contenders = [Contender(name: "floor") { try await floor.once() }]
+    var report = Report()
+    for (name, arguments) in Self.peers(work: work, bundle: bundle) {
+      guard let peer = TimedProgram(name, arguments) else {
+        throw BenchError("\(name) is not installed; run hack/setup")
+      }
+      report.set(name, try await peer.version())
+      contenders.append(Contender(name: name) { try await peer.once() })
+    }
+    let series = try await interleaved(contenders, rounds: rounds, warmUp: 3)
+    for contender in contenders { report.set(contender.name, series[contender.name] ?? Series()) }
+    try options.show(report, as: "container")
+  }
+
+  private static func peers(work: String, bundle: Bundle) -> [(String, [String])] {
+    [
+      ("crun", ["--root", "\(work)/crun", "--cgroup-manager=cgroupfs", "run", "--bundle", bundle.directory, "bundle"]),
+      ("runc", ["--root", "\(work)/runc", "run", "--bundle", bundle.directory, "bundle"]),
+    ]
+  }
+}
