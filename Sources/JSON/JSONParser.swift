@@ -15,6 +15,11 @@ package struct JSONError: Error, Hashable, CustomStringConvertible {
   /// Bytes from the start.
   package let offset: Int
 
+  package init(problem: String, offset: Int) {
+    self.problem = problem
+    self.offset = offset
+  }
+
   package var description: String { "JSON, byte \(offset): \(problem)" }
 }
 

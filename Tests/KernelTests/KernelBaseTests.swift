@@ -4,7 +4,7 @@ import TestSupport
 
 @Suite struct KernelBaseTests {
   @Test func errorsNameCallSubjectAndNumber() throws {
-    let error = #expect(throws: SyscallError.self) { try Files.read("/nowhere/config.json") }
+    let error = #expect(throws: SyscallError.self) { _ = try Files.read("/nowhere/config.json") }
     #expect(error?.description == "open(/nowhere/config.json): ENOENT (2)")
   }
 
@@ -24,9 +24,9 @@ import TestSupport
     defer { try? directory.remove() }
     try Files.symlink("/etc", at: "\(directory.path)/out")
     let root = try Directory(path: directory.path)
-    #expect(throws: SyscallError.self) { try root.openInRoot("out/passwd", flags: OpenFlags.readOnly) }
-    #expect(throws: SyscallError.self) { try root.openInRoot("../../../etc/passwd", flags: OpenFlags.readOnly) }
-    let error = #expect(throws: SyscallError.self) { try root.openBeneath("out", flags: OpenFlags.readOnly) }
+    #expect(throws: SyscallError.self) { _ = try root.openInRoot("out/passwd", flags: OpenFlags.readOnly) }
+    #expect(throws: SyscallError.self) { _ = try root.openInRoot("../../../etc/passwd", flags: OpenFlags.readOnly) }
+    let error = #expect(throws: SyscallError.self) { _ = try root.openBeneath("out", flags: OpenFlags.readOnly) }
     #expect(error?.errno == Errno.tooManyLinks)
   }
 

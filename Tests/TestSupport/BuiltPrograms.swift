@@ -1,4 +1,4 @@
-package import Kernel
+internal import Kernel
 
 /// The programs that were built along with the tests.
 package enum BuiltPrograms {

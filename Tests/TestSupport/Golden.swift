@@ -1,4 +1,4 @@
-package import Kernel
+internal import Kernel
 
 /// Text that a test compares with a file under `Golden/` beside it; `REGOLDEN=1` writes the file instead.
 package enum Golden {

@@ -1,4 +1,4 @@
-package import Kernel
+internal import Kernel
 
 /// What a test may have left behind on the machine, found by a token that is in all the names it gave.
 ///
