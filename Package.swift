@@ -129,7 +129,9 @@ let rooms: [Room] = [
   Room(
     name: "CRIServerTests", kind: .test, uses: ["CRIServer", "PodRuntime", "CRIModel", "OCISpec", "TestSupport"],
     products: [grpcCore]),
-  Room(name: "StreamingTests", kind: .test, uses: ["Streaming", "CRIClient", "Kernel", "TestSupport"], products: [logging]),
+  Room(
+    name: "StreamingTests", kind: .test, uses: ["Streaming", "CRIClient", "Kernel", "TestSupport"],
+    products: [nioCore, nioPosix, logging]),
   Room(name: "MartletTests", kind: .test, uses: ["martlet", "JSON", "CRIModel", "Kernel", "TestSupport"]),
   Room(
     name: "NodeAgentTests", kind: .test,
