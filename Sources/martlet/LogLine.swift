@@ -1,0 +1,129 @@
+import Kernel
+
+/// One line of a container's log in CRI's format: `RFC3339Nano stdout|stderr F|P text`.
+struct LogLine: Equatable, Sendable {
+  enum Stream: String, Sendable { case stdout, stderr }
+  var timestamp: String
+  var stream: Stream
+  /// A line longer than the runtime's limit comes in parts; all but the last are partial.
+  var partial: Bool
+  var text: [UInt8]
+
+  init(timestamp: String, stream: Stream, partial: Bool, text: [UInt8]) {
+    self.timestamp = timestamp
+    self.stream = stream
+    self.partial = partial
+    self.text = text
+  }
+
+  /// Reads a line without its newline; nil where it is in another format.
+  init?(_ line: ArraySlice<UInt8>) {
+    let space = UInt8(ascii: " ")
+    guard let first = line.firstIndex(of: space) else { return nil }
+    guard let second = line[(first + 1)...].firstIndex(of: space) else { return nil }
+    // A full line of no text may end after its tag.
+    let third = line[(second + 1)...].firstIndex(of: space) ?? line.endIndex
+    let tags = line[(second + 1)..<third].split(separator: UInt8(ascii: ":"))
+    guard let stream = Stream(rawValue: String(decoding: line[(first + 1)..<second], as: UTF8.self)),
+      let tag = tags.first, tag.elementsEqual("F".utf8) || tag.elementsEqual("P".utf8)
+    else { return nil }
+    let timestamp = String(decoding: line[..<first], as: UTF8.self)
+    guard timestamp.utf8.count >= 20 else { return nil }
+    self.init(
+      timestamp: timestamp, stream: stream, partial: tag.elementsEqual("P".utf8),
+      text: third == line.endIndex ? [] : Array(line[(third + 1)...]))
+  }
+}
+
+/// Cuts a log's bytes into lines, whatever the pieces they come in.
+struct LogSplitter: Sendable {
+  /// A line beyond this is no CRI log: the runtime splits at 16 KiB.
+  static let lineBytesMax = 1 << 20
+
+  private var rest: [UInt8] = []
+
+  /// - Returns: the lines that `bytes` complete.
+  mutating func add(_ bytes: [UInt8]) -> [LogLine] {
+    var lines: [LogLine] = []
+    var start = bytes.startIndex
+    while let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) {
+      if rest.isEmpty {
+        if let line = LogLine(bytes[start..<end]) { lines.append(line) }
+      } else {
+        rest += bytes[start..<end]
+        if let line = LogLine(rest[...]) { lines.append(line) }
+        rest.removeAll(keepingCapacity: true)
+      }
+      start = end + 1
+    }
+    rest += bytes[start...]
+    if rest.count > Self.lineBytesMax { rest.removeAll() }
+    return lines
+  }
+}
+
+/// Chooses and formats log lines as `martlet logs` was asked to.
+struct LogPrinter: Sendable {
+  var timestamps = false
+  /// Nanoseconds since 1970; older lines are dropped.
+  var since: Int64?
+  /// Whether each stream is inside a line that has begun and not ended.
+  private var open: Set<LogLine.Stream> = []
+  private var dropping: Set<LogLine.Stream> = []
+
+  init(timestamps: Bool = false, since: Int64? = nil) {
+    self.timestamps = timestamps
+    self.since = since
+  }
+
+  /// What `line` adds to its stream's output: nothing where it is too old. Parts of one line share the first's fate.
+  mutating func print(_ line: LogLine) -> [UInt8] {
+    let continued = open.contains(line.stream)
+    if !continued, let since, let time = Timestamp.nanoseconds(line.timestamp), time < since {
+      dropping.insert(line.stream)
+    } else if !continued {
+      dropping.remove(line.stream)
+    }
+    if line.partial { open.insert(line.stream) } else { open.remove(line.stream) }
+    guard !dropping.contains(line.stream) else { return [] }
+    var bytes: [UInt8] = []
+    if timestamps, !continued { bytes += Array("\(line.timestamp) ".utf8) }
+    bytes += line.text
+    if !line.partial { bytes.append(UInt8(ascii: "\n")) }
+    return bytes
+  }
+}
+
+/// The last lines of a log: a line in parts counts once.
+struct LogTail: Sendable {
+  let count: Int
+  private var lines: [LogLine] = []
+  private var ends = 0
+
+  init(count: Int) { self.count = count }
+
+  mutating func add(_ line: LogLine) {
+    lines.append(line)
+    if !line.partial { ends += 1 }
+    // Cut in batches, so that a long log costs a pass and not a move for every line.
+    if ends > 2 * count + 1024 { lines = last() }
+  }
+
+  mutating func last() -> [LogLine] {
+    var keep = lines.count
+    var seen = 0
+    while keep > 0 {
+      let line = lines[keep - 1]
+      if !line.partial {
+        if seen == count { break }
+        seen += 1
+      } else if seen == count, count == 0 {
+        break
+      }
+      keep -= 1
+    }
+    lines = Array(lines[keep...])
+    ends = seen
+    return lines
+  }
+}
