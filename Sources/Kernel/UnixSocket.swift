@@ -3,10 +3,9 @@ internal import Glibc
 
 /// A listening unix socket that one process at a time owns.
 package struct UnixSocketListener: ~Copyable, Sendable {
-  /// For a server to take with `takeSocket`.
   package let socket: OwnedFD
   /// Held as long as this lives: the proof that no other daemon serves the path.
-  private let lock: OwnedFD
+  private let lock: FileLock
   package let path: String
 
   /// Connections that wait to be accepted.
@@ -17,15 +16,7 @@ package struct UnixSocketListener: ~Copyable, Sendable {
   /// - Parameter mode: of the socket; set before anybody can connect.
   /// - Throws: EADDRINUSE where another process holds the lock; ENAMETOOLONG beyond 107 bytes.
   package static func bind(_ path: String, mode: UInt32 = 0o600) throws(SyscallError) -> UnixSocketListener {
-    let lock = try Files.open("\(path).lock", flags: O_RDWR | O_CREAT, mode: 0o600)
-    do throws(SyscallError) {
-      _ = try lock.withRaw { fd throws(SyscallError) in
-        try syscall("flock", on: "\(path).lock") { clinux_flock_exclusive_nonblocking(fd) }
-      }
-    } catch {
-      guard error.errno == EAGAIN else { throw error }
-      throw SyscallError(call: "bind", subject: "\(path), which another process serves", errno: EADDRINUSE)
-    }
+    let lock = try FileLock(path: "\(path).lock")
     try Files.remove(path)
     let socket = OwnedFD(
       adopting: try syscall("socket", on: path) {
@@ -55,7 +46,7 @@ package struct UnixSocketListener: ~Copyable, Sendable {
     return UnixSocketListener(socket: socket, lock: lock, path: path)
   }
 
-  private init(socket: consuming OwnedFD, lock: consuming OwnedFD, path: String) {
+  private init(socket: consuming OwnedFD, lock: consuming FileLock, path: String) {
     self.socket = socket
     self.lock = lock
     self.path = path
@@ -90,6 +81,29 @@ package func sendDatagram(_ text: String, to path: String) throws(SyscallError) 
           unsafe message.withUnsafeBytes { unsafe Glibc.sendto(fd, $0.baseAddress, $0.count, 0, target, length) }
         }
       }
+    }
+  }
+}
+
+/// A lock file: held as long as this lives, and given back by the kernel however the process ends.
+package struct FileLock: ~Copyable, Sendable {
+  private let file: OwnedFD
+
+  /// - Throws: EADDRINUSE where another process holds it.
+  package init(path: String) throws(SyscallError) {
+    let file = try Files.open(path, flags: O_RDWR | O_CREAT, mode: 0o600)
+    try Self.take(file, path)
+    self.file = file
+  }
+
+  private static func take(_ file: borrowing OwnedFD, _ path: String) throws(SyscallError) {
+    do throws(SyscallError) {
+      _ = try file.withRaw { fd throws(SyscallError) in
+        try syscall("flock", on: path) { clinux_flock_exclusive_nonblocking(fd) }
+      }
+    } catch {
+      guard error.errno == EAGAIN else { throw error }
+      throw SyscallError(call: "flock", subject: "\(path), which another process holds", errno: EADDRINUSE)
     }
   }
 }
