@@ -1,0 +1,121 @@
+internal import Kernel
+internal import Logging
+internal import Synchronization
+
+/// How a runtime is set up.
+package struct RuntimeConfiguration: Sendable, Hashable {
+  /// Writable layers lie in `containers` below it.
+  package var rootDirectory: String
+  /// Pods lie in `pods` below it, on a file system that a reboot empties.
+  package var runDirectory: String
+  /// Parent group of sandboxes that ask for none.
+  package var cgroupParent = "martlet"
+  /// Run without the limits that the node has no controller for, instead of refusing them.
+  package var toleratesMissingControllers = false
+  /// Of martlet-shim; nil is the directory of this program.
+  package var shimPath: String?
+
+  package init(rootDirectory: String, runDirectory: String) {
+    self.rootDirectory = rootDirectory
+    self.runDirectory = runDirectory
+  }
+
+  var podsDirectory: String { runDirectory + "/pods" }
+  var containersDirectory: String { rootDirectory + "/containers" }
+}
+
+/// What the runtime asks of those above it.
+package struct RuntimeHooks: Sendable {
+  package var network: NetworkProvider
+  /// The container of that id no longer needs its image. Idempotent.
+  package var releaseImage: @Sendable (_ containerID: String) async -> Void
+  /// A container was found again after a restart: keep its image.
+  package var holdImage: @Sendable (_ imageID: String, _ containerID: String) async throws -> Void
+  /// A container was created by an earlier daemon and its specification is needed again: from the request's bytes.
+  package var recompile:
+    @Sendable (_ request: [UInt8], _ places: ContainerPlaces, _ sandbox: SandboxSnapshot) async throws
+      -> CompiledContainer
+
+  package init(
+    network: NetworkProvider, releaseImage: @escaping @Sendable (String) async -> Void,
+    holdImage: @escaping @Sendable (String, String) async throws -> Void,
+    recompile: @escaping @Sendable ([UInt8], ContainerPlaces, SandboxSnapshot) async throws -> CompiledContainer
+  ) {
+    self.network = network
+    self.releaseImage = releaseImage
+    self.holdImage = holdImage
+    self.recompile = recompile
+  }
+}
+
+/// What all sandboxes of one runtime share.
+struct RuntimeEnvironment: Sendable {
+  var configuration: RuntimeConfiguration
+  var hooks: RuntimeHooks
+  var hierarchy: CgroupHierarchy
+  var bootID: String
+  var shimProgram: ShimProgram
+  var log: Logger
+  var board: Board
+
+  func places(of containerID: String, in sandboxID: String) -> ContainerPlaces {
+    let pod = "\(configuration.podsDirectory)/\(sandboxID)"
+    return ContainerPlaces(
+      containerID: containerID, sandboxID: sandboxID, podDirectory: pod,
+      directory: "\(pod)/containers/\(containerID)",
+      storageDirectory: "\(configuration.containersDirectory)/\(containerID)")
+  }
+}
+
+/// The latest snapshot of everything, for lists and lookups that wait for nobody, and the followers of events.
+final class Board: Sendable {
+  private struct State {
+    var sandboxes: [String: SandboxSnapshot] = [:]
+    var containers: [String: ContainerSnapshot] = [:]
+    var followers: [UInt64: AsyncStream<RuntimeEvent>.Continuation] = [:]
+    var nextFollower: UInt64 = 0
+  }
+  private let state = Mutex(State())
+
+  func publish(_ snapshot: SandboxSnapshot) { state.withLock { $0.sandboxes[snapshot.id] = snapshot } }
+  func publish(_ snapshot: ContainerSnapshot) { state.withLock { $0.containers[snapshot.id] = snapshot } }
+  func remove(sandbox id: String) { _ = state.withLock { $0.sandboxes.removeValue(forKey: id) } }
+  func remove(container id: String) { _ = state.withLock { $0.containers.removeValue(forKey: id) } }
+
+  var sandboxes: [SandboxSnapshot] { state.withLock { Array($0.sandboxes.values) } }
+  var containers: [ContainerSnapshot] { state.withLock { Array($0.containers.values) } }
+
+  /// By id or by a prefix that only one has, as people type it.
+  func sandbox(_ id: String) -> SandboxSnapshot? {
+    state.withLock { Self.find(id, in: $0.sandboxes) }
+  }
+
+  func container(_ id: String) -> ContainerSnapshot? {
+    state.withLock { Self.find(id, in: $0.containers) }
+  }
+
+  private static func find<Value>(_ id: String, in all: [String: Value]) -> Value? {
+    if let exact = all[id] { return exact }
+    guard !id.isEmpty, id.utf8.count < 64 else { return nil }
+    let matches = all.filter { $0.key.hasPrefix(id) }
+    return matches.count == 1 ? matches.first?.value : nil
+  }
+
+  func announce(_ event: RuntimeEvent) {
+    state.withLock { state in for follower in state.followers.values { follower.yield(event) } }
+  }
+
+  func follow() -> AsyncStream<RuntimeEvent> {
+    let (stream, continuation) = AsyncStream.makeStream(
+      of: RuntimeEvent.self, bufferingPolicy: .bufferingNewest(RuntimeBounds.eventsMax))
+    let number = state.withLock { state in
+      state.nextFollower += 1
+      state.followers[state.nextFollower] = continuation
+      return state.nextFollower
+    }
+    continuation.onTermination = { [weak self] _ in
+      _ = self?.state.withLock { $0.followers.removeValue(forKey: number) }
+    }
+    return stream
+  }
+}
