@@ -16,14 +16,19 @@ final class TestProcess: Sendable {
   init(_ child: consuming ChildProcess) { self.child = child }
 
   /// Starts `sh -c script` on three pipes.
-  static func shell(_ script: String) throws -> (TestProcess, StreamedProcess) {
-    var (input, output, errors) = (try Pipe(), try Pipe(), try Pipe())
-    let (childIn, childOut, childErr) = (input.takeReadEnd(), output.takeWriteEnd(), errors.takeWriteEnd())
+  static func shell(_ script: String, onStart: (TestProcess) -> Void) throws -> StreamedProcess {
+    var input = try Pipe()
+    var output = try Pipe()
+    var errors = try Pipe()
+    let childIn = input.takeReadEnd()
+    let childOut = output.takeWriteEnd()
+    let childErr = errors.takeWriteEnd()
     let process = TestProcess(
       try ChildProcess.start(
         "/bin/sh", arguments: ["sh", "-c", script], environment: ["PATH=/usr/bin:/bin"],
         stdio: [childIn.withRaw { $0 }, childOut.withRaw { $0 }, childErr.withRaw { $0 }]))
-    let streamed = StreamedProcess(
+    onStart(process)
+    return StreamedProcess(
       input: input.takeWriteEnd(), output: output.takeReadEnd(), errors: errors.takeReadEnd(),
       resize: { size in process.sizes.withLock { $0.append(size) } },
       endInput: { process.inputEnded.store(true, ordering: .relaxed) },
@@ -32,7 +37,6 @@ final class TestProcess: Sendable {
         try? process.child.signal(9)
       },
       wait: { try await onFreshThread { () throws(SyscallError) in try process.child.wait().code } })
-    return (process, streamed)
   }
 }
 
@@ -41,6 +45,7 @@ struct HandlerFailure: Error, CustomStringConvertible {
 }
 
 /// A server whose URLs run shell scripts, for as long as `body` runs.
+@discardableResult
 func withServer<R: Sendable>(
   _ change: (inout StreamingServer.Configuration) -> Void = { _ in },
   onStart: @Sendable @escaping (TestProcess) -> Void = { _ in },
@@ -52,9 +57,7 @@ func withServer<R: Sendable>(
   let handlers = StreamingHandlers(
     exec: { _, command in
       guard command.count == 1 else { throw HandlerFailure(description: "container 1 is gone") }
-      let (process, streamed) = try TestProcess.shell(command[0])
-      onStart(process)
-      return streamed
+      return try TestProcess.shell(command[0], onStart: onStart)
     },
     attach: { _ in throw HandlerFailure(description: "attach is not what this tests") })
   let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -108,7 +111,7 @@ func rawExchange(_ url: String, _ text: (_ host: String, _ path: String) -> Stri
       }
     }
   return try await channel.executeThenClose { inbound, outbound in
-    try await outbound.write(ByteBuffer(string: bytes))
+    if !bytes.isEmpty { try await outbound.write(ByteBuffer(string: bytes)) }
     var answer = ""
     for try await part in inbound {
       answer += String(buffer: part)
