@@ -45,12 +45,14 @@ struct Bundle {
         "cgroupsPath": .string(cgroupPath),
         "seccomp": seccomp,
         "maskedPaths": JSONValue(maskedPaths),
-        "readonlyPaths": JSONValue(["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+        "readonlyPaths": JSONValue(readonlyPaths),
       ],
     ]
   }
 
-  private static let maskedPaths = [
+  static let readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+  static let maskedPaths = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
     "/sys/firmware",

@@ -1,0 +1,108 @@
+import ArgumentParser
+import ImageStore
+import JSON
+import Kernel
+import Logging
+
+struct UnpackCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "unpack",
+    abstract: "Unpack an image of 500 MB in five layers.",
+    discussion: """
+      Martlet imports the OCI layout: every digest checked, five layer directories. The others get the same blobs: tar
+      and bsdtar one layer after another, umoci a whole bundle. Nobody is asked to sync to disk; removal is not timed.
+      """)
+
+  @OptionGroup var options: BenchOptions
+  @Option(name: .long, help: "How often each is measured.")
+  var rounds = 3
+
+  func run() async throws {
+    let work = "\(options.work)/unpack"
+    defer { try? Files.removeTree(work) }
+    var contenders: [Contender] = []
+    for compression in ["gzip", "zstd"] {
+      let layout = "\(options.images)/five-layers" + (compression == "gzip" ? "" : "-\(compression)")
+      contenders.append(
+        Contender(name: "martlet_\(compression)") { try await Self.importOnce(layout, into: "\(work)/martlet") })
+      contenders += try Self.peers(layout: layout, compression: compression, work: work)
+    }
+    let series = try await interleaved(contenders, rounds: rounds, warmUp: 1)
+    var report = Report()
+    for contender in contenders {
+      report.set(contender.name, series[contender.name] ?? Series(), unit: "s", scale: 0.001)
+    }
+    for (ours, theirs) in [
+      ("martlet_gzip", "tar_gzip"), ("martlet_gzip", "umoci_gzip"), ("martlet_gzip", "bsdtar_gzip"),
+      ("martlet_zstd", "tar_zstd"), ("martlet_zstd", "bsdtar_zstd"),
+    ] {
+      guard let first = series[ours], let second = series[theirs] else { continue }
+      report.ratio(theirs, first, to: second)
+    }
+    try options.show(report, as: "unpack")
+  }
+
+  private static func importOnce(_ layout: String, into root: String) async throws -> Double {
+    defer { try? Files.removeTree(root) }
+    try Files.makeDirectories(root)
+    var log = Logger(label: "martlet-bench")
+    log.logLevel = .error
+    let store = ImageStore(root: root, log: log)
+    _ = try await store.start()
+    return try await milliseconds { _ = try await store.importArchive(path: layout) }
+  }
+
+  private static func peers(layout: String, compression: String, work: String) throws -> [Contender] {
+    let layers = try layerPaths(layout)
+    var contenders = [
+      try untar("tar", ["--extract", "--numeric-owner", "--\(compression)", "--file"], "--directory", layers, work),
+      try untar("bsdtar", ["-x", "-p", "--numeric-owner", "-f"], "-C", layers, work),
+    ]
+    if compression == "gzip" { contenders.append(try umoci(layout, work)) }
+    return contenders.map { Contender(name: "\($0.name)_\(compression)", once: $0.once) }
+  }
+
+  private static func untar(
+    _ name: String, _ arguments: [String], _ directoryOption: String, _ layers: [String], _ work: String
+  ) throws -> Contender {
+    let target = "\(work)/\(name)"
+    let runs = try layers.map { layer in
+      guard let run = TimedProgram(name, arguments + [layer, directoryOption, target]) else {
+        throw BenchError("\(name) is not installed; run hack/setup")
+      }
+      return run
+    }
+    return Contender(name: name) {
+      defer { try? Files.removeTree(target) }
+      try Files.makeDirectories(target)
+      var total = 0.0
+      for run in runs { total += try await run.once() }
+      return total
+    }
+  }
+
+  private static func umoci(_ layout: String, _ work: String) throws -> Contender {
+    let target = "\(work)/umoci"
+    guard let run = TimedProgram("umoci", ["unpack", "--image", "\(layout):latest", target]) else {
+      throw BenchError("umoci is not installed; run hack/setup")
+    }
+    return Contender(name: "umoci") {
+      defer { try? Files.removeTree(target) }
+      try Files.makeDirectories(work)
+      return try await run.once()
+    }
+  }
+
+  /// The blobs of the layout's only image, lowest first.
+  private static func layerPaths(_ layout: String) throws -> [String] {
+    func blob(_ digest: JSONValue?) throws -> String {
+      guard let text = digest?.string, let colon = text.firstIndex(of: ":") else {
+        throw BenchError("\(layout) is not an OCI layout of one image; make it with hack/images five-layers")
+      }
+      return "\(layout)/blobs/sha256/\(text[text.index(after: colon)...])"
+    }
+    let index = try JSONValue.parse(try Files.read("\(layout)/index.json"))
+    let manifest = try JSONValue.parse(try Files.read(try blob(index["manifests"]?[0]?["digest"])))
+    return try (manifest["layers"]?.array ?? []).map { try blob($0["digest"]) }
+  }
+}
