@@ -132,7 +132,9 @@ let rooms: [Room] = [
   Room(
     name: "StreamingTests", kind: .test, uses: ["Streaming", "CRIClient", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, logging]),
-  Room(name: "MartletTests", kind: .test, uses: ["martlet", "JSON", "CRIModel", "Kernel", "TestSupport"]),
+  Room(
+    name: "MartletTests", kind: .test, uses: ["martlet", "JSON", "CRIClient", "CRIModel", "Kernel", "TestSupport"],
+    products: [swiftProtobuf]),
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: ["NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
