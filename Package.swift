@@ -106,7 +106,10 @@ let rooms: [Room] = [
     name: "martlet", kind: .executable,
     uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "CRIClient", "NodeAgent", "ServiceProxy", "Dataplane", "Volumes"],
     products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
-  Room(name: "martlet-bench", kind: .executable, uses: ["Kernel", "JSON"], products: [argumentParser]),
+  Room(
+    name: "martlet-bench", kind: .executable,
+    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore"],
+    products: [argumentParser, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
   Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),
