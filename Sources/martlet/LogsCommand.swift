@@ -99,8 +99,9 @@ struct LogsCommand: AsyncParsableCommand {
     do {
       let state = try await client.containerStatus(id).status.state
       return state == .containerExited || state == .containerUnknown
-    } catch where error.code == .notFound {
-      return true
+    } catch {
+      if error.code == .notFound { return true }
+      throw error
     }
   }
 
