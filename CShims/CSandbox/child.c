@@ -200,9 +200,17 @@ static int attach(int mount, int target) {
 }
 
 static int op_attach(struct csandbox_child *child, const uint64_t *arg) {
-  int target = resolve(child, child->slots[CSANDBOX_SLOT_ROOT], text(child, arg[1]), arg[2], 0755);
+  const uint64_t either = CSANDBOX_ATTACH_MAKE_DIRECTORY | CSANDBOX_ATTACH_MAKE_FILE;
+  int mount = slot_fd(child, arg[0]);
+  uint64_t flags = arg[2];
+  if ((flags & either) == either) {
+    struct stat status;
+    if (fstat(mount, &status) < 0) return -1;
+    flags &= ~(uint64_t)(S_ISDIR(status.st_mode) ? CSANDBOX_ATTACH_MAKE_FILE : CSANDBOX_ATTACH_MAKE_DIRECTORY);
+  }
+  int target = resolve(child, child->slots[CSANDBOX_SLOT_ROOT], text(child, arg[1]), flags, 0755);
   if (target < 0) return -1;
-  return closing(target, attach(slot_fd(child, arg[0]), target));
+  return closing(target, attach(mount, target));
 }
 
 /// Covers a slot's first target with the mount itself and later ones with copies: only a mount that is attached can be
@@ -278,6 +286,15 @@ static int open_parent(struct csandbox_child *child, int root, const char *path,
   return resolve(child, root, child->link, CSANDBOX_ATTACH_MAKE_DIRECTORY | CSANDBOX_ATTACH_NO_SYMLINKS, 0755);
 }
 
+/// A root that brings its own device node is fine where it is the very same.
+static int is_node(int parent, const char *name, mode_t mode, dev_t device) {
+  struct stat status;
+  if (fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) < 0) return -1;
+  if ((status.st_mode & S_IFMT) == (mode & S_IFMT) && status.st_rdev == device) return 0;
+  errno = EEXIST;
+  return -1;
+}
+
 static int op_mknod(struct csandbox_child *child, const uint64_t *arg) {
   const char *name;
   int parent = open_parent(child, slot_fd(child, arg[0]), text(child, arg[1]), &name);
@@ -285,6 +302,7 @@ static int op_mknod(struct csandbox_child *child, const uint64_t *arg) {
   mode_t mode = (mode_t)arg[2];
   dev_t device = makedev((unsigned)(arg[3] >> 32), (unsigned)arg[3]);
   int result = mknodat(parent, name, mode, device);
+  if (result < 0 && errno == EEXIST) result = is_node(parent, name, mode, device);
   if (result == 0 && (arg[4] != 0 || arg[5] != 0))
     result = fchownat(parent, name, (uid_t)arg[4], (gid_t)arg[5], AT_SYMLINK_NOFOLLOW);
   return closing(parent, result);

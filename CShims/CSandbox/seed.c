@@ -23,7 +23,7 @@ static int seed_root(void) {
   errno = err;
   if (fd < 0) return -1;
   struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
-  if (mkdirat(fd, "shm", 01777) == 0 &&
+  if (mkdirat(fd, "shm", 0755) == 0 && mkdirat(fd, "empty", 0755) == 0 &&
       mount_setattr(fd, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0)
     return fd;
   err = errno;

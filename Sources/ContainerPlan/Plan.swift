@@ -1,3 +1,5 @@
+package import OCISpec
+
 /// What the shim's child does between clone and exec, as a value: an ordered list of operations.
 ///
 /// Equal inputs give equal plans, byte for byte.
@@ -7,7 +9,7 @@ package struct Plan: Hashable, Sendable {
   package internal(set) var processNamespace = SandboxContext.ProcessNamespace.container
   package internal(set) var hasTerminal = false
   /// Devices that the container's cgroup shall allow; empty is every one.
-  package internal(set) var deviceRules: [PlanDeviceRule] = []
+  package internal(set) var deviceRules: [RuntimeSpec.DeviceRule] = []
   /// What was asked for and the specification lets a runtime leave out with a warning, such as an unknown capability.
   package internal(set) var warnings: [String] = []
 
@@ -25,7 +27,7 @@ package struct PlanError: Error, Hashable, Sendable, CustomStringConvertible {
   package let field: String
   package let problem: String
 
-  init(_ field: String, _ problem: String) {
+  package init(_ field: String, _ problem: String) {
     self.field = field
     self.problem = problem
   }

@@ -9,32 +9,127 @@ package final class Shim: Sendable {
   package let processID: Int32
   /// Exits of containers and the end of the connection, in order. For one reader. Holds up to `eventsMax`; a container's
   /// exit is also in its exit file and in `state()`, so nothing is lost with an event.
-  package let events: AsyncStream<ShimEvent>
+  package var events: AsyncStream<ShimEvent> { connection.events }
 
   package static let eventsMax = 1024
+  package static let attachStallSeconds = 10
 
-  init(podID: String, processID: Int32, events: AsyncStream<ShimEvent>) {
+  private let connection: ShimConnection
+
+  private init(podID: String, processID: Int32, connection: ShimConnection) {
     self.podID = podID
     self.processID = processID
-    self.events = events
+    self.connection = connection
   }
 
   /// Starts a pod's shim: one vfork-like clone and exec. Returns when its namespaces and its socket are there.
   /// - Requires: root. Fails with nothing left running.
   package static func launch(
     _ configuration: ShimConfiguration, program: ShimProgram
-  ) async throws(ShimError) -> Shim { fatalError("unfinished") }
+  ) async throws(ShimError) -> Shim {
+    let (bytes, sysctlPaths): ([UInt8], [String])
+    do throws(PlanError) { (bytes, sysctlPaths) = try configuration.encoded() } catch { throw .configuration(error) }
+    let connection: ShimConnection
+    do throws(SyscallError) {
+      connection = try spawn(configuration, bytes, program: program)
+    } catch {
+      throw .call(error)
+    }
+    let hello = try await connection.hello()
+    guard hello.errno == 0 else {
+      throw .launch(stage: ShimConfiguration.stage(hello.index, sysctlPaths: sysctlPaths), errno: hello.errno)
+    }
+    return Shim(podID: configuration.podID, processID: hello.processID, connection: connection)
+  }
+
+  private static func spawn(
+    _ configuration: ShimConfiguration, _ bytes: [UInt8], program: ShimProgram
+  ) throws(SyscallError) -> ShimConnection {
+    let directory = try Directory(path: configuration.directory)
+    var descriptors = [directory.fd.withRaw { $0 }, program.seed.withRaw { $0 }]
+    let network = try configuration.networkNamespacePath.map { path throws(SyscallError) in
+      SharedFD(try Files.open(path, flags: 0))
+    }
+    let cgroup = try configuration.cgroupDirectory.map { path throws(SyscallError) in
+      SharedFD(try Files.open(path, flags: 0))
+    }
+    if let network { descriptors.append(network.withRaw { $0 }) }
+    if let cgroup { descriptors.append(cgroup.withRaw { $0 }) }
+    let pair = try ShimChannel.pair()
+    let connection = try ShimConnection(pair.ours)
+    // The process that is started goes on in a child of its own, born in the pod's cgroup, and ends.
+    let first = try program.file.withRaw { raw throws(SyscallError) in
+      try ChildProcess.start(
+        "/proc/self/fd/\(raw)", arguments: ["martlet-shim"], extra: [pair.theirs.withRaw { $0 }], newSession: true)
+    }
+    try connection.configure(bytes, descriptors: descriptors)
+    _ = try first.wait()
+    withExtendedLifetime((network, cgroup)) {}
+    return connection
+  }
 
   /// Connects to a shim that an earlier daemon started.
   /// - Throws: `call` with ENOENT or ECONNREFUSED where none listens: it is dead.
   package static func connect(podID: String, directory: String) async throws(ShimError) -> Shim {
-    fatalError("unfinished")
+    let connection: ShimConnection
+    do throws(SyscallError) {
+      connection = try ShimConnection(try ShimChannel.connect(directory: directory))
+    } catch {
+      throw .call(error)
+    }
+    let hello = try await connection.hello()
+    guard hello.flags == ShimMessage.protocolVersion else {
+      throw .badReply("it speaks protocol \(hello.flags), not \(ShimMessage.protocolVersion)")
+    }
+    return Shim(podID: podID, processID: hello.processID, connection: connection)
   }
 
   /// Starts a container; returns when its program runs (exec worked).
   /// - Returns: the process number, as the daemon counts.
   /// - Throws: `plan` where an operation failed; nothing of the container is left then.
-  package func start(_ request: ContainerStart) async throws(ShimError) -> Int32 { fatalError("unfinished") }
+  package func start(_ start: ContainerStart) async throws(ShimError) -> Int32 {
+    var request = ShimRequest(kind: .start, id: start.containerID)
+    switch start.plan.processNamespace {
+    case .container: request.arguments = [0]
+    case .pod: request.arguments = [1]
+    case .node: request.arguments = [2]
+    case .target(let target):
+      request.arguments = [3]
+      request.target = target
+    }
+    if start.plan.hasTerminal { request.flags.insert(.terminal) }
+    if start.hasStdin { request.flags.insert(.stdin) }
+    if start.stdinOnce { request.flags.insert(.stdinOnce) }
+    var files: [SharedFD] = []
+    do throws(SyscallError) {
+      files.append(SharedFD(try Sandbox.memoryFile("plan", start.plan.encoded())))
+      if let cgroup = start.cgroupDirectory {
+        files.append(SharedFD(try Files.open(cgroup, flags: 0)))
+        request.flags.insert(.hasCgroup)
+      }
+      if let log = start.logPath {
+        files.append(SharedFD(try Sandbox.openLog(log)))
+        request.flags.insert(.hasLog)
+      }
+    } catch {
+      throw .call(error)
+    }
+    let answer = try await connection.ask(
+      request, descriptors: files.map { $0.withRaw { $0 } }, secondsMax: ShimConnection.startSecondsMax)
+    withExtendedLifetime(files) {}
+    try Self.check(answer.message, start.plan)
+    return answer.message.processID
+  }
+
+  private static func check(_ message: ShimMessage, _ plan: Plan) throws(ShimError) {
+    guard message.errno != 0 else { return }
+    guard Int(message.index) < plan.operations.count else { throw .badReply("operation \(message.index) of a plan") }
+    let operation = plan.operations[Int(message.index)]
+    throw .plan(
+      PlanFailure(
+        index: Int(message.index), operation: operation.subject, errno: message.errno,
+        hint: operation.hint(errno: message.errno)))
+  }
 
   /// Starts a process in a running container. The descriptors are the process's standard ones; a nil one is /dev/null.
   /// Where the plan has a terminal they are ignored, and `ExecProcess.takeTerminal` gives the terminal's other side.
@@ -42,26 +137,97 @@ package final class Shim: Sendable {
   package func exec(
     _ containerID: String, plan: Plan, stdin: consuming OwnedFD? = nil, stdout: consuming OwnedFD? = nil,
     stderr: consuming OwnedFD? = nil, timeoutSeconds: Double? = nil
-  ) async throws(ShimError) -> ExecProcess { fatalError("unfinished") }
+  ) async throws(ShimError) -> ExecProcess {
+    var request = ShimRequest(kind: .exec, id: containerID)
+    // At least a millisecond, because 0 is never.
+    if let timeoutSeconds { request.arguments = [UInt64(min(max(timeoutSeconds * 1000, 1), Double(Int32.max)))] }
+    var descriptors: [CInt] = []
+    let standard: [(CInt?, ShimRequestFlags)] = [
+      (released(stdin), .hasStdin), (released(stdout), .hasStdout), (released(stderr), .hasStderr),
+    ]
+    for (raw, flag) in standard {
+      guard let raw else { continue }
+      descriptors.append(raw)
+      request.flags.insert(flag)
+    }
+    defer { closeDescriptors(descriptors) }
+    let file: SharedFD
+    do throws(SyscallError) {
+      file = SharedFD(try Sandbox.memoryFile("plan", plan.encoded()))
+    } catch {
+      throw .call(error)
+    }
+    let answer = try await connection.ask(
+      request, descriptors: [file.withRaw { $0 }] + descriptors, secondsMax: ShimConnection.startSecondsMax)
+    withExtendedLifetime(file) {}
+    try Self.check(answer.message, plan)
+    guard let exec = answer.exec else { throw .badReply("no process in the answer to exec") }
+    return exec
+  }
 
   /// Runs a process in a container to its end and keeps what it wrote, up to `maxBytes` of each stream: what is beyond
   /// is read and dropped.
   package func execCapturing(
     _ containerID: String, plan: Plan, maxBytes: Int = 16 << 20, timeoutSeconds: Double? = nil
-  ) async throws(ShimError) -> ExecOutput { fatalError("unfinished") }
+  ) async throws(ShimError) -> ExecOutput {
+    var output: Pipe
+    var errors: Pipe
+    do throws(SyscallError) {
+      output = try Pipe()
+      errors = try Pipe()
+    } catch {
+      throw .call(error)
+    }
+    let outputEnd = SharedFD(output.takeReadEnd())
+    let errorEnd = SharedFD(errors.takeReadEnd())
+    let process = try await exec(
+      containerID, plan: plan, stdout: output.takeWriteEnd(), stderr: errors.takeWriteEnd(),
+      timeoutSeconds: timeoutSeconds)
+    do {
+      async let kept = onFreshThread { () throws(SyscallError) in
+        try drainKeeping(try outputEnd.duplicate(), maxBytes: maxBytes)
+      }
+      async let keptErrors = onFreshThread { () throws(SyscallError) in
+        try drainKeeping(try errorEnd.duplicate(), maxBytes: maxBytes)
+      }
+      let message = try await process.message()
+      let (first, second) = (try await kept, try await keptErrors)
+      return ExecOutput(
+        exit: message.exit, output: first.kept, errorOutput: second.kept,
+        wasTruncated: !first.isWhole || !second.isWhole, timedOut: message.timedOut)
+    } catch let error as ShimError {
+      throw error
+    } catch let error as SyscallError {
+      throw .call(error)
+    } catch {
+      throw .badReply("\(error)")
+    }
+  }
 
   /// Sends a signal to the container's first process. One that has ended is not an error.
-  package func signal(_ containerID: String, _ signal: Int32) async throws(ShimError) { fatalError("unfinished") }
+  package func signal(_ containerID: String, _ signal: Int32) async throws(ShimError) {
+    let number = UInt64(UInt32(bitPattern: signal))
+    _ = try await connection.ask(ShimRequest(kind: .signal, id: containerID, arguments: [number]))
+  }
 
   /// SIGKILL to every process of the container, through its cgroup where it has one.
-  package func kill(_ containerID: String) async throws(ShimError) { fatalError("unfinished") }
+  package func kill(_ containerID: String) async throws(ShimError) {
+    _ = try await connection.ask(ShimRequest(kind: .kill, id: containerID))
+  }
 
   package func resize(_ containerID: String, columns: UInt16, rows: UInt16) async throws(ShimError) {
-    fatalError("unfinished")
+    _ = try await connection.ask(
+      ShimRequest(kind: .resize, id: containerID, arguments: [UInt64(columns), 0, UInt64(rows)]))
   }
 
   /// Opens the log's path again (the caller renamed the old file) and goes on there; no line is lost or split.
-  package func reopenLog(_ containerID: String, path: String) async throws(ShimError) { fatalError("unfinished") }
+  package func reopenLog(_ containerID: String, path: String) async throws(ShimError) {
+    let log: SharedFD
+    do throws(SyscallError) { log = SharedFD(try Sandbox.openLog(path)) } catch { throw .call(error) }
+    _ = try await connection.ask(
+      ShimRequest(kind: .reopen, id: containerID), descriptors: [log.withRaw { $0 }])
+    withExtendedLifetime(log) {}
+  }
 
   /// Connects a client to a running container. What is read from `stdin` goes to the container; output goes to `stdout`
   /// and `stderr` from now on (a container with a terminal has only stdout). A client that takes nothing for
@@ -69,57 +235,53 @@ package final class Shim: Sendable {
   package func attach(
     _ containerID: String, stdin: consuming OwnedFD? = nil, stdout: consuming OwnedFD? = nil,
     stderr: consuming OwnedFD? = nil
-  ) async throws(ShimError) { fatalError("unfinished") }
-
-  package static let attachStallSeconds = 10
+  ) async throws(ShimError) {
+    var request = ShimRequest(kind: .attach, id: containerID, arguments: [UInt64(Self.attachStallSeconds * 1000)])
+    var descriptors: [CInt] = []
+    let standard: [(CInt?, ShimRequestFlags)] = [
+      (released(stdin), .hasStdin), (released(stdout), .hasStdout), (released(stderr), .hasStderr),
+    ]
+    for (raw, flag) in standard {
+      guard let raw else { continue }
+      descriptors.append(raw)
+      request.flags.insert(flag)
+    }
+    defer { closeDescriptors(descriptors) }
+    _ = try await connection.ask(request, descriptors: descriptors)
+  }
 
   /// Ends the container's standard input.
-  package func closeStdin(_ containerID: String) async throws(ShimError) { fatalError("unfinished") }
+  package func closeStdin(_ containerID: String) async throws(ShimError) {
+    _ = try await connection.ask(ShimRequest(kind: .closeStdin, id: containerID))
+  }
 
   /// Drops what the shim knows of an exited container, so that its name is free again. Unknown is not an error.
   /// - Throws: `refused` with EBUSY while it runs.
-  package func forget(_ containerID: String) async throws(ShimError) { fatalError("unfinished") }
+  package func forget(_ containerID: String) async throws(ShimError) {
+    _ = try await connection.ask(ShimRequest(kind: .forget, id: containerID))
+  }
 
-  package func state() async throws(ShimError) -> [ShimContainer] { fatalError("unfinished") }
+  package func state() async throws(ShimError) -> [ShimContainer] {
+    try await connection.ask(ShimRequest(kind: .state)).items.map { item in
+      ShimContainer(
+        containerID: item.id, processID: item.processID, startedAtNanoseconds: item.startedAtNanoseconds,
+        exit: item.isRunning ? nil : item.exit)
+    }
+  }
 
   /// Kills every container of the pod and the reaper, waits for them, and ends the shim.
-  package func shutdown() async throws(ShimError) { fatalError("unfinished") }
+  package func shutdown() async throws(ShimError) {
+    do throws(ShimError) {
+      _ = try await connection.ask(ShimRequest(kind: .shutdown))
+    } catch {
+      // It is gone, which is what was wanted.
+      if case .disconnected = error { return }
+      throw error
+    }
+  }
 }
 
-/// A process that `exec` started in a container.
-package final class ExecProcess: Sendable {
-  /// As the daemon counts.
-  package let processID: Int32
-
-  init(processID: Int32) { self.processID = processID }
-
-  /// How it ended.
-  package func wait() async throws(ShimError) -> ProcessExit { fatalError("unfinished") }
-
-  /// One that has ended is not an error.
-  package func signal(_ signal: Int32) async throws(ShimError) { fatalError("unfinished") }
-
-  package func resize(columns: UInt16, rows: UInt16) async throws(ShimError) { fatalError("unfinished") }
-
-  /// The other side of its terminal, once; nil where it has none.
-  package func takeTerminal() -> OwnedFD? { fatalError("unfinished") }
-}
-
-/// What `execCapturing` gives.
-package struct ExecOutput: Hashable, Sendable {
-  package var exit: ProcessExit
-  package var output: [UInt8]
-  package var errorOutput: [UInt8]
-  /// More was written than is kept.
-  package var wasTruncated: Bool
-  /// It was killed because its time was over.
-  package var timedOut: Bool
-}
-
-/// What every shim starts from, made once a daemon: the program in sealed memory, which nothing can write to
-/// (CVE-2019-5736), and an empty mount namespace that containers start with instead of a copy of the host's.
-package final class ShimProgram: Sendable {
-  /// - Parameter path: of martlet-shim; nil is the directory of this program.
-  /// - Requires: root. Blocks some milliseconds.
-  package init(path: String? = nil) async throws(ShimError) { fatalError("unfinished") }
+private func released(_ descriptor: consuming OwnedFD?) -> CInt? {
+  guard let descriptor else { return nil }
+  return descriptor.release()
 }

@@ -19,7 +19,7 @@ package struct ShimConfiguration: Hashable, Sendable {
   package var hasOwnUTS = true
   /// Containers of the pod may share a PID namespace, whose PID 1 is a reaper of the shim's.
   package var sharesProcessNamespace = false
-  /// Set after the namespaces are made; only namespaced ones, see `Sysctls.problem`.
+  /// Set after the namespaces are made; only namespaced ones, see `Sysctls.path`.
   package var sysctls: [String: String] = [:]
   /// Size of the pod's /dev/shm in bytes.
   package var sharedMemoryBytes: UInt64 = 64 << 20
@@ -105,6 +105,8 @@ package struct PlanFailure: Error, Hashable, Sendable, CustomStringConvertible {
 /// What can go wrong between daemon and shim.
 package enum ShimError: Error, Hashable, Sendable, CustomStringConvertible {
   case call(SyscallError)
+  /// Its configuration cannot be done: which field, and why.
+  case configuration(PlanError)
   /// The shim did not come up: at what, and why.
   case launch(stage: String, errno: Int32)
   case plan(PlanFailure)
@@ -118,6 +120,7 @@ package enum ShimError: Error, Hashable, Sendable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .call(let error): error.description
+    case .configuration(let error): error.description
     case .launch(let stage, let errno): "start of the shim: \(stage): \(SyscallError.name(of: errno)) (\(errno))"
     case .plan(let failure): failure.description
     case .refused(let request, let subject, let errno):

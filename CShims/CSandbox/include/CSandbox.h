@@ -3,6 +3,7 @@
 #ifndef CSANDBOX_H
 #define CSANDBOX_H
 
+#include "channel.h"
 #include "plan.h"
 #include "protocol.h"
 #include "seed.h"

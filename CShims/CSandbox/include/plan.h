@@ -70,7 +70,7 @@ enum csandbox_flag {
   CSANDBOX_TREE_RECURSIVE = 1,
   CSANDBOX_TREE_NULL_DEVICE = 2,  // must be the character device 1:3
   CSANDBOX_ATTACH_MAKE_DIRECTORY = 1,
-  CSANDBOX_ATTACH_MAKE_FILE = 2,
+  CSANDBOX_ATTACH_MAKE_FILE = 2,  // with the one above: what the mount itself is
   CSANDBOX_ATTACH_NO_SYMLINKS = 4,
 };
 

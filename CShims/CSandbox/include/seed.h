@@ -21,7 +21,7 @@ struct csandbox_seed {
 };
 
 /// Makes a seed. Takes the calling thread into it for good: for a thread that dies then.
-/// The root has one directory, /shm, to mount on, and is read-only.
+/// The root is read-only and has two directories: /shm, to mount on, and /empty, to cover others with.
 struct csandbox_seed csandbox_seed_make(void);
 
 #endif
