@@ -2,6 +2,7 @@
 
 #include <sys/statfs.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 int64_t carchive_available_bytes(int fd) {
   struct statfs info;
@@ -17,3 +18,5 @@ int carchive_fsetxattr(int fd, const char *name, const void *value, size_t size)
 int carchive_lsetxattr(const char *path, const char *name, const void *value, size_t size) {
   return lsetxattr(path, name, value, size, 0);
 }
+
+int carchive_syncfs(int fd) { return syncfs(fd); }

@@ -1,70 +1,276 @@
+import JSON
+internal import Kernel
 package import Logging
-package import OCISpec
+import OCISpec
 
 /// Images on disk: records, configurations and unpacked layers below one root.
 ///
 /// Every method may be called from anywhere; long work runs on threads of its own and the actor only keeps the books.
 /// - Requires: root (layers hold device nodes and other users' files).
 package actor ImageStore {
-  package let root: String
-  package let options: ImageStoreOptions
-  let log: Logger
+  package nonisolated let root: String
+  package nonisolated let options: ImageStoreOptions
+  nonisolated let log: Logger
+  nonisolated let files: StoreFiles
+  /// Layers being fetched and unpacked: no more threads than processors.
+  nonisolated let unpackSlots: Slots
+  nonisolated let pullSlots: Slots
+
+  var stored: [Digest: StoredImage] = [:]
+  var layers: [Digest: LayerRecord] = [:]
+  var flights: [Digest: LayerFlight] = [:]
+  /// Layers that a pull under way counts on, and how many pulls do.
+  var busyLayers: [Digest: Int] = [:]
+  /// Pulls and imports that have begun and not ended.
+  var pullsUnderWay = 0
+  private var holds: [String: Digest] = [:]
+  private var syncTask: Task<Void, Never>?
+  private var bootID = ""
+  /// Held as long as the store lives: two daemons on one root would remove each other's layers.
+  private var lock: SharedFD?
+
+  /// Bytes of one of our own records.
+  private static let recordBytesMax = 4 << 20
 
   /// Does nothing on disk; call `start`.
   package init(root: String, options: ImageStoreOptions = ImageStoreOptions(), log: Logger) {
     self.root = root
     self.options = options
     self.log = log
+    files = StoreFiles(root: root)
+    unpackSlots = Slots(options.unpackThreadsMax > 0 ? options.unpackThreadsMax : LayerUnpack.processors)
+    pullSlots = Slots(max(1, options.pullsMax))
   }
+
+  // MARK: Start
 
   /// Makes the directories (0700), clears what an interrupted pull left, and loads the records. A record that cannot be
   /// used is set aside and reported, never an error.
-  package func start() async throws(ImageError) -> [ImageStoreProblem] { fatalError() }
+  package func start() async throws(ImageError) -> [ImageStoreProblem] {
+    do {
+      for path in [
+        root, files.images, files.layers, files.records, files.blobs, files.layerRecords, files.skeletons, files.setAside,
+      ] {
+        try Files.makeDirectories(path, mode: 0o700)
+        if path != root { try Files.chmod(path, mode: 0o700) }
+      }
+      lock = try Self.lock(files.lock)
+      bootID = try Kernel.bootID()
+      var problems: [ImageStoreProblem] = []
+      try await clearTemporary()
+      try await loadLayers(&problems)
+      try loadImages(&problems)
+      try await removeUnused()
+      for problem in problems { log.warning("image store: set aside", metadata: ["problem": "\(problem)"]) }
+      return problems
+    } catch {
+      throw .wrap(error, stage: "start the image store", subject: root)
+    }
+  }
 
-  /// Fetches, verifies and unpacks an image, or finds that it is already here. Pulls of the same content share their work;
-  /// a cancelled or failed pull leaves nothing.
-  package func pull(
-    _ reference: ImageReference, from source: ContentSource, platform: Platform = .host,
-    progress: (@Sendable (ImageProgress) -> Void)? = nil
-  ) async throws(ImageError) -> ImageRecord { fatalError() }
+  private static func lock(_ path: String) throws -> SharedFD {
+    let file = try Files.open(path, flags: OpenFlags.readWrite | OpenFlags.create, mode: 0o600)
+    do {
+      try file.lockExclusively(path)
+    } catch {
+      let detail = "another process uses this store; stop it, or give this one a --root of its own"
+      throw ImageError(.inUse, stage: "lock", subject: path, detail, cause: error)
+    }
+    return SharedFD(file)
+  }
 
-  /// Imports an OCI image layout (directory or tar) or a docker-archive tar; gzip and zstd around the tar are undone.
-  /// - Parameter names: names for the image where the archive has none, or instead of those (one image only); empty takes
-  ///   the archive's.
-  package func importArchive(
-    path: String, names: [ImageReference] = [], platform: Platform = .host,
-    progress: (@Sendable (ImageProgress) -> Void)? = nil
-  ) async throws(ImageError) -> [ImageRecord] { fatalError() }
+  private func clearTemporary() async throws {
+    for path in [files.layers, files.records, files.blobs, files.layerRecords, files.skeletons] {
+      for entry in try Directory(path: path).list() where entry.name.contains(".tmp") {
+        try await Self.removeTree("\(path)/\(entry.name)")
+      }
+    }
+  }
 
-  /// Writes images as one OCI image layout tar (with docker-archive's manifest.json beside it) to `path`, by rename.
-  package func export(
-    _ namesOrIDs: [String], to path: String, progress: (@Sendable (ImageProgress) -> Void)? = nil
-  ) async throws(ImageError) { fatalError() }
+  private func loadLayers(_ problems: inout [ImageStoreProblem]) async throws {
+    var unpacked = Set(try Directory(path: files.layers).list().map(\.name))
+    for entry in try Directory(path: files.layerRecords).list() {
+      let path = "\(files.layerRecords)/\(entry.name)"
+      guard let diffID = Digest(sha256Hex: String(entry.name.dropLast(5))), unpacked.remove(diffID.hex) != nil else {
+        try Files.remove(path)
+        continue
+      }
+      do {
+        let record = try LayerRecord(json: try Self.readJSON(path))
+        if record.isDurable || record.bootID == bootID {
+          layers[diffID] = record
+          if !record.isDurable { scheduleSync() }
+          continue
+        }
+        problems.append(
+          ImageStoreProblem(path: path, problem: "the machine went down before this layer was on disk; pull its image again"))
+      } catch {
+        problems.append(ImageStoreProblem(path: path, problem: "\(error)"))
+      }
+      try Files.rename(path, to: "\(files.setAside)/layer-\(entry.name)")
+      try await Self.removeTree("\(files.layers)/\(diffID.hex)")
+    }
+    for name in unpacked { try await Self.removeTree("\(files.layers)/\(name)") }
+  }
+
+  private func loadImages(_ problems: inout [ImageStoreProblem]) throws {
+    for entry in try Directory(path: files.records).list() {
+      let path = "\(files.records)/\(entry.name)"
+      do {
+        let image = try StoredImage(json: try Self.readJSON(path)) { id throws(ImageSpecError) in
+          try Self.readConfig(files, id)
+        }
+        guard entry.name == "\(image.id.hex).json" else { throw ImageSpecError(.invalid, path, "is a record of \(image.id)") }
+        if let missing = image.config.diffIDs.first(where: { layers[$0] == nil }) {
+          throw ImageSpecError(.invalid, path, "layer \(missing) is not there; pull or import the image again")
+        }
+        stored[image.id] = image
+      } catch {
+        problems.append(ImageStoreProblem(path: path, problem: "\(error)"))
+        try Files.rename(path, to: "\(files.setAside)/\(entry.name)")
+      }
+    }
+  }
+
+  private static func readJSON(_ path: String) throws -> JSONValue {
+    try JSONValue.parse(
+      try Files.read(path, maxBytes: recordBytesMax), limits: JSONLimits(maxBytes: recordBytesMax, maxDepth: 16))
+  }
+
+  private static func readConfig(_ files: StoreFiles, _ id: Digest) throws(ImageSpecError) -> ImageConfig {
+    let subject = "configuration \(id)"
+    let bytes: [UInt8]
+    do { bytes = try Files.read(files.blob(id), maxBytes: ImageLimits.configBytesMax) } catch {
+      throw ImageSpecError(.invalid, subject, "\(error)")
+    }
+    guard Digest(sha256: SHA256Hasher.hash(bytes)) == id else { throw ImageSpecError(.invalid, subject, "its bytes changed") }
+    return try ImageConfig(parsing: bytes, in: subject)
+  }
+
+  static func removeTree(_ path: String) async throws(SyscallError) {
+    try await onFreshThread { () throws(SyscallError) in try Files.removeTree(path) }
+  }
+
+  // MARK: Books
+
+  func write(_ image: StoredImage) throws(SyscallError) {
+    try Files.writeAtomically(files.record(image.id), image.json.encoded(pretty: true))
+    stored[image.id] = image
+  }
+
+  func addLayer(_ diffID: Digest, _ result: LayerUnpackResult) throws(SyscallError) {
+    let record = LayerRecord(
+      contentBytes: result.contentBytes, fileBytes: result.fileBytes, diskBytes: result.diskBytes,
+      inodes: Int64(result.entries), hasSkeleton: result.hasSkeleton, isDurable: false, bootID: bootID)
+    try Files.writeAtomically(files.layerRecord(diffID), record.json.encoded(pretty: true))
+    layers[diffID] = record
+  }
+
+  /// Brings everything to the disk, off the path of whoever waits for an image. Until that is done a layer is only good for
+  /// this boot: files that were not written before a power cut come back empty.
+  func scheduleSync() {
+    guard syncTask == nil else { return }
+    // Without a parent, because the pull that made it ends first; `shutdown` waits for it.
+    syncTask = Task { await self.sync() }
+  }
+
+  private func sync() async {
+    let unsynced = layers.filter { !$0.value.isDurable }
+    do {
+      try await LayerUnpack.sync(files.layers)
+      for (diffID, record) in unsynced where layers[diffID] == record {
+        var durable = record
+        durable.isDurable = true
+        try Files.writeAtomically(files.layerRecord(diffID), durable.json.encoded(pretty: true))
+        layers[diffID] = durable
+      }
+    } catch {
+      log.error("image store: layers are not on disk yet", metadata: ["error": "\(error)"])
+    }
+    syncTask = nil
+    if layers.contains(where: { !$0.value.isDurable && unsynced[$0.key] == nil }) { scheduleSync() }
+  }
+
+  /// Waits until everything is on disk. Nothing may be called afterwards.
+  package func shutdown() async {
+    while let task = syncTask { await task.value }
+  }
+
+  // MARK: Reading
 
   /// By id (with or without sha256:, any unambiguous prefix of 4 digits or more), canonical or short name, or name@digest.
-  package func image(_ nameOrID: String) -> ImageRecord? { fatalError() }
+  package func image(_ nameOrID: String) -> ImageRecord? { find(nameOrID).map(record) }
 
   /// All, ordered by id.
-  package func images() -> [ImageRecord] { fatalError() }
+  package func images() -> [ImageRecord] { stored.values.sorted { $0.id < $1.id }.map(record) }
 
-  /// Removes the image with all its names (CRI RemoveImage). Removing what is not there succeeds and gives nil.
-  /// - Throws: `inUse` while a container holds it.
-  package func remove(_ nameOrID: String) async throws(ImageError) -> ImageRemoval? { fatalError() }
+  func find(_ nameOrID: String) -> StoredImage? {
+    let hex = nameOrID.hasPrefix("sha256:") ? String(nameOrID.dropFirst(7)) : nameOrID
+    if let id = Digest(sha256Hex: hex) {
+      // A manifest's digest names the image as well: kubelet has seen both.
+      return stored[id] ?? stored.values.first { $0.manifest.digest == id }
+    }
+    if let reference = try? ImageReference(nameOrID) {
+      if let digest = reference.digest {
+        let wanted = reference.pinned(to: digest).description
+        if let image = stored.values.first(where: { $0.repoDigests.contains(wanted) }) { return image }
+        if let image = stored[digest] { return image }
+      } else if let image = stored.values.first(where: { $0.repoTags.contains(reference.description) }) {
+        return image
+      }
+    }
+    guard hex.utf8.count >= 4 else { return nil }
+    let matches = stored.keys.filter { $0.hex.hasPrefix(hex) }
+    return matches.count == 1 ? matches.first.flatMap { stored[$0] } : nil
+  }
 
-  /// Removes one name; the image goes with its last one.
-  package func untag(_ name: String) async throws(ImageError) -> ImageRemoval? { fatalError() }
+  func record(_ image: StoredImage) -> ImageRecord {
+    ImageRecord(
+      id: image.id, repoTags: image.repoTags.sorted(), repoDigests: image.repoDigests.sorted(),
+      sizeBytes: image.layersTopFirst.reduce(0) { $0 + (layers[$1]?.fileBytes ?? 0) }, config: image.config,
+      layerDirectories: image.layersTopFirst.map(files.layer), pinned: isPinned(image), pulledAt: image.pulledAt)
+  }
 
-  /// Removes images that nothing holds (`all`), or only those without a tag, then layers and blobs that no image needs.
-  package func prune(all: Bool) async throws(ImageError) -> ImageRemoval { fatalError() }
+  func isPinned(_ image: StoredImage) -> Bool {
+    image.pinned
+      || options.pinnedNames.contains { name in
+        (try? ImageReference(name)).map { image.repoTags.contains($0.description) } ?? false
+      }
+  }
 
-  package func usage() -> ImageStoreUsage { fatalError() }
+  package func usage() -> ImageStoreUsage {
+    ImageStoreUsage(
+      directory: files.layers, bytes: layers.values.reduce(0) { $0 + $1.diskBytes },
+      inodes: layers.values.reduce(0) { $0 + $1.inodes + 1 } + Int64(stored.count) * 3,
+      measuredAt: SystemClock.wallNanoseconds)
+  }
 
-  package func setPinned(_ nameOrID: String, _ pinned: Bool) throws(ImageError) { fatalError() }
+  // MARK: Holding
+
+  package func setPinned(_ nameOrID: String, _ pinned: Bool) throws(ImageError) {
+    var image = try require(nameOrID, stage: "pin")
+    image.pinned = pinned
+    do { try write(image) } catch { throw ImageError(error, stage: "pin", subject: nameOrID) }
+  }
 
   /// Keeps an image from being removed until `release` of the same owner (a container id). Holding twice is one hold. Holds
   /// are not written to disk: after a restart the runtime holds again for the containers it finds, before it serves.
-  package func hold(_ nameOrID: String, for owner: String) throws(ImageError) -> ImageRecord { fatalError() }
+  package func hold(_ nameOrID: String, for owner: String) throws(ImageError) -> ImageRecord {
+    let image = try require(nameOrID, stage: "hold")
+    holds[owner] = image.id
+    return record(image)
+  }
 
   /// Idempotent.
-  package func release(owner: String) { fatalError() }
+  package func release(owner: String) { holds[owner] = nil }
+
+  /// Owners that hold the image, sorted.
+  func holders(_ id: Digest) -> [String] { holds.filter { $0.value == id }.keys.sorted() }
+
+  func require(_ nameOrID: String, stage: String) throws(ImageError) -> StoredImage {
+    guard let image = find(nameOrID) else {
+      throw ImageError(.notFound, stage: stage, subject: nameOrID, "no such image here; pull or import it first")
+    }
+    return image
+  }
 }

@@ -34,7 +34,7 @@ internal import Glibc
       var name: UnsafePointer<CChar>?
       var value: UnsafeRawPointer?
       var size = 0
-      guard unsafe archive_entry_xattr_next(raw, &name, &value, &size) == ARCHIVE_OK, let name = unsafe name else { return }
+      guard unsafe archive_entry_xattr_next(raw, &name, &value, &size) == CARCHIVE_OK, let name = unsafe name else { return }
       let text = unsafe String(cString: name)
       guard size <= limits.xattrBytesMax else {
         throw ArchiveError(.tooLarge, "its attribute \(text) has \(size) bytes, at most \(limits.xattrBytesMax) are taken")

@@ -104,8 +104,8 @@ final class LayerUnpacker {
     unsafe archive_read_support_format_empty(archive)
     let context = unsafe Unmanaged.passUnretained(stream).toOpaque()
     unsafe try check(
-      unsafe archive_read_open(
-        archive, context, nil,
+      unsafe carchive_open(
+        archive, context,
         { _, context, block in
           // Safe: libarchive calls on this thread while `run` keeps the stream alive, and block is where it reads from.
           guard let context = unsafe context, let block = unsafe block else { return -1 }
@@ -123,9 +123,9 @@ final class LayerUnpacker {
     while true {
       var entry: OpaquePointer?
       let code = unsafe archive_read_next_header(archive, &entry)
-      if code == ARCHIVE_EOF { break }
+      if code == CARCHIVE_EOF { break }
       // A warning is about converting a name to the locale's characters; the name's bytes are used as they are.
-      if code != ARCHIVE_WARN { unsafe try check(code, archive) }
+      if code != CARCHIVE_WARN { unsafe try check(code, archive) }
       guard let entry = unsafe entry else { throw ArchiveError(.corrupt, "an archive entry is missing") }
       entries += 1
       guard entries <= limits.entriesMax else {
@@ -143,7 +143,7 @@ final class LayerUnpacker {
 
   private func check(_ code: CInt, _ archive: OpaquePointer) throws {
     if let failure = stream.failure { throw failure }
-    if code >= ARCHIVE_OK { return }
+    if code >= CARCHIVE_OK { return }
     let text = unsafe archive_error_string(archive).map { unsafe String(cString: $0) } ?? "cannot be read"
     throw ArchiveError(.corrupt, "tar: \(text)")
   }
@@ -244,8 +244,8 @@ final class LayerUnpacker {
       var count = 0
       var offset: Int64 = 0
       let code = unsafe archive_read_data_block(archive, &block, &count, &offset)
-      if code == ARCHIVE_EOF { return end }
-      unsafe try check(code == ARCHIVE_WARN ? ARCHIVE_OK : code, archive)
+      if code == CARCHIVE_EOF { return end }
+      unsafe try check(code == CARCHIVE_WARN ? 0 : code, archive)
       var done = 0
       while done < count {
         // Safe: libarchive lends `count` bytes at `block` until its next call.

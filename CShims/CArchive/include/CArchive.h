@@ -1,12 +1,48 @@
-// Streams of layers: SHA-256, and decompression with one interface for gzip and zstd. libarchive itself is called from
-// Swift through its own header.
+// Streams of layers: libarchive's tar reader, SHA-256, and decompression with one interface for gzip and zstd.
 #ifndef CARCHIVE_H
 #define CARCHIVE_H
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// What is used of libarchive, declared here: its own headers bring in others of the C library, and the Glibc module's
+// types would then count as this module's. archive.c includes both, so that the compiler compares them.
+struct archive;
+struct archive_entry;
+typedef long carchive_read_callback(struct archive *_Nullable, void *_Nullable, const void *_Nullable *_Nullable);
+typedef int64_t carchive_skip_callback(struct archive *_Nullable, void *_Nullable, int64_t);
+enum { CARCHIVE_EOF = 1, CARCHIVE_OK = 0, CARCHIVE_WARN = -20 };
+struct archive *_Nullable archive_read_new(void);
+int archive_read_free(struct archive *_Nullable archive);
+int archive_read_support_format_tar(struct archive *_Nonnull archive);
+int archive_read_support_format_empty(struct archive *_Nonnull archive);
+/// archive_read_open2 without an open callback.
+int carchive_open(struct archive *_Nonnull archive, void *_Nullable context, carchive_read_callback *_Nonnull read,
+                  carchive_skip_callback *_Nullable skip);
+int archive_read_next_header(struct archive *_Nonnull archive, struct archive_entry *_Nullable *_Nonnull entry);
+int archive_read_data_block(struct archive *_Nonnull archive, const void *_Nullable *_Nonnull block,
+                            size_t *_Nonnull count, int64_t *_Nonnull offset);
+int64_t archive_filter_bytes(struct archive *_Nonnull archive, int filter);
+const char *_Nullable archive_error_string(struct archive *_Nonnull archive);
+const char *_Nullable archive_entry_pathname(struct archive_entry *_Nonnull entry);
+const char *_Nullable archive_entry_hardlink(struct archive_entry *_Nonnull entry);
+const char *_Nullable archive_entry_symlink(struct archive_entry *_Nonnull entry);
+unsigned int archive_entry_filetype(struct archive_entry *_Nonnull entry);
+unsigned int archive_entry_perm(struct archive_entry *_Nonnull entry);
+int64_t archive_entry_uid(struct archive_entry *_Nonnull entry);
+int64_t archive_entry_gid(struct archive_entry *_Nonnull entry);
+int64_t archive_entry_size(struct archive_entry *_Nonnull entry);
+unsigned long archive_entry_rdev(struct archive_entry *_Nonnull entry);
+long archive_entry_mtime(struct archive_entry *_Nonnull entry);
+long archive_entry_mtime_nsec(struct archive_entry *_Nonnull entry);
+int archive_entry_sparse_count(struct archive_entry *_Nonnull entry);
+int archive_entry_xattr_count(struct archive_entry *_Nonnull entry);
+int archive_entry_xattr_reset(struct archive_entry *_Nonnull entry);
+int archive_entry_xattr_next(struct archive_entry *_Nonnull entry, const char *_Nullable *_Nonnull name,
+                             const void *_Nullable *_Nonnull value, size_t *_Nonnull size);
+
+/// syncfs(2).
+int carchive_syncfs(int fd);
 
 /// Bytes that unprivileged writers may still use on the file system of `fd`, or -1 and errno.
 int64_t carchive_available_bytes(int fd);
