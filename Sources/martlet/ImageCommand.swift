@@ -112,11 +112,11 @@ struct ImageCommand: AsyncParsableCommand {
 
         EXAMPLES
           martlet image import app.tar
-          martlet image import --name example.org/app:1 layout/
+          martlet image import --reference example.org/app:1 layout/
         """)
 
     @Option(help: "A name for an archive that carries none.")
-    var name: String?
+    var reference: String?
 
     @Argument(help: "The archive or layout directory.")
     var path: String
@@ -127,7 +127,7 @@ struct ImageCommand: AsyncParsableCommand {
     func run() async throws {
       let request = try MartletImportImageRequest.with {
         $0.path = try ImageCommand.absolute(path)
-        if let name { $0.reference = name }
+        if let reference { $0.reference = reference }
       }
       try await connection.withClient { client in
         let last = try await ProgressDisplay.show(outputOptions) { onProgress in
