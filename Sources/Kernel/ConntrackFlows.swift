@@ -24,15 +24,17 @@ package final class ConntrackTable: Sendable {
 
   package init() throws(SyscallError) { socket = try NetlinkSocket(.netfilter) }
 
-  /// Forgets UDP flows, so that their next packet is translated anew.
+  /// Forgets UDP flows for which `stale` holds, so that their next packet is translated anew.
   ///
-  /// Reads the kernel's UDP flows of the families that occur in `flows`: linear in their number. Blocks.
+  /// Reads the kernel's UDP flows of `families`: linear in their number. Blocks.
   /// - Returns: how many entries went.
-  package func deleteUDP(_ flows: Set<TranslatedFlow>) throws(SyscallError) -> Int {
+  package func deleteUDP(
+    families: [IPAddress.Family], where stale: (TranslatedFlow) -> Bool
+  ) throws(SyscallError) -> Int {
     var deleted = 0
-    for family in [IPAddress.Family.ipv4, .ipv6] where flows.contains(where: { $0.virtualAddress.family == family }) {
+    for family in families {
       for message in try socket.dump(Self.dumpRequest(family), subject: "list UDP flows") {
-        guard let (flow, tuple) = Self.parse(message, family), flows.contains(flow) else { continue }
+        guard let (flow, tuple) = Self.parse(message, family), stale(flow) else { continue }
         let refusals = try socket.transact(Self.deleteRequest(family, tuple: tuple), subject: "delete UDP flow")
         // ENOENT: it timed out in between.
         if let refusal = refusals.first {

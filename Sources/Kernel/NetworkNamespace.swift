@@ -8,23 +8,33 @@ package final class NetworkNamespace: Sendable {
 
   private init(_ fd: consuming OwnedFD) { self.fd = fd }
 
-  /// A new one, with a loopback link that is down. Runs `prepare` inside before it returns.
-  /// Needs CAP_SYS_ADMIN.
-  package static func make<R: Sendable>(
-    prepare: @escaping @Sendable () throws(SyscallError) -> R
-  ) async throws(SyscallError) -> (NetworkNamespace, R) {
-    try await onFreshThread { () throws(SyscallError) -> (NetworkNamespace, R) in
+  /// A new one, with a loopback link that is down. Needs CAP_SYS_ADMIN.
+  /// - Parameters:
+  ///   - home: where `outside` runs; nil: the namespace of the process.
+  ///   - inside: runs in the new namespace.
+  ///   - outside: runs at home after that, with what `inside` gave.
+  package static func make<R: Sendable, S: Sendable>(
+    from home: NetworkNamespace? = nil,
+    inside: @escaping @Sendable () throws(SyscallError) -> R,
+    outside: @escaping @Sendable (NetworkNamespace, R) throws(SyscallError) -> S
+  ) async throws(SyscallError) -> S {
+    try await onFreshThread { () throws(SyscallError) -> S in
+      let origin: NetworkNamespace
+      if let home { origin = home } else { origin = try ofThisThread() }
       _ = try syscall("unshare", on: "network namespace") { clinux_unshare(CInt(CNETLINK_CLONE_NEWNET)) }
       let namespace = try ofThisThread()
-      return (namespace, try prepare())
+      let result = try inside()
+      try origin.enter()
+      return try outside(namespace, result)
     }
   }
 
   /// A new one that stays pinned at `path`, which must not exist.
   package static func make(pinnedAt path: String) async throws(SyscallError) -> NetworkNamespace {
-    let (namespace, _) = try await make { () throws(SyscallError) in }
-    try namespace.pin(at: path)
-    return namespace
+    try await make(inside: { () throws(SyscallError) in }) { (namespace, _) throws(SyscallError) in
+      try namespace.pin(at: path)
+      return namespace
+    }
   }
 
   /// The namespace that the calling thread is in.
@@ -48,11 +58,11 @@ package final class NetworkNamespace: Sendable {
 
   /// Identity: two descriptors of one namespace have the same number.
   package func inode() throws(SyscallError) -> UInt64 {
-    try fd.withRaw { fd throws(SyscallError) in
-      var status = stat()
-      _ = try syscall("fstat", on: "network namespace") { unsafe fstat(fd, &status) }
-      return UInt64(status.st_ino)
+    let path = fd.withRaw { "/proc/self/fd/\($0)" }
+    guard let status = try Files.status(path, follow: true) else {
+      throw SyscallError(call: "stat", subject: path, errno: ENOENT)
     }
+    return status.inode
   }
 
   /// Runs `body` inside, on a thread made for it.
@@ -102,7 +112,7 @@ package final class NetworkNamespace: Sendable {
   }
 
   /// Writes a network sysctl of the calling thread's namespace: `ipv4/ip_forward`.
-  static func writeSysctl(_ name: String, _ value: String) throws(SyscallError) {
+  package static func writeSysctl(_ name: String, _ value: String) throws(SyscallError) {
     let path = "/proc/sys/net/\(name)"
     do throws(SyscallError) {
       let file = try Files.open(path, flags: O_WRONLY)
@@ -113,7 +123,7 @@ package final class NetworkNamespace: Sendable {
   }
 
   /// - Throws: ENOENT where the kernel has no such sysctl.
-  static func readSysctl(_ name: String) throws(SyscallError) -> String {
+  package static func readSysctl(_ name: String) throws(SyscallError) -> String {
     let text = String(decoding: try Files.read("/proc/sys/net/\(name)", maxBytes: 4096), as: UTF8.self)
     return String(text.prefix { $0 != "\n" })
   }

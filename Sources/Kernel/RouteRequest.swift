@@ -20,14 +20,14 @@ package struct LinkAddress: Sendable, Hashable, CustomStringConvertible {
 
 /// One change to links, addresses, neighbours or routes of a network namespace: a value until a `RouteSocket` sends it.
 package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
-  /// A pair of links, both up: one here, one with index 2 in another namespace.
+  /// A pair of links: one here that is down, one with index 2 in another namespace that is up.
   case addPair(name: String, address: LinkAddress, mtu: Int, peer: String, peerAddress: LinkAddress)
   /// A link that swallows what is sent to it.
   case addDummy(name: String)
   case deleteLink(name: String)
-  case setUp(link: UInt32)
+  case setUp(name: String)
   /// No link-local address of the kernel's making, and IPv4 sources checked against the way they came by.
-  case harden(link: UInt32, ipv6: Bool)
+  case harden(name: String, ipv6: Bool)
   case addAddress(link: UInt32, IPAddress)
   /// Resolved for good.
   case addNeighbour(link: UInt32, IPAddress, LinkAddress)
@@ -41,8 +41,8 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
     case .addPair(let name, _, _, let peer, _): "add link \(name) peer \(peer)"
     case .addDummy(let name): "add link \(name) dummy"
     case .deleteLink(let name): "delete link \(name)"
-    case .setUp(let link): "set link \(link) up"
-    case .harden(let link, _): "set link \(link) source check"
+    case .setUp(let name): "set link \(name) up"
+    case .harden(let name, _): "set link \(name) source check"
     case .addAddress(let link, let address): "add address \(address) on link \(link)"
     case .addNeighbour(let link, let address, let hardware): "add neighbour \(address) at \(hardware) on link \(link)"
     case .addRoute(let link, let prefix, _): "add route \(prefix) on link \(link)"
@@ -53,7 +53,6 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
 
   /// Index of the only link besides loopback in a namespace that `addPair` filled.
   package static let peerIndex: UInt32 = 2
-  package static let loopbackIndex: UInt32 = 1
 
   /// - Parameter namespace: descriptor of the namespace that a pair's peer goes to.
   func encode(into buffer: inout NetlinkBuffer, sequence: UInt32, namespace: CInt?) {
@@ -108,7 +107,7 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
     switch self {
     case .addPair(let name, let address, let mtu, let peer, let peerAddress):
       buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: Self.exclusive, sequence: sequence)
-      buffer.append(raw: Self.linkHeader(index: 0, up: true))
+      buffer.append(raw: Self.linkHeader(index: 0, up: false))
       Self.linkFacts(&buffer, name, address, mtu)
       buffer.nested(CNETLINK_IFLA_LINKINFO) { info in
         info.attribute(CNETLINK_IFLA_INFO_KIND, text: "veth")
@@ -129,12 +128,14 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
       buffer.begin(type: CNETLINK_RTM_DELLINK, flags: 0, sequence: sequence)
       buffer.append(raw: Self.linkHeader(index: 0, up: false))
       buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
-    case .setUp(let link):
+    case .setUp(let name):
       buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: 0, sequence: sequence)
-      buffer.append(raw: Self.linkHeader(index: link, up: true))
-    case .harden(let link, let ipv6):
+      buffer.append(raw: Self.linkHeader(index: 0, up: true))
+      buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
+    case .harden(let name, let ipv6):
       buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: 0, sequence: sequence)
-      buffer.append(raw: Self.linkHeader(index: link, up: true))
+      buffer.append(raw: Self.linkHeader(index: 0, up: false))
+      buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
       buffer.nested(CNETLINK_IFLA_AF_SPEC) { spec in
         spec.nested(CNETLINK_AF_INET) { inet in
           inet.nested(CNETLINK_IFLA_INET_CONF) { $0.attribute(CNETLINK_DEVCONF_RP_FILTER, UInt32(1)) }
