@@ -108,8 +108,8 @@ let rooms: [Room] = [
     products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
   Room(
     name: "martlet-bench", kind: .executable,
-    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore"],
-    products: [argumentParser, logging]),
+    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "ImageStore"],
+    products: [argumentParser, swiftProtobuf, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
   Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),

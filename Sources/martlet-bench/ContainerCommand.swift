@@ -1,6 +1,8 @@
 import ArgumentParser
+import ImageStore
 import JSON
 import Kernel
+import Logging
 
 struct ContainerCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -30,7 +32,7 @@ struct ContainerCommand: AsyncParsableCommand {
     let group = "mt-bench-\(CurrentProcess.id)"
     defer { try? Files.removeTree(work) }
     let bundle = try Bundle.make(
-      in: "\(work)/bundle", program: "\(work)/true", cgroupPath: "/\(group)/bundle",
+      in: "\(work)/bundle", program: try await Self.program(options.images, work: work), cgroupPath: "/\(group)/bundle",
       seccomp: try JSONValue.parse(try Files.read(seccomp)), capabilities: Self.capabilities)
     let parent = try CgroupHierarchy.discover().group(try CgroupPath(group))
     try parent.create()
@@ -50,6 +52,17 @@ struct ContainerCommand: AsyncParsableCommand {
     let series = try await interleaved(contenders, rounds: rounds, warmUp: 3)
     for contender in contenders { report.set(contender.name, series[contender.name] ?? Series()) }
     try options.show(report, as: "container")
+  }
+
+  /// The program of the `true` image, unpacked.
+  private static func program(_ images: String, work: String) async throws -> String {
+    var log = Logger(label: "martlet-bench")
+    log.logLevel = .error
+    let store = ImageStore(root: "\(work)/images", log: log)
+    _ = try await store.start()
+    let image = try await store.importArchive(path: "\(images)/true")
+    guard let layer = image.first?.layerDirectories.first else { throw BenchError("the image \(images)/true is empty") }
+    return "\(layer)/bin/true"
   }
 
   private static func peers(work: String, bundle: Bundle) -> [(String, [String])] {

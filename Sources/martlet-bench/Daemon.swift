@@ -1,6 +1,7 @@
 import CRIClient
 import CRIModel
 import Kernel
+import SwiftProtobuf
 
 /// A `martletd` of the benchmark's own, on its own directories.
 final class Daemon: Sendable {
