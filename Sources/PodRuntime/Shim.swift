@@ -170,25 +170,17 @@ package final class Shim: Sendable {
   package func execCapturing(
     _ containerID: String, plan: Plan, maxBytes: Int = 16 << 20, timeoutSeconds: Double? = nil
   ) async throws(ShimError) -> ExecOutput {
-    var output: Pipe
-    var errors: Pipe
-    do throws(SyscallError) {
-      output = try Pipe()
-      errors = try Pipe()
-    } catch {
-      throw .call(error)
-    }
-    let outputEnd = SharedFD(output.takeReadEnd())
-    let errorEnd = SharedFD(errors.takeReadEnd())
+    let output = try openPipe()
+    let errors = try openPipe()
     let process = try await exec(
-      containerID, plan: plan, stdout: output.takeWriteEnd(), stderr: errors.takeWriteEnd(),
+      containerID, plan: plan, stdout: OwnedFD(adopting: output.writeEnd), stderr: OwnedFD(adopting: errors.writeEnd),
       timeoutSeconds: timeoutSeconds)
     do {
       async let kept = onFreshThread { () throws(SyscallError) in
-        try drainKeeping(try outputEnd.duplicate(), maxBytes: maxBytes)
+        try drainKeeping(output.readEnd, maxBytes: maxBytes)
       }
       async let keptErrors = onFreshThread { () throws(SyscallError) in
-        try drainKeeping(try errorEnd.duplicate(), maxBytes: maxBytes)
+        try drainKeeping(errors.readEnd, maxBytes: maxBytes)
       }
       let message = try await process.message()
       let (first, second) = (try await kept, try await keptErrors)
@@ -278,6 +270,16 @@ package final class Shim: Sendable {
       if case .disconnected = error { return }
       throw error
     }
+  }
+}
+
+/// A pipe whose write end is the caller's to hand on.
+private func openPipe() throws(ShimError) -> (readEnd: SharedFD, writeEnd: CInt) {
+  do throws(SyscallError) {
+    var pipe = try Pipe()
+    return (SharedFD(pipe.takeReadEnd()), pipe.takeWriteEnd().release())
+  } catch {
+    throw .call(error)
   }
 }
 

@@ -75,7 +75,8 @@ package struct ExecOutput: Hashable, Sendable {
 }
 
 /// Reads a pipe to its end and keeps its begin, so that what writes to it never waits and memory stays flat.
-func drainKeeping(_ pipe: consuming OwnedFD, maxBytes: Int) throws(SyscallError) -> (kept: [UInt8], isWhole: Bool) {
+func drainKeeping(_ pipe: SharedFD, maxBytes: Int) throws(SyscallError) -> (kept: [UInt8], isWhole: Bool) {
+  let pipe = try pipe.duplicate()
   var kept: [UInt8] = []
   var isWhole = true
   while true {

@@ -1,4 +1,4 @@
-package import Kernel
+internal import Kernel
 
 /// What every shim starts from, made once a daemon: the program in sealed memory, which nothing can write to
 /// (CVE-2019-5736), and an empty mount namespace that containers start with instead of a copy of the host's.
