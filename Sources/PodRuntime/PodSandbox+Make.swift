@@ -176,7 +176,10 @@ package enum PodFiles {
 extension ContainerExit {
   init(_ exit: ProcessExit) {
     let code = exit.status.code
-    let reason = exit.wasOutOfMemory ? "OOMKilled" : code == 0 ? "Completed" : "Error"
-    self.init(code: code, finishedAt: exit.finishedAtNanoseconds, reason: reason)
+    self.init(code: code, finishedAt: exit.finishedAtNanoseconds, reason: Self.reason(code, exit.wasOutOfMemory))
+  }
+
+  static func reason(_ code: Int32, _ wasOutOfMemory: Bool) -> String {
+    wasOutOfMemory ? "OOMKilled" : code == 0 ? "Completed" : "Error"
   }
 }

@@ -59,5 +59,12 @@ extension PodSandbox {
   }
 
   /// How the container ended, as its shim wrote it down.
-  static func readExitFile(_ directory: String) -> ContainerExit? { nil }
+  static func readExitFile(_ directory: String) -> ContainerExit? {
+    guard let bytes = try? Files.read("\(directory)/exit", maxBytes: RuntimeBounds.recordBytesMax),
+      let value = try? JSONValue.parse(bytes), let reader = try? RecordReader(value, path: "exit"),
+      let code: Int32 = try? reader.unsigned("exitCode"), let finishedAt = try? reader.integer("finishedAtNanoseconds")
+    else { return nil }
+    let outOfMemory = (try? reader.bool("outOfMemory")) ?? false
+    return ContainerExit(code: code, finishedAt: finishedAt, reason: ContainerExit.reason(code, outOfMemory))
+  }
 }

@@ -1,0 +1,78 @@
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+package import ImageStore
+package import Kernel
+package import Logging
+package import PodRuntime
+
+/// What the server says of itself.
+package struct ServerFacts: Sendable, Hashable {
+  /// As "0.1.0".
+  package var version: String
+  /// Blocks of the pod network, as "10.87.0.0/16".
+  package var podBlocks: [String]
+
+  package init(version: String, podBlocks: [String]) {
+    self.version = version
+    self.podBlocks = podBlocks
+  }
+}
+
+/// runtime.v1.RuntimeService, runtime.v1.ImageService and martlet.v1.Images on one unix socket.
+///
+/// Who may open the socket may do everything: its mode is 0600, and there is no other gate. SO_PEERCRED would say no
+/// more, since only root passes the mode.
+package struct CRIServer: Sendable {
+  private let services: [any RegistrableRPCService]
+  private let log: Logger
+
+  /// Bytes of one request; a create of a pod with large config is far below.
+  package static let requestBytesMax = 16 << 20
+  /// From the wish to stop to cutting what still streams.
+  package static let shutdownSeconds = 5
+
+  package init(
+    runtime: Runtime, images: ImageStore, gatherer: ContainerGatherer, registry: RegistrySource,
+    streaming: StreamingURLs, facts: ServerFacts, log: Logger
+  ) {
+    let calls = CallLog(log: log)
+    services = [
+      RuntimeCalls(
+        runtime: runtime, gatherer: gatherer, figures: ResourceFigures(runtime: runtime), streaming: streaming,
+        calls: calls, facts: facts),
+      ImageCalls(images: images, registry: registry, calls: calls, facts: facts),
+      MartletImageCalls(images: images, registry: registry, calls: calls),
+    ]
+    self.log = log
+  }
+
+  /// Serves until the task is cancelled, then lets calls in flight end for `shutdownSeconds`.
+  /// - Parameter socket: a duplicate is handed to the transport, which closes it.
+  package func serve(_ socket: borrowing UnixSocketListener) async throws {
+    var config = HTTP2ServerTransport.Posix.Config.defaults
+    config.rpc.maxRequestPayloadSize = Self.requestBytesMax
+    let descriptor = try socket.socket.duplicate().release()
+    let server = GRPCServer(
+      transport: HTTP2ServerTransport.Posix(
+        listeningSocketDescriptor: Int(descriptor), transportSecurity: .plaintext, config: config),
+      services: services)
+    try await serve(server)
+  }
+
+  private func serve(_ server: GRPCServer<HTTP2ServerTransport.Posix>) async throws {
+    // A task of its own, so that a cancelled caller ends it in order instead of cutting it.
+    let serving = Task { try await server.serve() }
+    let log = log
+    try await withTaskCancellationHandler {
+      try await serving.value
+    } onCancel: {
+      server.beginGracefulShutdown()
+      Task {
+        // Follows the shutdown: streams of events would hold it up for ever.
+        try? await Task.sleep(for: .seconds(Self.shutdownSeconds))
+        log.debug("cutting what still streams")
+        serving.cancel()
+      }
+    }
+  }
+}

@@ -1,0 +1,137 @@
+internal import CRIModel
+internal import ContainerPlan
+internal import OCISpec
+internal import PodRuntime
+
+extension ContainerSpecBuilder {
+  private typealias Mount = RuntimeSpec.Mount
+
+  mutating func setMounts() throws(RequestRefusal) {
+    var asked: [Mount] = []
+    for (index, mount) in config.mounts.enumerated() {
+      asked.append(try requestedMount(mount, "mounts[\(index)]"))
+      kept.mounts.append(note(mount))
+    }
+    // Parents before what lies in them, otherwise in the caller's order.
+    let ordered = asked.enumerated().sorted { ($0.element.depth, $0.offset) < ($1.element.depth, $1.offset) }
+    let covered = Set(asked.map { Self.normal($0.destination) })
+    spec.mounts = defaultMounts().filter { !covered.contains($0.destination) } + ordered.map(\.element)
+    context.files = podFiles().filter { !covered.contains($0.containerPath) }
+    if covered.contains("/dev/shm") { context.sharedMemory = .asSpecified }
+  }
+
+  /// Without doubled and final slashes.
+  private static func normal(_ path: String) -> String { "/" + path.split(separator: "/").joined(separator: "/") }
+
+  private func defaultMounts() -> [Mount] {
+    let system = ["nosuid", "noexec", "nodev"]
+    let access = security.privileged ? "rw" : "ro"
+    return [
+      Mount(destination: "/proc", type: "proc", source: "proc", options: system),
+      Mount(
+        destination: "/dev", type: "tmpfs", source: "tmpfs",
+        options: ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+      Mount(
+        destination: "/dev/pts", type: "devpts", source: "devpts",
+        options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+      Mount(destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: system),
+      Mount(destination: "/sys", type: "sysfs", source: "sysfs", options: system + [access]),
+      Mount(
+        destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: system + ["relatime", access]),
+    ]
+  }
+
+  private func podFiles() -> [SandboxContext.PodFile] {
+    let directory = input.places.podDirectory
+    let readOnly = security.readonlyRootfs
+    return [
+      SandboxContext.PodFile(
+        hostPath: "\(directory)/hostname", containerPath: "/etc/hostname", isReadOnly: readOnly),
+      SandboxContext.PodFile(hostPath: "\(directory)/hosts", containerPath: "/etc/hosts", isReadOnly: readOnly),
+      SandboxContext.PodFile(
+        hostPath: "\(directory)/resolv.conf", containerPath: "/etc/resolv.conf", isReadOnly: readOnly),
+    ]
+  }
+
+  private func requestedMount(_ mount: CRIMount, _ field: String) throws(RequestRefusal) -> Mount {
+    if mount.hasImage { throw .unsupported("\(field).image", "image volumes are not supported") }
+    if !mount.uidMappings.isEmpty || !mount.gidMappings.isEmpty {
+      throw .unsupported("\(field).uidMappings", "id-mapped mounts are not supported")
+    }
+    let destination = try Self.absolutePath(mount.containerPath, "\(field).container_path")
+    guard Self.normal(destination) != "/" else { throw .invalid("\(field).container_path", "is the root itself") }
+    guard !mount.hostPath.isEmpty else { throw .invalid("\(field).host_path", "is empty") }
+    let source = try Self.absolutePath(mount.hostPath, "\(field).host_path")
+    var options = ["rbind"]
+    switch mount.propagation {
+    case .propagationPrivate: options.append("rprivate")
+    case .propagationHostToContainer: options.append("rslave")
+    case .propagationBidirectional: options.append("rshared")
+    case .UNRECOGNIZED(let number): throw .unsupported("\(field).propagation", "\(number) is unknown")
+    }
+    if mount.recursiveReadOnly {
+      guard mount.readonly, mount.propagation == .propagationPrivate else {
+        throw .invalid("\(field).recursive_read_only", "needs readonly and PROPAGATION_PRIVATE")
+      }
+      options.append("rro")
+    } else {
+      options.append(mount.readonly ? "ro" : "rw")
+    }
+    return Mount(destination: destination, type: "bind", source: source, options: options)
+  }
+
+  private func note(_ mount: CRIMount) -> MountNote {
+    let propagation =
+      switch mount.propagation {
+      case .propagationHostToContainer: "hostToContainer"
+      case .propagationBidirectional: "bidirectional"
+      default: "private"
+      }
+    return MountNote(
+      containerPath: mount.containerPath, hostPath: mount.hostPath, isReadOnly: mount.readonly,
+      isRecursivelyReadOnly: mount.recursiveReadOnly, propagation: propagation)
+  }
+
+  mutating func setDevices() throws(RequestRefusal) {
+    var devices: [RuntimeSpec.Device] = []
+    var rules: [RuntimeSpec.DeviceRule] = []
+    if security.privileged {
+      devices = input.nodeDevices.map { Self.node($0, at: $0.hostPath) }
+      rules = [RuntimeSpec.DeviceRule(allow: true)]
+    }
+    for (index, device) in config.devices.enumerated() {
+      let field = "devices[\(index)]"
+      let containerPath = device.containerPath.isEmpty ? device.hostPath : device.containerPath
+      _ = try Self.absolutePath(containerPath, "\(field).container_path")
+      let access = device.permissions.isEmpty ? "rwm" : device.permissions
+      guard access.utf8.allSatisfy({ "rwm".utf8.contains($0) }) else {
+        throw .invalid("\(field).permissions", "\(access): made of r, w and m")
+      }
+      guard let found = input.devices[device.hostPath], !found.isEmpty else {
+        throw .invalid("\(field).host_path", "\(device.hostPath): no device is there")
+      }
+      for host in found {
+        let path = containerPath + host.hostPath.dropFirst(device.hostPath.count)
+        devices.removeAll { $0.path == path }
+        devices.append(Self.node(host, at: path))
+        rules.append(
+          RuntimeSpec.DeviceRule(
+            allow: true, kind: host.kind == .block ? .block : .character, major: host.major, minor: host.minor,
+            access: access))
+      }
+    }
+    spec.linux.devices = devices
+    spec.linux.deviceRules = rules
+  }
+
+  private static func node(_ device: HostDevice, at path: String) -> RuntimeSpec.Device {
+    RuntimeSpec.Device(
+      kind: device.kind, path: path, major: device.major, minor: device.minor, mode: device.mode, uid: device.uid,
+      gid: device.gid)
+  }
+}
+
+extension RuntimeSpec.Mount {
+  /// Components of the destination.
+  fileprivate var depth: Int { destination.split(separator: "/").count }
+}
