@@ -48,6 +48,13 @@ struct StreamSession: Sendable {
   ) async {
     let (wait, abandon, resize, endInput) = (process.wait, process.abandon, process.resize, process.endInput)
     let activity = Activity()
+    // Not a child: a handler that is slow to notice that nobody waits any more must not hold the client's connection.
+    let (ends, ended) = AsyncStream.makeStream(of: StreamEnd.self, bufferingPolicy: .bufferingNewest(1))
+    let waiter = Task {
+      do { ended.yield(.exited(try await wait())) } catch { ended.yield(.failed("\(error)")) }
+      ended.finish()
+    }
+    defer { waiter.cancel() }
     await withTaskGroup(of: Event.self) { group in
       var open = 0
       for (channel, number) in streams.outputs {
@@ -62,7 +69,8 @@ struct StreamSession: Sendable {
         return .clientGone
       }
       group.addTask {
-        do { return .exited(.exited(try await wait())) } catch { return .exited(.failed("\(error)")) }
+        for await end in ends { return .exited(end) }
+        return .quiet
       }
       // Reading stops while the process takes no input, so that a client's going would not be seen there.
       let gone = socket.closeFuture
