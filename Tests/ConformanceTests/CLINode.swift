@@ -77,7 +77,7 @@ final class CLINode: Sendable {
     try? daemon.signal(15)
     let deadline = ContinuousClock.now + .seconds(10)
     while ContinuousClock.now < deadline {
-      if let status = try? daemon.poll(), status != nil { return }
+      if (try? daemon.poll()) != nil { return }
       try? await Task.sleep(for: .milliseconds(20))
     }
     try? daemon.signal(9)
