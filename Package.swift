@@ -95,7 +95,7 @@ let rooms: [Room] = [
   Room(
     name: "NodeAgent", kind: .swift,
     uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient"],
-    products: [swiftProtobuf, grpcCore, yams, logging]),
+    products: [swiftProtobuf, grpcCore, nioCore, nioPosix, yams, logging]),
   Room(name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "Dataplane"], products: [logging]),
   // Floor 5: executables.
   Room(
@@ -123,9 +123,12 @@ let rooms: [Room] = [
     name: "PodRuntimeTests", kind: .test,
     uses: ["PodRuntime", "ContainerPlan", "OCISpec", "JSON", "Kernel", "TestSupport"]),
   Room(name: "ImageStoreTests", kind: .test, uses: ["ImageStore", "OCISpec", "JSON", "Kernel", "TestSupport"]),
-  Room(name: "PodNetworkTests", kind: .test, uses: ["PodNetwork", "NFT", "Kernel", "TestSupport"]),
+  Room(
+    name: "PodNetworkTests", kind: .test, uses: ["PodNetwork", "NFT", "Kernel", "TestSupport"], products: [logging]),
   Room(name: "VolumesTests", kind: .test, uses: ["Volumes", "Kernel", "TestSupport"]),
-  Room(name: "DataplaneTests", kind: .test, uses: ["Dataplane", "NFT", "Kernel", "TestSupport"]),
+  Room(
+    name: "DataplaneTests", kind: .test, uses: ["Dataplane", "PodNetwork", "NFT", "Kernel", "TestSupport"],
+    products: [logging]),
   Room(
     name: "RegistryTests", kind: .test, uses: ["Registry", "OCISpec", "JSON", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, nioHTTP1]),
