@@ -92,7 +92,8 @@ package final class ContainerGatherer: Sendable {
       }
       var compiled = try ContainerSpecBuilder.build(input)
       if let profile = compiled.specification.linux.seccomp {
-        compiled.context.seccompProgram = try await seccomp.program(profile)
+        let program = try await seccomp.program(profile)
+        if program.isEmpty { compiled.specification.linux.seccomp = nil } else { compiled.context.seccompProgram = program }
       }
       return compiled
     } catch {
