@@ -15,7 +15,8 @@ enum Console {
   static func value(_ value: JSONValue, as format: OutputOptions.Format) throws(SyscallError) {
     switch format {
     case .yaml: try out(YAML.text(value))
-    case .json, .table: try line(value.encodedString(pretty: true))
+    // Pretty JSON ends its last line itself.
+    case .json, .table: try out(value.encodedString(pretty: true))
     }
   }
 

@@ -12,11 +12,14 @@ struct Martlet: AsyncParsableCommand {
       Talks to martletd over its CRI socket. Start the daemon first: sudo martletd
 
       EXAMPLES
-        martlet play app.yaml              run a manifest's pods and wait until they are ready
-        martlet ps                         what runs here
-        martlet logs -f web                follow a container's output
-        martlet exec -it web -- sh         a shell in it
-        martlet image pull nginx:1.27      fetch an image
+        martlet play app.yaml          run what a manifest says
+        martlet ps                     what runs here
+        martlet logs -f web            follow a container's output
+        martlet exec -it web -- sh     a shell in it
+        martlet image pull nginx:1.27  fetch an image
+
+      These options may stand before or after the command's name:
+        --socket PATH, --run DIRECTORY, --output table|json|yaml, --no-color
 
       EXIT CODES
         0  success          3  no such pod, container or image
@@ -27,13 +30,13 @@ struct Martlet: AsyncParsableCommand {
     subcommands: [],
     groupedSubcommands: [
       CommandGroup(
-        name: "Pods and containers:",
+        name: "Pods and containers",
         subcommands: [
           PlayCommand.self, PsCommand.self, LogsCommand.self, ExecCommand.self, AttachCommand.self,
           InspectCommand.self, StopCommand.self, RmCommand.self, StatsCommand.self, TopCommand.self, PodCommand.self,
         ]),
-      CommandGroup(name: "Images:", subcommands: [ImageCommand.self]),
-      CommandGroup(name: "This node:", subcommands: [NodeCommand.self, VersionCommand.self, CompletionsCommand.self]),
+      CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
+      CommandGroup(name: "This node", subcommands: [NodeCommand.self, VersionCommand.self, CompletionsCommand.self]),
     ])
 }
 

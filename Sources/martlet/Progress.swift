@@ -35,15 +35,18 @@ struct ProgressBoard: Equatable, Sendable {
   func lines(width: Int) -> [String] {
     digests.compactMap { digest in
       guard let layer = layers[digest] else { return nil }
+      // What was looked for is found once its layers are known.
+      if layer.stage == .resolving, digests.count > 1 { return nil }
       let name = digest.isEmpty ? "image" : Units.shortID(digest)
       let label = name + String(repeating: " ", count: max(0, 12 - name.count))
-      let figures =
+      let figures: String? =
         layer.totalBytes > 0
         ? "\(Units.bytes(min(layer.doneBytes, layer.totalBytes)))/\(Units.bytes(layer.totalBytes))"
-        : (layer.doneBytes > 0 ? Units.bytes(layer.doneBytes) : "")
+        : (layer.doneBytes > 0 ? Units.bytes(layer.doneBytes) : nil)
       let room = min(Self.barColumnsMax, width - label.count - 32)
-      let bar = layer.stage == .layerDone || layer.totalBytes == 0 || room < 8 ? "" : Self.bar(layer, room) + " "
-      return "\(label) \(bar)\(Self.word(layer.stage)) \(figures)".clipped(to: width)
+      let bar = layer.stage == .layerDone || layer.totalBytes == 0 || room < 8 ? nil : Self.bar(layer, room)
+      let words = [label, bar, Self.word(layer.stage), figures].compactMap { $0 }
+      return words.joined(separator: " ").clipped(to: width)
     }
   }
 

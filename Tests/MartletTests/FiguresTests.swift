@@ -35,6 +35,6 @@ import Testing
     let figures = Figures(after, before: before, inventory: sample)
     let orders: [Figures.Order] = [.name, .processors, .memory]
     try Golden.check(orders.map { figures.sorted(by: $0).table.text() }.joined(separator: "\n"), named: "stats.txt")
-    try Golden.check(figures.sorted(by: .name).json.encodedString(pretty: true) + "\n", named: "stats.json")
+    try Golden.check(figures.sorted(by: .name).json.encodedString(pretty: true), named: "stats.json")
   }
 }

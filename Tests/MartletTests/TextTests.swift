@@ -126,14 +126,16 @@ import Testing
     }
     let (one, two) = ("sha256:" + String(repeating: "a", count: 64), "sha256:" + String(repeating: "b", count: 64))
     step(.resolving, "", 0, 0)
+    var drawings = board.lines(width: 80) + ["--"]
     step(.downloading, one, 0, 30 << 20)
     step(.downloading, two, 0, 0)
     step(.downloading, one, 12 << 20, 30 << 20)
     step(.downloading, two, 5 << 20, 0)
+    drawings += board.lines(width: 80) + ["--"] + board.lines(width: 30) + ["--"]
     step(.unpacking, one, 30 << 20, 30 << 20)
     step(.layerDone, one, 30 << 20, 30 << 20)
     step(.done, "", 0, 0)
-    let text = (lines.compactMap { $0 } + ["--"] + board.lines(width: 80) + ["--"] + board.lines(width: 30))
+    let text = lines.compactMap { $0 } + ["--"] + drawings + board.lines(width: 80)
     try Golden.check(text.joined(separator: "\n") + "\n", named: "progress.txt")
     #expect(board.lines(width: 30).allSatisfy { $0.count <= 30 })
   }
