@@ -148,7 +148,7 @@ package actor ImageStore {
   }
 
   static func removeTree(_ path: String) async throws(SyscallError) {
-    try await onFreshThread { () throws(SyscallError) in try Files.removeTree(path) }
+    try await onFreshThread { () throws(SyscallError) in try LayerUnpack.remove(path) }
   }
 
   // MARK: Books

@@ -171,34 +171,8 @@ final class LayerTree {
       _ = try syscall("unlinkat", on: path.shown) { unsafe unlinkat(parent, name, 0) }
     } catch {
       guard error.errno == EISDIR || error.errno == EPERM else { throw error }
-      try removeTree(parent, name, path)
+      try removeLayerTree(parent, name, path.shown)
     }
-  }
-
-  private func removeTree(_ parent: CInt, _ name: [CChar], _ path: LayerPath) throws(SyscallError) {
-    let raw = try syscall("openat", on: path.shown) {
-      unsafe openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-    }
-    guard let stream = unsafe fdopendir(raw) else {
-      let code = Glibc.errno
-      _ = Glibc.close(raw)
-      throw SyscallError(call: "fdopendir", subject: path.shown, errno: code)
-    }
-    defer { unsafe closedir(stream) }
-    while let entry = unsafe readdir(stream) {
-      // Safe: d_name is NUL-terminated and lives until the next readdir on this stream.
-      let inner = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe Array(UnsafeBufferPointer(start: $0, count: strlen($0) + 1)) }
-      }
-      let dot = CChar(UInt8(ascii: "."))
-      if inner == [dot, 0] || inner == [dot, dot, 0] { continue }
-      if unsafe unlinkat(raw, inner, 0) == 0 { continue }
-      guard Glibc.errno == EISDIR || Glibc.errno == EPERM else {
-        throw SyscallError(call: "unlinkat", subject: path.shown, errno: Glibc.errno)
-      }
-      try removeTree(raw, inner, path)
-    }
-    _ = try syscall("unlinkat", on: path.shown) { unsafe unlinkat(parent, name, AT_REMOVEDIR) }
   }
 
   // MARK: Whiteouts
