@@ -108,7 +108,7 @@ let rooms: [Room] = [
     products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
   Room(
     name: "martlet-bench", kind: .executable,
-    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "ImageStore"],
+    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore"],
     products: [argumentParser, swiftProtobuf, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),

@@ -49,8 +49,22 @@ struct ContainerCommand: AsyncParsableCommand {
       report.set(name, try await peer.version())
       contenders.append(Contender(name: name) { try await peer.once() })
     }
-    let series = try await interleaved(contenders, rounds: rounds, warmUp: 3)
-    for contender in contenders { report.set(contender.name, series[contender.name] ?? Series()) }
+    let engine = try await EngineContainers(work: "\(work)/engine", bundle: bundle)
+    contenders.append(Contender(name: "martlet") { try await engine.once() })
+    let series = try await Daemon.serving(work: "\(work)/daemon") { _, client in
+      let service = try await CRIContainers(client: client, images: options.images, logs: "\(work)/logs")
+      contenders.append(Contender(name: "martlet_cri") { try await service.once() })
+      let series = try await interleaved(contenders, rounds: rounds, warmUp: 3)
+      try await service.close()
+      return series
+    }
+    try await engine.close()
+    report.add(series, of: contenders)
+    if let ours = series["martlet"], let crun = series["crun"], let runc = series["runc"], let floor = series["floor"] {
+      report.ratio("crun", ours, to: crun)
+      report.ratio("runc", ours, to: runc)
+      report.ratio("floor", ours, to: floor)
+    }
     try options.show(report, as: "container")
   }
 

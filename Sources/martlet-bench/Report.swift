@@ -39,6 +39,10 @@ struct Report: Sendable {
     set("\(name)_min_\(unit)", series.minimum * scale)
   }
 
+  mutating func add(_ series: [String: Series], of contenders: [Contender]) {
+    for contender in contenders { set(contender.name, series[contender.name] ?? Series()) }
+  }
+
   /// Ours over theirs, by medians and by minima.
   mutating func ratio(_ name: String, _ ours: Series, to theirs: Series) {
     set("\(name)_ratio", ours.median / theirs.median)

@@ -27,6 +27,14 @@ struct UnpackCommand: AsyncParsableCommand {
         Contender(name: "martlet_\(compression)") { try await Self.importOnce(layout, into: "\(work)/martlet") })
       contenders += try Self.peers(layout: layout, compression: compression, work: work)
     }
+    contenders = try contenders.map { contender in
+      guard let sync = TimedProgram("sync", []) else { throw BenchError("sync is not installed; run hack/setup") }
+      // What an earlier one wrote shall be on disk before the next is timed.
+      return Contender(name: contender.name) {
+        _ = try await sync.once()
+        return try await contender.once()
+      }
+    }
     let series = try await interleaved(contenders, rounds: rounds, warmUp: 1)
     var report = Report()
     for contender in contenders {
