@@ -144,13 +144,14 @@ enum Lane: Hashable, Sendable, Comparable {
     }
   }
 
-  /// Upper half: kind, family and counter; lower half: the number of endpoints.
+  /// Upper half: kind, family and counter; lower half: the number of endpoints. nft 1.0.6 reads a class only if it begins
+  /// with a decimal digit and neither half is 0.
   var classID: UInt32 {
     switch self {
-    case .refused: 0x0041 << 16
+    case .refused: 0x40 << 16 | 1
     case .roundRobin(let family, let endpoints, let counter):
-      ((family == .ipv4 ? 0x01 : 0x21) + counter) << 16 | UInt32(endpoints)
-    case .hash(let family, let endpoints): (family == .ipv4 ? 0x11 : 0x31) << 16 | UInt32(endpoints)
+      ((family == .ipv4 ? 0x10 : 0x20) + counter) << 16 | UInt32(endpoints)
+    case .hash(let family, let endpoints): (family == .ipv4 ? 0x31 : 0x32) << 16 | UInt32(endpoints)
     }
   }
 
