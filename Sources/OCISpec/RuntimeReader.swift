@@ -7,6 +7,10 @@ package struct RuntimeSpecError: Error, Hashable, Sendable, CustomStringConverti
   package let problem: String
 
   package var description: String { "\(field): \(problem)" }
+
+  package static func unsupported(_ field: String, _ what: String) -> RuntimeSpecError {
+    RuntimeSpecError(field: field, problem: "\(what) is not supported")
+  }
 }
 
 /// Reads the members of one JSON object, each by its type. What nobody asked for is an unknown member, which the

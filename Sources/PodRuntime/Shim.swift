@@ -1,5 +1,6 @@
 package import ContainerPlan
 package import Kernel
+internal import OCISpec
 
 /// One pod's shim: the process that starts the pod's containers, holds their stdio and keeps their exit codes. It lives
 /// on when this value, or the daemon, goes.
@@ -15,6 +16,7 @@ package final class Shim: Sendable {
   package static let attachStallSeconds = 10
 
   private let connection: ShimConnection
+  private static let deviceFilters = DeviceFilters()
 
   private init(podID: String, processID: Int32, connection: ShimConnection) {
     self.podID = podID
@@ -104,7 +106,11 @@ package final class Shim: Sendable {
     do throws(SyscallError) {
       files.append(SharedFD(try Sandbox.memoryFile("plan", start.plan.encoded())))
       if let cgroup = start.cgroupDirectory {
-        files.append(SharedFD(try Files.open(cgroup, flags: 0)))
+        let group = try Files.open(cgroup, flags: 0)
+        if !start.plan.deviceRules.isEmpty {
+          try Self.deviceFilters.attach(start.plan.deviceRules.map(\.filterRule), to: group)
+        }
+        files.append(SharedFD(group))
         request.flags.insert(.hasCgroup)
       }
       if let log = start.logPath {
@@ -280,6 +286,19 @@ private func openPipe() throws(ShimError) -> (readEnd: SharedFD, writeEnd: CInt)
     return (SharedFD(pipe.takeReadEnd()), pipe.takeWriteEnd().release())
   } catch {
     throw .call(error)
+  }
+}
+
+extension RuntimeSpec.DeviceRule {
+  fileprivate var filterRule: DeviceFilterRule {
+    let kind: DeviceFilterRule.Kind =
+      switch kind {
+      case .all: .all
+      case .block: .block
+      case .character: .character
+      }
+    return DeviceFilterRule(
+      allow: allow, kind: kind, major: major, minor: minor, makeNode: makeNode, read: read, write: write)
   }
 }
 
