@@ -46,6 +46,7 @@ let nioCore = Product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket = Product(name: "NIOWebSocket", package: "swift-nio")
+let nioSSL = Product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpClient = Product(name: "AsyncHTTPClient", package: "async-http-client")
 let crypto = Product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -80,7 +81,7 @@ let rooms: [Room] = [
   Room(name: "Dataplane", kind: .swift, uses: ["Kernel", "NFT"], products: [logging]),
   Room(
     name: "Registry", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"],
-    products: [httpClient, nioCore, nioHTTP1, toml, logging]),
+    products: [httpClient, nioCore, nioHTTP1, nioSSL, toml, logging]),
   Room(
     name: "CRIClient", kind: .generated, uses: ["JSON", "CRIModel"],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, nioHTTP1, nioWebSocket]),
@@ -209,6 +210,7 @@ let packages: [(name: String, dependency: Package.Dependency)] = [
   ("grpc-swift-nio-transport", .package(url: "https://github.com/grpc/grpc-swift-nio-transport.git", exact: "2.9.2")),
   ("grpc-swift-protobuf", .package(url: "https://github.com/grpc/grpc-swift-protobuf.git", exact: "2.4.1")),
   ("swift-nio", .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2")),
+  ("swift-nio-ssl", .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6")),
   ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
   ("swift-crypto", .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2")),
   ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),

@@ -1,0 +1,437 @@
+internal import CRIClient
+internal import CRIModel
+internal import JSON
+internal import Kernel
+package import KubeModel
+internal import Logging
+internal import PodTranslation
+internal import Volumes
+
+/// What a Service needs to know of a pod.
+package struct ServiceBackend: Hashable, Sendable {
+  package var namespace: String
+  package var name: String
+  package var labels: [String: String]
+  package var addresses: [String]
+  package var isReady: Bool
+  /// Named ports of its containers, by protocol and name: `TCP/http`.
+  package var namedPorts: [String: Int32]
+}
+
+/// How a Service stands after it was put into the dataplane.
+package struct ServiceReport: Hashable, Sendable {
+  package struct Port: Hashable, Sendable {
+    package var name: String
+    package var transport: String
+    package var port: Int32
+    /// As `10.1.0.5:8080`.
+    package var endpoints: [String]
+
+    package init(name: String, transport: String, port: Int32, endpoints: [String]) {
+      (self.name, self.transport, self.port, self.endpoints) = (name, transport, port, endpoints)
+    }
+  }
+  package var namespace: String
+  package var name: String
+  package var clusterIPs: [String]
+  package var ports: [Port]
+  /// Why it is not in the dataplane; empty where it is.
+  package var problem: String
+
+  package init(namespace: String, name: String, clusterIPs: [String], ports: [Port], problem: String = "") {
+    (self.namespace, self.name, self.clusterIPs, self.ports, self.problem) = (namespace, name, clusterIPs, ports, problem)
+  }
+}
+
+/// Puts Services into the kernel and says how they stand; returns when it is done.
+package typealias ServiceSync =
+  @Sendable (_ services: [Placed<Service>], _ backends: [ServiceBackend]) async -> [ServiceReport]
+
+/// Makes a node be what its manifests say.
+///
+/// It watches one directory, drives the runtime through its socket alone, and writes how things stand to one file. When
+/// it ends, by cancellation or by SIGKILL, its pods go on running; the next one takes them over.
+package actor NodeAgent {
+  /// Where the agent looks and writes, and how often. Seconds.
+  package struct Settings: Sendable {
+    package var manifests: String
+    package var statusFile: String
+    /// The directory is read again after so long though nothing was heard of it.
+    package var resync: Duration = .seconds(20)
+    /// The runtime is asked what runs after so long, when it sends no events and when it does.
+    package var relist: Duration = .seconds(1)
+    package var relistWithEvents: Duration = .seconds(10)
+    /// emptyDirs with a limit are measured so often.
+    package var measure: Duration = .seconds(10)
+    /// Changes of the status are gathered for so long before they are written.
+    package var statusPause: Duration = .milliseconds(20)
+
+    package init(manifests: String, statusFile: String) { (self.manifests, self.statusFile) = (manifests, statusFile) }
+  }
+
+  let settings: Settings
+  let tools: NodeTools
+  private let serviceSync: ServiceSync
+  private(set) var manifests = ManifestSet()
+  /// By file: the bytes last read, and those last taken because all in them was right.
+  private(set) var files: [String: [UInt8]] = [:]
+  private var acceptedFiles: [String: [UInt8]] = [:]
+  private(set) var errors: [ManifestError] = []
+  private var readErrors: [ManifestError] = []
+  private var workers: [String: PodWorker] = [:]
+  private(set) var reports: [String: PodReport] = [:]
+  private(set) var serviceReports: [ServiceReport] = []
+  /// Sandboxes of pods whose manifest is there and cannot be read: left alone.
+  private(set) var kept: [String] = []
+  private var runtimeProblem: String?
+  private var started = false
+  // Signals between the loops; each holds at most one.
+  private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+  private let (relists, relistSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+  private let (starts, startSignal) = AsyncStream<PodWorker>.makeStream(bufferingPolicy: .unbounded)
+  private var eventsFlow = false
+  private var servicesUnderWay = false
+  private var serviceWaiters: [CheckedContinuation<Void, Never>] = []
+
+  package init(settings: Settings, tools: NodeTools, serviceSync: @escaping ServiceSync) {
+    (self.settings, self.tools, self.serviceSync) = (settings, tools, serviceSync)
+  }
+
+  /// Works until it is cancelled.
+  ///
+  /// - Throws: where the manifests' directory or the status file cannot be used at all.
+  package func run() async throws {
+    try Files.makeDirectories(settings.manifests, mode: 0o755)
+    try Files.makeDirectories(Files.parent(of: settings.statusFile), mode: 0o755)
+    let watch = try InotifyWatch(directory: settings.manifests)
+    await withTaskCancellationHandler {
+      await withDiscardingTaskGroup { group in
+        group.addTask { await self.writeStatus() }
+        await waitForRuntime()
+        readManifests()
+        await adopt()
+        group.addTask { await self.watchManifests(watch) }
+        group.addTask { await self.followEvents() }
+        group.addTask { await self.relistLoop() }
+        group.addTask { await self.measureLoop() }
+        started = true
+        await reconcile()
+        for await worker in starts { group.addTask { await worker.run() } }
+        group.cancelAll()
+      }
+    } onCancel: {
+      watch.interrupt()
+      startSignal.finish()
+      statusSignal.finish()
+      relistSignal.finish()
+    }
+  }
+
+  /// The runtime may start after us.
+  private func waitForRuntime() async {
+    while !Task.isCancelled {
+      do throws(CRIError) {
+        _ = try await tools.runtime.listPodSandboxes(CRIPodSandboxFilter())
+        setRuntimeProblem(nil)
+        return
+      } catch {
+        setRuntimeProblem(error.description)
+        try? await Task.sleep(for: settings.relist)
+      }
+    }
+  }
+
+  private func setRuntimeProblem(_ problem: String?) {
+    guard problem != runtimeProblem else { return }
+    runtimeProblem = problem
+    if let problem {
+      tools.logger.warning("the container runtime does not answer: \(problem)")
+    } else {
+      tools.logger.info("the container runtime answers")
+    }
+    statusSignal.yield()
+  }
+
+  // MARK: manifests
+
+  private func watchManifests(_ watch: InotifyWatch) async {
+    let timeout = Int32(clamping: settings.resync.components.seconds * 1000)
+    while !Task.isCancelled {
+      let wake = await onFreshThread { () -> InotifyWatch.Wake? in try? watch.wait(timeoutMilliseconds: timeout) }
+      if wake == .interrupted || Task.isCancelled { return }
+      if wake == nil || wake == .directoryGone { try? await Task.sleep(for: settings.relist) }
+      readManifests()
+      await reconcile()
+    }
+  }
+
+  /// Reads the directory and takes what is right in it.
+  ///
+  /// A file that was right before and has an error now keeps its last right content: a slip of the pen must not stop what
+  /// runs.
+  private func readManifests() {
+    let reading: ManifestDirectory.Reading
+    do throws(SyscallError) {
+      reading = try ManifestDirectory(path: settings.manifests).read()
+    } catch {
+      tools.logger.error("manifests: \(error); nothing is changed until the directory can be read")
+      return
+    }
+    guard reading.files != files || reading.errors != readErrors else { return }
+    (files, readErrors) = (reading.files, reading.errors)
+    var effective: [String: [UInt8]] = [:]
+    var problems = reading.errors
+    for (name, bytes) in reading.files {
+      let alone = ManifestSet(files: [name: bytes], nodeName: tools.facts.nodeName)
+      if alone.errors.isEmpty {
+        acceptedFiles[name] = bytes
+        effective[name] = bytes
+      } else if let last = acceptedFiles[name] {
+        problems += alone.errors
+        effective[name] = last
+      } else {
+        effective[name] = bytes
+      }
+    }
+    // A file that cannot be read for now is not one that was removed.
+    for error in reading.errors where effective[error.place.file] == nil {
+      effective[error.place.file] = acceptedFiles[error.place.file]
+    }
+    acceptedFiles = acceptedFiles.filter { effective[$0.key] != nil }
+    manifests = ManifestSet(files: effective, nodeName: tools.facts.nodeName)
+    let known = Set(problems)
+    errors = problems + manifests.errors.filter { !known.contains($0) }
+    errors.sort { ($0.place.file, $0.place.document) < ($1.place.file, $1.place.document) }
+    for error in errors { tools.logger.error("manifest \(error)") }
+    statusSignal.yield()
+  }
+
+  // MARK: pods
+
+  /// Starts what shall be, ends what shall not, and tells running pods of new content.
+  private func reconcile() async {
+    guard started, !Task.isCancelled else { return }
+    await syncServices()
+    let wanted = Dictionary(manifests.pods.map { ($0.object.metadata.uid ?? "", $0) }) { first, _ in first }
+    for (uid, worker) in workers where wanted[uid] == nil {
+      if reports[uid]?.machine.isDeleting != true { worker.deliver(.deletionRequested(graceSeconds: nil)) }
+    }
+    for placed in manifests.pods {
+      let uid = placed.object.metadata.uid ?? ""
+      if let worker = workers[uid] {
+        await worker.update(objects(in: placed.namespace))
+        continue
+      }
+      // Another pod of this name is still on its way out: names, ports and addresses are free when it is gone.
+      if workers.values.contains(where: { $0.key == placed.key }) { continue }
+      var rules = PodRules(placed.object, backoff: tools.backoff)
+      rules.backoff = tools.backoff
+      start(placed.object, place: placed.place, machine: PodMachine(rules))
+    }
+    statusSignal.yield()
+  }
+
+  private func start(_ pod: Pod, place: ManifestPlace?, machine: PodMachine) {
+    let translation = PodTranslation(pod: pod, facts: tools.facts, manifest: place?.file ?? "")
+    let uid = translation.uid
+    let worker = PodWorker(
+      translation: translation, place: place, machine: machine, objects: objects(in: translation.namespace),
+      tools: tools, onChange: { await self.changed($0) }, withdraw: { await self.syncServices() })
+    workers[uid] = worker
+    reports[uid] = PodReport(pod: pod, place: place, machine: machine.report)
+    startSignal.yield(worker)
+  }
+
+  private func objects(in namespace: String) -> PodObjects {
+    var objects = manifests.objects(in: namespace)
+    for report in serviceReports where report.namespace == namespace {
+      guard let address = report.clusterIPs.first,
+        let service = manifests.services.first(where: { $0.namespace == namespace && $0.name == report.name })
+      else { continue }
+      objects.services.append(
+        ServiceLink(name: report.name, clusterIP: address, ports: service.object.spec.ports))
+    }
+    return objects
+  }
+
+  private func changed(_ report: PodReport) async {
+    let uid = report.pod.metadata.uid ?? ""
+    let before = reports[uid]?.machine
+    if report.machine.isGone {
+      workers[uid] = nil
+      reports[uid] = nil
+      tools.logger.info("pod \(report.pod.metadata.namespace ?? "")/\(report.pod.metadata.name ?? "") is gone")
+    } else {
+      reports[uid] = report
+    }
+    statusSignal.yield()
+    let served = { (machine: PodMachine.Report?) in (machine?.isReady ?? false, machine?.addresses ?? []) }
+    if served(before) != served(report.machine) { await syncServices() }
+    if report.machine.isGone { await reconcile() }
+  }
+
+  // MARK: services
+
+  private var backends: [ServiceBackend] {
+    reports.values.map { report in
+      var ports: [String: Int32] = [:]
+      for port in (report.pod.spec.initContainers + report.pod.spec.containers).flatMap(\.ports) {
+        if let name = port.name { ports["\(port.`protocol` ?? "TCP")/\(name)"] = port.containerPort }
+      }
+      return ServiceBackend(
+        namespace: report.pod.metadata.namespace ?? "default", name: report.pod.metadata.name ?? "",
+        labels: report.pod.metadata.labels, addresses: report.machine.addresses, isReady: report.machine.isReady,
+        namedPorts: ports)
+    }.sorted { ($0.namespace, $0.name) < ($1.namespace, $1.name) }
+  }
+
+  /// Returns when a round that began after this call has ended. Rounds follow each other; callers that wait share one.
+  private func syncServices() async {
+    if servicesUnderWay {
+      await withCheckedContinuation { serviceWaiters.append($0) }
+      return
+    }
+    servicesUnderWay = true
+    repeat {
+      let waiters = serviceWaiters
+      serviceWaiters = []
+      let new = await serviceSync(manifests.services, backends)
+      if new != serviceReports {
+        serviceReports = new
+        statusSignal.yield()
+      }
+      for waiter in waiters { waiter.resume() }
+    } while !serviceWaiters.isEmpty
+    servicesUnderWay = false
+  }
+
+  // MARK: what the runtime has
+
+  private func followEvents() async {
+    while !Task.isCancelled {
+      do throws(CRIError) {
+        try await tools.runtime.containerEvents { _ in await self.heardEvent() }
+      } catch {
+        tools.logger.debug("container events: \(error)")
+      }
+      eventsFlow = false
+      // A runtime without events is asked often enough as it is.
+      try? await Task.sleep(for: settings.relistWithEvents)
+    }
+  }
+
+  private func heardEvent() {
+    eventsFlow = true
+    relistSignal.yield()
+  }
+
+  private func relistLoop() async {
+    while !Task.isCancelled {
+      await relist()
+      let pause = eventsFlow ? settings.relistWithEvents : settings.relist
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { try? await Task.sleep(for: pause) }
+        group.addTask { for await _ in self.relists { return } }
+        await group.next()
+        group.cancelAll()
+      }
+    }
+  }
+
+  private func relist() async {
+    let listedAt = tools.now()
+    do throws(CRIError) {
+      let sandboxes = try await tools.runtime.listPodSandboxes(CRIPodSandboxFilter())
+      let containers = try await tools.runtime.listContainers(CRIContainerFilter())
+      setRuntimeProblem(nil)
+      let sandboxesByID = Dictionary(sandboxes.map { ($0.id, $0) }) { first, _ in first }
+      let containersByID = Dictionary(containers.map { ($0.id, $0) }) { first, _ in first }
+      for worker in workers.values {
+        await worker.observe(sandboxes: sandboxesByID, containers: containersByID, listedAt: listedAt)
+      }
+    } catch {
+      setRuntimeProblem(error.description)
+    }
+  }
+
+  /// Fails pods whose emptyDirs hold more than they may.
+  private func measureLoop() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: settings.measure)
+      for (uid, report) in reports where report.machine.failure == nil && !report.machine.isDeleting {
+        for volume in report.pod.spec.volumes {
+          guard let empty = volume.emptyDir, empty.medium != "Memory", let limit = empty.sizeLimit?.value, limit > 0 else {
+            continue
+          }
+          let (store, name) = (tools.volumes, volume.name)
+          let used = await onFreshThread { (try? store.usedBytes(name, pod: uid)) ?? 0 }
+          guard used > limit else { continue }
+          let message = "Usage of EmptyDir volume \"\(name)\" exceeds the limit \"\(empty.sizeLimit?.text ?? "")\". "
+          workers[uid]?.deliver(.failed(reason: "Evicted", message: message))
+        }
+      }
+    }
+  }
+
+  // MARK: taking over
+
+  private func adopt() async {
+    let found: FoundNode
+    do throws(CRIError) {
+      found = try await FoundNode.look(tools, readyBefore: NodeStatus.readyContainers(in: settings.statusFile))
+    } catch {
+      setRuntimeProblem(error.description)
+      return
+    }
+    let wanted = Dictionary(manifests.pods.map { ($0.object.metadata.uid ?? "", $0) }) { first, _ in first }
+    let unreadable = Set(errors.map(\.place.file))
+    for (uid, stranger) in found.pods.sorted(by: { $0.key < $1.key }) {
+      if let placed = wanted[uid] {
+        let rules = PodRules(placed.object, backoff: tools.backoff)
+        tools.logger.info("pod \(placed.key): taken over")
+        start(placed.object, place: placed.place, machine: PodMachine(rules, adopting: stranger.found, now: tools.now()))
+      } else if unreadable.contains(stranger.manifest) {
+        kept.append(uid)
+        tools.logger.warning("pod \(stranger.namespace)/\(stranger.name): left as it is; mend \(stranger.manifest)")
+      } else {
+        tools.logger.info("pod \(stranger.namespace)/\(stranger.name): no manifest asks for it any more")
+        let machine = PodMachine(stranger.rules(tools.backoff), adopting: stranger.found, now: tools.now())
+        start(stranger.pod, place: nil, machine: machine)
+        workers[uid]?.deliver(.deletionRequested(graceSeconds: stranger.graceSeconds))
+      }
+    }
+    // Volumes of pods that no sandbox is left of.
+    let store = tools.volumes
+    let known = Set(workers.keys).union(kept).union(wanted.keys)
+    let left = await onFreshThread { (try? store.pods()) ?? [] }
+    for uid in left where !known.contains(uid) {
+      do throws(VolumeError) {
+        try await onFreshThread { () throws(VolumeError) in try store.remove(pod: uid) }
+      } catch {
+        tools.logger.warning("\(error)")
+      }
+    }
+  }
+
+  // MARK: status
+
+  private func writeStatus() async {
+    for await _ in statusChanges {
+      try? await Task.sleep(for: settings.statusPause)
+      let bytes = status.json.encoded(pretty: true)
+      do throws(SyscallError) {
+        try Files.writeAtomically(settings.statusFile, bytes, mode: 0o644)
+      } catch {
+        tools.logger.error("status: \(error)")
+      }
+    }
+  }
+
+  package var status: NodeStatus {
+    NodeStatus(
+      nodeName: tools.facts.nodeName, ready: started, runtimeProblem: runtimeProblem,
+      files: files.mapValues(StaticPod.fingerprint),
+      pods: reports.values.sorted { ($0.pod.metadata.namespace ?? "", $0.pod.metadata.name ?? "") < ($1.pod.metadata.namespace ?? "", $1.pod.metadata.name ?? "") },
+      services: serviceReports, errors: errors, kept: kept, hostIPs: tools.facts.hostIPs)
+  }
+}

@@ -1,0 +1,388 @@
+internal import CRIClient
+internal import CRIModel
+internal import Kernel
+package import KubeModel
+package import Logging
+package import PodTranslation
+package import Volumes
+
+/// What one pod looks like from outside.
+package struct PodReport: Hashable, Sendable {
+  package var pod: Pod
+  package var place: ManifestPlace?
+  package var machine: PodMachine.Report
+}
+
+/// What a worker shares with the others of its node.
+package struct NodeTools: Sendable {
+  package var runtime: any RuntimeClient
+  package var volumes: VolumeStore
+  package var facts: NodeFacts
+  package var prober = Prober()
+  package var logger: Logger
+  package var backoff = BackoffRule()
+  /// Of the pods' clock, which goes forward also while the machine sleeps.
+  package var now: @Sendable () -> Milliseconds = { SystemClock.bootNanoseconds / 1_000_000 }
+  /// Text of the host's own /etc/hosts.
+  package var hostsText: @Sendable () -> String = { ((try? Files.readText("/etc/hosts")) ?? nil) ?? "" }
+
+  package init(runtime: any RuntimeClient, volumes: VolumeStore, facts: NodeFacts, logger: Logger) {
+    (self.runtime, self.volumes, self.facts, self.logger) = (runtime, volumes, facts, logger)
+  }
+}
+
+/// Does what one pod's machine says, and tells it what came of it.
+///
+/// All work is done in tasks that `run` waits for. Nothing of a pod is done twice at a time, because the machine waits
+/// for each answer.
+package actor PodWorker {
+  /// Answers and observations that wait to be handled. There are never more answers than actions under way, a few for
+  /// each container; observations come again.
+  private static let eventsMax = 4096
+
+  nonisolated let translation: PodTranslation
+  nonisolated let place: ManifestPlace?
+  nonisolated let tools: NodeTools
+  private var machine: PodMachine
+  private(set) var objects: PodObjects
+  private(set) var volumePaths: [String: String] = [:]
+  private(set) var imageReferences: [String: String] = [:]
+  private var pulls: [String: Task<Void, Never>] = [:]
+  private var timer: Task<Void, Never>?
+  private var timerAt: Milliseconds?
+  /// When each sandbox and container that the machine knows was first known.
+  private var knownSince: [String: Milliseconds] = [:]
+  private let events: AsyncStream<PodEvent>
+  private let send: AsyncStream<PodEvent>.Continuation
+  /// Called after every change, and for the last time when the pod is gone.
+  private let onChange: @Sendable (PodReport) async -> Void
+  /// Returns when no Service leads to the pod any more.
+  private let withdraw: @Sendable () async -> Void
+
+  init(
+    translation: PodTranslation, place: ManifestPlace?, machine: PodMachine, objects: PodObjects, tools: NodeTools,
+    onChange: @escaping @Sendable (PodReport) async -> Void, withdraw: @escaping @Sendable () async -> Void
+  ) {
+    (self.translation, self.place, self.machine, self.objects) = (translation, place, machine, objects)
+    (self.tools, self.onChange, self.withdraw) = (tools, onChange, withdraw)
+    (events, send) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.eventsMax))
+  }
+
+  nonisolated var uid: String { translation.uid }
+  nonisolated var pod: Pod { translation.pod }
+  nonisolated var key: String { "\(translation.namespace)/\(translation.name)" }
+
+  var report: PodReport { PodReport(pod: pod, place: place, machine: machine.report) }
+
+  /// Drives the pod until it is gone or this task is cancelled; a pod whose driver is cancelled goes on running.
+  func run() async {
+    await withDiscardingTaskGroup { group in
+      var actions = machine.handle(.tick, now: tools.now())
+      await onChange(report)
+      var events = events.makeAsyncIterator()
+      while true {
+        for action in actions { group.addTask { await self.perform(action) } }
+        if machine.isGone { break }
+        setTimer()
+        guard let event = await events.next() else { break }
+        let before = machine.report
+        actions = machine.handle(event, now: tools.now())
+        noteKnown()
+        if machine.report != before { await onChange(report) }
+      }
+      timer?.cancel()
+      send.finish()
+      for pull in pulls.values { pull.cancel() }
+      group.cancelAll()
+    }
+  }
+
+  /// Ends `run` at the next event.
+  nonisolated func deliver(_ event: PodEvent) { send.yield(event) }
+
+  private func setTimer() {
+    guard machine.wakeAt != timerAt || timer == nil else { return }
+    timer?.cancel()
+    timerAt = machine.wakeAt
+    guard let wakeAt = machine.wakeAt else {
+      timer = nil
+      return
+    }
+    let pause = max(1, wakeAt - tools.now())
+    timer = Task { [send] in
+      do {
+        try await Task.sleep(for: .milliseconds(pause))
+        self.timerFired()
+        send.yield(.tick)
+      } catch {}
+    }
+  }
+
+  private func timerFired() { timerAt = nil }
+
+  private func noteKnown() {
+    var known: [String: Milliseconds] = [:]
+    let now = tools.now()
+    if let id = machine.sandboxID { known[id] = knownSince[id] ?? now }
+    for container in machine.containers {
+      if let id = container.current?.id { known[id] = knownSince[id] ?? now }
+    }
+    knownSince = known
+  }
+
+  // MARK: what the agent tells
+
+  /// New ConfigMaps, Secrets and Services of the pod's namespace: variables see them at the next start, files now.
+  func update(_ new: PodObjects) async {
+    guard new != objects else { return }
+    objects = new
+    guard !machine.isDeleting, !volumePaths.isEmpty else { return }
+    // What is missing now keeps its last content.
+    guard let plans = try? VolumePlan.volumes(of: pod, objects: new, facts: tools.facts) else { return }
+    do {
+      try await makeVolumes(plans.filter { if case .projection = $0.source { true } else { false } })
+    } catch {
+      tools.logger.warning("pod \(key): \(error)")
+    }
+  }
+
+  /// Compares what the machine believes with what the runtime listed.
+  ///
+  /// - Parameter listedAt: when the lists were asked for; what became known later is not missing from them.
+  func observe(sandboxes: [String: CRIPodSandbox], containers: [String: CRIContainer], listedAt: Milliseconds) async {
+    func isMissing(_ id: String) -> Bool { (knownSince[id] ?? listedAt) < listedAt }
+    if case .ready(let id) = machine.sandbox {
+      let listed = sandboxes[id]
+      if listed == nil ? isMissing(id) : listed?.state == .sandboxNotready { send.yield(.sandboxDied(id: id)) }
+    }
+    for state in machine.containers {
+      guard let (id, attempt) = state.current else { continue }
+      if let listed = containers[id] {
+        guard listed.state == .containerExited, let exit = await exit(of: id, state.rule.name, attempt) else { continue }
+        send.yield(.exited(container: state.rule.name, exit))
+      } else if isMissing(id) {
+        let lost = ContainerExit(
+          id: id, attempt: attempt, code: 137, reason: "ContainerStatusUnknown",
+          message: "The container could not be located when the pod was looked at", startedAt: state.startedAt)
+        send.yield(.exited(container: state.rule.name, lost))
+      }
+    }
+  }
+
+  // MARK: actions
+
+  private func perform(_ action: PodAction) async {
+    switch action {
+    case .makeVolumes: send.yield(await makeAllVolumes())
+    case .makeSandbox(let attempt): send.yield(await makeSandbox(attempt))
+    case .clearSandbox(let id):
+      send.yield(await answer(.sandboxCleared) { try await self.removeSandbox(id) } failed: { .sandboxFailed(message: $0) })
+    case .haltSandbox(let id):
+      send.yield(
+        await answer(.sandboxHalted) { try await self.tools.runtime.stopPodSandbox(id) } failed: {
+          .sandboxFailed(message: $0)
+        })
+    case .pull(let name): startPull(name)
+    case .cancelPull(let name): pulls[name]?.cancel()
+    case .start(let name, let attempt): await start(name, attempt)
+    case .stop(let name, let id, let grace): send.yield(await stop(name, id, graceSeconds: grace))
+    case .probe(let name, let id, let kind): send.yield(await probe(name, id, kind))
+    case .forget(let name, let id, let attempt): await forget(name, id, attempt)
+    case .withdraw:
+      await withdraw()
+      send.yield(.withdrawn)
+    case .tearDown:
+      send.yield(await answer(.tornDown) { try await self.tearDown() } failed: { .teardownFailed(message: $0) })
+    }
+  }
+
+  private func answer(
+    _ good: PodEvent, _ body: () async throws -> Void, failed: (String) -> PodEvent
+  ) async -> PodEvent {
+    do {
+      try await body()
+      return good
+    } catch {
+      return failed("\(error)")
+    }
+  }
+
+  private func makeAllVolumes() async -> PodEvent {
+    do {
+      try await makeVolumes(try VolumePlan.volumes(of: pod, objects: objects, facts: tools.facts))
+      return .volumesMade
+    } catch let error as TranslationError {
+      return .volumesFailed(reason: error.reason, message: error.message)
+    } catch {
+      return .volumesFailed(reason: "FailedMount", message: "\(error)")
+    }
+  }
+
+  private func makeVolumes(_ plans: [VolumePlan]) async throws(VolumeError) {
+    let (store, uid) = (tools.volumes, uid)
+    let group = pod.spec.securityContext?.fsGroup.flatMap { UInt32(exactly: $0) }
+    let requests = plans.map(VolumeRequest.init)
+    let paths = try await onFreshThread { () throws(VolumeError) in
+      var paths: [String: String] = [:]
+      for request in requests { paths[request.name] = try store.make(request, pod: uid, group: group) }
+      return paths
+    }
+    volumePaths.merge(paths) { $1 }
+  }
+
+  private func makeSandbox(_ attempt: UInt32) async -> PodEvent {
+    do {
+      try Files.makeDirectories(translation.logDirectory, mode: 0o755)
+      let id = try await tools.runtime.runPodSandbox(translation.sandbox(attempt: attempt), runtimeHandler: "")
+      return .sandboxMade(id: id, addresses: try await addresses(of: id))
+    } catch {
+      return .sandboxFailed(message: "\(error)")
+    }
+  }
+
+  private func addresses(of sandbox: String) async throws(CRIError) -> [String] {
+    if translation.usesHostNetwork { return tools.facts.hostIPs }
+    let network = try await tools.runtime.podSandboxStatus(sandbox, verbose: false).status.network
+    return ([network.ip] + network.additionalIps.map(\.ip)).filter { !$0.isEmpty }
+  }
+
+  private func startPull(_ name: String) {
+    pulls[name] = Task { [send] in
+      let event = await self.pull(name)
+      self.pullEnded(name)
+      send.yield(event)
+    }
+  }
+
+  private func pullEnded(_ name: String) { pulls[name] = nil }
+
+  private func pull(_ name: String) async -> PodEvent {
+    guard let container = container(name) else { return .imageFailed(container: name, reason: "", message: "") }
+    let image = container.image ?? ""
+    do {
+      let policy = container.imagePullPolicy ?? "IfNotPresent"
+      if policy != "Always" {
+        let status = try await tools.runtime.imageStatus(image, verbose: false)
+        if status.hasImage {
+          imageReferences[name] = status.image.id
+          return .imageReady(container: name)
+        }
+        if policy == "Never" {
+          let message = "Container image \"\(image)\" is not present with pull policy of Never"
+          return .imageFailed(container: name, reason: "ErrImageNeverPull", message: message)
+        }
+      }
+      let reference = try await tools.runtime.pullImage(image, auth: nil, sandboxConfig: translation.sandbox(attempt: 0))
+      imageReferences[name] = reference
+      return .imageReady(container: name)
+    } catch {
+      return .imageFailed(container: name, reason: "ErrImagePull", message: error.message)
+    }
+  }
+
+  nonisolated func container(_ name: String) -> Container? {
+    pod.spec.containers.first { $0.name == name } ?? pod.spec.initContainers.first { $0.name == name }
+  }
+
+  private func start(_ name: String, _ attempt: UInt32) async {
+    guard let container = container(name), let sandbox = machine.sandboxID else {
+      send.yield(.startFailed(container: name, attempt: attempt, id: nil, reason: "RunContainerError", message: "no sandbox"))
+      return
+    }
+    let config: CRIContainerConfig
+    do {
+      config = try await self.config(container, attempt)
+    } catch {
+      let known = error as? TranslationError
+      send.yield(
+        .startFailed(
+          container: name, attempt: attempt, id: nil, reason: known?.reason ?? "CreateContainerConfigError",
+          message: known?.message ?? "\(error)"))
+      return
+    }
+    var made: String?
+    do {
+      let id = try await tools.runtime.createContainer(
+        podSandboxID: sandbox, config: config, sandboxConfig: translation.sandbox(attempt: machine.sandboxAttempt))
+      made = id
+      try await tools.runtime.startContainer(id)
+      send.yield(.started(container: name, id: id, attempt: attempt, at: SystemClock.wallNanoseconds))
+      await postStart(container, id)
+    } catch {
+      let reason = made == nil ? "CreateContainerError" : "RunContainerError"
+      send.yield(.startFailed(container: name, attempt: attempt, id: made, reason: reason, message: error.message))
+    }
+  }
+
+  private func config(_ container: Container, _ attempt: UInt32) async throws -> CRIContainerConfig {
+    let image = imageReferences[container.name] ?? container.image ?? ""
+    if pod.spec.securityContext?.runAsNonRoot ?? false || container.securityContext?.runAsNonRoot ?? false {
+      let known = try await tools.runtime.imageStatus(image, verbose: false).image
+      let user = known.hasUid ? known.uid.value : nil
+      try translation.checkNonRoot(container, imageUser: user, imageUserName: known.username)
+    }
+    let translated = try ContainerTranslation(container, of: translation, objects: objects, podIPs: machine.addresses)
+    let inner = try translated.innerPaths()
+    let hosts = translation.hostsFile(podIPs: machine.addresses, hostText: tools.hostsText())
+    let (store, uid, paths, name) = (tools.volumes, uid, volumePaths, container.name)
+    let logs = "\(translation.logDirectory)/\(name)"
+    let words = Self.lastWordsFile(name, attempt)
+    let sources: [String]
+    let hostsPath: String?
+    let wordsPath: String
+    (sources, hostsPath, wordsPath) = try await onFreshThread { () throws(VolumeError) in
+      var sources: [String] = []
+      for (index, mount) in container.volumeMounts.enumerated() {
+        guard let path = paths[mount.name] else { throw VolumeError(mount.name, "was not made") }
+        sources.append(
+          try store.mountSource(volumePath: path, inner: inner[index], pod: uid, container: name, index: index))
+      }
+      let hostsPath = try hosts.map { text throws(VolumeError) in try store.writeFile("hosts", Array(text.utf8), pod: uid) }
+      let wordsPath = try store.writeFile(words, [], pod: uid, mode: 0o666)
+      do throws(SyscallError) {
+        try Files.makeDirectories(logs, mode: 0o755)
+      } catch {
+        throw VolumeError(name, "\(error)")
+      }
+      return (sources, hostsPath, wordsPath)
+    }
+    return translated.config(
+      attempt: attempt, imageReference: image, mountSources: sources, hostsFile: hostsPath, terminationLog: wordsPath)
+  }
+
+  static func lastWordsFile(_ container: String, _ attempt: UInt32) -> String { "\(container).\(attempt).termination" }
+
+  private func probe(_ name: String, _ id: String, _ kind: ProbeKind) async -> PodEvent {
+    let owner = container(name)
+    let probe =
+      switch kind {
+      case .startup: owner?.startupProbe
+      case .liveness: owner?.livenessProbe
+      case .readiness: owner?.readinessProbe
+      }
+    guard let owner, let probe,
+      let target = ProbeTarget(probe, of: owner, address: machine.addresses.first ?? "127.0.0.1")
+    else { return .probed(container: name, id: id, kind, success: false, message: "no target") }
+    let timeout = Duration.seconds(Int64(max(1, probe.timeoutSeconds ?? 1)))
+    let result = await tools.prober.run(target, container: id, runtime: tools.runtime, timeout: timeout)
+    return .probed(container: name, id: id, kind, success: result.success, message: result.message)
+  }
+}
+
+extension PodWorker {
+  var addressesNow: [String] { machine.addresses }
+  var machineNow: PodMachine { machine }
+}
+
+extension VolumeRequest {
+  init(_ plan: VolumePlan) {
+    let source: Source =
+      switch plan.source {
+      case .emptyDirectory(let inMemory, let limit): .emptyDirectory(inMemory: inMemory, sizeLimitBytes: limit)
+      case .hostPath(let path, let kind): .hostPath(path, HostPathKind(rawValue: kind.rawValue) ?? .any)
+      case .projection(let files):
+        .projection(files.map { File(path: $0.path, bytes: $0.bytes, mode: $0.mode) })
+      }
+    self.init(name: plan.name, source: source)
+  }
+}

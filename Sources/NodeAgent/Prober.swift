@@ -1,0 +1,150 @@
+internal import CRIClient
+internal import CRIModel
+package import KubeModel
+internal import NIOCore
+internal import NIOPosix
+internal import PodTranslation
+
+/// What a probe or hook found.
+package struct ProbeResult: Hashable, Sendable {
+  package var success: Bool
+  package var message: String
+
+  package init(success: Bool, message: String = "") { (self.success, self.message) = (success, message) }
+}
+
+/// One thing to try on a container: run a command, fetch a page, open a connection.
+package enum ProbeTarget: Hashable, Sendable {
+  case exec([String])
+  case http(host: String, port: Int32, path: String, headers: [HTTPHeader])
+  case tcp(host: String, port: Int32)
+
+  /// - Parameter address: of the pod, where the probe names no host.
+  package init?(_ probe: Probe, of container: Container, address: String) {
+    if let exec = probe.exec {
+      self = .exec(exec.command)
+    } else if let get = probe.httpGet {
+      self.init(get, of: container, address: address)
+    } else if let tcp = probe.tcpSocket, let port = container.port(tcp.port) {
+      self = .tcp(host: tcp.host ?? address, port: port)
+    } else {
+      return nil
+    }
+  }
+
+  package init?(_ get: HTTPGetAction, of container: Container, address: String) {
+    guard let port = container.port(get.port) else { return nil }
+    self = .http(host: get.host ?? address, port: port, path: get.path ?? "/", headers: get.httpHeaders)
+  }
+}
+
+/// Tries targets. No process is started but in the container itself.
+package struct Prober: Sendable {
+  /// Bytes of an answer that are read to find its status.
+  private static let answerBytesMax = 10 << 10
+  /// Bytes of a message that are kept.
+  static let messageBytesMax = 1024
+
+  package init() {}
+
+  /// - Parameter timeout: after which it has failed.
+  package func run(
+    _ target: ProbeTarget, container id: String, runtime: any RuntimeClient, timeout: Duration
+  ) async -> ProbeResult {
+    switch target {
+    case .exec(let command):
+      do throws(CRIError) {
+        let seconds = max(1, timeout.components.seconds)
+        let answer = try await runtime.execSync(id, command: command, timeoutSeconds: seconds)
+        if answer.exitCode == 0 { return ProbeResult(success: true) }
+        let said = String(decoding: (answer.stdout + answer.stderr).prefix(Self.messageBytesMax), as: UTF8.self)
+        return ProbeResult(success: false, message: "exit code \(answer.exitCode)\(said.isEmpty ? "" : ": \(said)")")
+      } catch {
+        return ProbeResult(success: false, message: error.message)
+      }
+    case .tcp(let host, let port):
+      return await within(timeout) {
+        let connection = try await Self.connect(host, port, timeout)
+        return try await connection.executeThenClose { _, _ in ProbeResult(success: true) }
+      }
+    case .http(let host, let port, let path, let headers):
+      let request = Self.request(host, port, path, headers)
+      return await within(timeout) {
+        let connection = try await Self.connect(host, port, timeout)
+        return try await connection.executeThenClose { inbound, outbound in
+          try await outbound.write(ByteBuffer(string: request))
+          var answer = ByteBuffer()
+          for try await part in inbound {
+            answer.writeImmutableBuffer(part)
+            if let result = Self.result(answer) { return result }
+          }
+          return ProbeResult(success: false, message: "the connection ended without an answer")
+        }
+      }
+    }
+  }
+
+  private func within(
+    _ timeout: Duration, _ body: @escaping @Sendable () async throws -> ProbeResult
+  ) async -> ProbeResult {
+    await withTaskGroup(of: ProbeResult?.self) { group in
+      group.addTask {
+        do {
+          return try await body()
+        } catch is CancellationError {
+          return nil
+        } catch {
+          return ProbeResult(success: false, message: "\(error)")
+        }
+      }
+      group.addTask {
+        try? await Task.sleep(for: timeout)
+        return nil
+      }
+      let first = await group.next() ?? nil
+      group.cancelAll()
+      return first ?? ProbeResult(success: false, message: "no answer within \(timeout)")
+    }
+  }
+
+  private typealias Connection = NIOAsyncChannel<ByteBuffer, ByteBuffer>
+
+  private static func connect(_ host: String, _ port: Int32, _ timeout: Duration) async throws -> Connection {
+    try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .connectTimeout(TimeAmount(timeout))
+      .connect(host: host, port: Int(port)) { channel in
+        channel.eventLoop.makeCompletedFuture { try Connection(wrappingChannelSynchronously: channel) }
+      }
+  }
+
+  private static func request(_ host: String, _ port: Int32, _ path: String, _ headers: [HTTPHeader]) -> String {
+    // A line break in what a pod says must not become a header of ours.
+    func line(_ text: String) -> String { String(text.filter { !$0.isNewline && $0 != "\0" }) }
+    let target = line(path.hasPrefix("/") ? path : "/\(path)").replacing(" ", with: "%20")
+    var text = "GET \(target) HTTP/1.1\r\n"
+    var fields = [("Host", host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"), ("User-Agent", "martlet-probe")]
+    fields += [("Accept", "*/*"), ("Connection", "close")]
+    for header in headers {
+      fields.removeAll { $0.0.lowercased() == header.name.lowercased() }
+      fields.append((line(header.name), line(header.value)))
+    }
+    for (name, value) in fields { text += "\(name): \(value)\r\n" }
+    return text + "\r\n"
+  }
+
+  /// Nil while the status line is not all there.
+  private static func result(_ answer: ByteBuffer) -> ProbeResult? {
+    let bytes = answer.readableBytesView
+    guard let end = bytes.firstIndex(of: UInt8(ascii: "\n")) else {
+      guard bytes.count > answerBytesMax else { return nil }
+      return ProbeResult(success: false, message: "the answer is not HTTP")
+    }
+    let line = String(decoding: bytes[..<end], as: UTF8.self).filter { !$0.isNewline }
+    let words = line.split(separator: " ", maxSplits: 2)
+    guard words.count >= 2, words[0].hasPrefix("HTTP/1."), let code = Int(words[1]) else {
+      return ProbeResult(success: false, message: "the answer is not HTTP")
+    }
+    let good = (200..<400).contains(code)
+    return ProbeResult(success: good, message: good ? "" : "HTTP probe failed with statuscode: \(code)")
+  }
+}

@@ -1,0 +1,81 @@
+package import KubeModel
+
+/// What translation must know of the node; nothing here comes from a pod.
+package struct NodeFacts: Hashable, Sendable {
+  package var nodeName: String
+  /// Addresses of the node itself, what `status.hostIP` and pods on the host network show.
+  package var hostIPs: [String] = []
+  package var clusterDomain = "cluster.local"
+  /// Addresses of the cluster's name server; empty: pods resolve as the node does.
+  package var clusterDNS: [String] = []
+  /// How the node itself resolves.
+  package var hostDNS = DNSSettings()
+  /// The directory below which each pod has its logs.
+  package var logRoot = "/var/log/pods"
+  package var memoryCapacityBytes: Int64 = 0
+  package var cpuCapacityMilli: Int64 = 0
+  /// Passed on to the runtime; empty: the runtime's own.
+  package var cgroupParent = ""
+
+  package init(nodeName: String) { self.nodeName = nodeName }
+}
+
+/// The contents of a resolv.conf.
+package struct DNSSettings: Hashable, Sendable {
+  package var servers: [String] = []
+  package var searches: [String] = []
+  package var options: [String] = []
+
+  package init(servers: [String] = [], searches: [String] = [], options: [String] = []) {
+    (self.servers, self.searches, self.options) = (servers, searches, options)
+  }
+
+  /// Reads resolv.conf text; lines that it does not know are no concern of pods.
+  package init(resolvConf: String) {
+    for line in resolvConf.split(separator: "\n") {
+      let words = line.split { $0 == " " || $0 == "\t" }.map(String.init)
+      guard let keyword = words.first, words.count > 1 else { continue }
+      switch keyword {
+      case "nameserver": servers.append(words[1])
+      case "search": searches = Array(words.dropFirst())
+      case "options": options += words.dropFirst()
+      default: break
+      }
+    }
+  }
+}
+
+/// The ConfigMaps and Secrets of the pod's namespace, by name, and the Services that it sees as variables.
+package struct PodObjects: Hashable, Sendable {
+  package var configMaps: [String: ConfigMap] = [:]
+  package var secrets: [String: Secret] = [:]
+  package var services: [ServiceLink] = []
+
+  package init(configMaps: [String: ConfigMap] = [:], secrets: [String: Secret] = [:], services: [ServiceLink] = []) {
+    (self.configMaps, self.secrets, self.services) = (configMaps, secrets, services)
+  }
+}
+
+/// A Service as its neighbours see it in their environment.
+package struct ServiceLink: Hashable, Sendable {
+  package var name: String
+  package var clusterIP: String
+  package var ports: [ServicePort]
+
+  package init(name: String, clusterIP: String, ports: [ServicePort]) {
+    (self.name, self.clusterIP, self.ports) = (name, clusterIP, ports)
+  }
+}
+
+/// Why a pod or a container cannot be made now; `reason` is the word that Kubernetes shows for it.
+package struct TranslationError: Error, Hashable, CustomStringConvertible {
+  package let reason: String
+  package let message: String
+
+  package init(reason: String = "CreateContainerConfigError", _ message: String) {
+    self.reason = reason
+    self.message = message
+  }
+
+  package var description: String { "\(reason): \(message)" }
+}
