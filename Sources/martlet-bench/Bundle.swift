@@ -1,5 +1,6 @@
 import JSON
 import Kernel
+import OCISpec
 
 /// An OCI bundle of the `true` image, with what a CRI server gives a container by default: the same value is compiled by
 /// Martlet and read from disk by crun and runc.
@@ -9,23 +10,18 @@ struct Bundle {
 
   var root: String { "\(directory)/rootfs" }
 
-  /// - Parameters:
-  ///   - seccomp: a profile in the form of `linux.seccomp`.
-  ///   - capabilities: names, for the bounding, effective and permitted sets.
-  static func make(
-    in directory: String, program: String, cgroupPath: String, seccomp: JSONValue, capabilities: [String]
-  ) throws -> Bundle {
+  static func make(in directory: String, program: String, cgroupPath: String) throws -> Bundle {
     for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
       try Files.makeDirectories("\(directory)/rootfs/\(folder)", mode: 0o755)
     }
     try Files.writeAtomically("\(directory)/rootfs/bin/true", try Files.read(program), mode: 0o755)
-    let configuration = configuration(cgroupPath: cgroupPath, seccomp: seccomp, capabilities: capabilities)
+    let configuration = configuration(cgroupPath: cgroupPath)
     try Files.writeAtomically("\(directory)/config.json", configuration.encoded(pretty: true), mode: 0o644)
     return Bundle(directory: directory, configuration: configuration)
   }
 
-  private static func configuration(cgroupPath: String, seccomp: JSONValue, capabilities: [String]) -> JSONValue {
-    let names = JSONValue(capabilities)
+  private static func configuration(cgroupPath: String) -> JSONValue {
+    let names = JSONValue(RuntimeDefaults.capabilities)
     return [
       "ociVersion": "1.0.2",
       "root": ["path": "rootfs", "readonly": false],
@@ -43,20 +39,35 @@ struct Bundle {
         // The pod's other namespaces are the caller's, for all contenders alike.
         "namespaces": [["type": "pid"], ["type": "mount"], ["type": "cgroup"]],
         "cgroupsPath": .string(cgroupPath),
-        "seccomp": seccomp,
-        "maskedPaths": JSONValue(maskedPaths),
-        "readonlyPaths": JSONValue(readonlyPaths),
+        "seccomp": seccomp(SeccompTemplate.standard.profile(capabilities: RuntimeDefaults.capabilities)),
+        "maskedPaths": JSONValue(RuntimeDefaults.maskedPaths),
+        "readonlyPaths": JSONValue(RuntimeDefaults.readonlyPaths),
       ],
     ]
   }
 
-  static let readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+  /// A profile as `linux.seccomp` of the runtime specification has it.
+  private static func seccomp(_ profile: RuntimeSpec.Seccomp) -> JSONValue {
+    var value: JSONObject = [
+      "defaultAction": .string(profile.defaultAction.rawValue), "architectures": JSONValue(profile.architectures),
+    ]
+    if let errno = profile.defaultErrno { value["defaultErrnoRet"] = .integer(Int64(errno)) }
+    value["syscalls"] = .array(
+      profile.rules.map { rule in
+        var entry: JSONObject = ["names": JSONValue(rule.names), "action": .string(rule.action.rawValue)]
+        if let errno = rule.errno { entry["errnoRet"] = .integer(Int64(errno)) }
+        if !rule.arguments.isEmpty { entry["args"] = .array(rule.arguments.map(argument)) }
+        return .object(entry)
+      })
+    return .object(value)
+  }
 
-  static let maskedPaths = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-  ]
+  private static func argument(_ argument: RuntimeSpec.Seccomp.Argument) -> JSONValue {
+    [
+      "index": .integer(Int64(argument.index)), "value": .integer(Int64(bitPattern: argument.value)),
+      "valueTwo": .integer(Int64(bitPattern: argument.valueTwo)), "op": .string(argument.comparison.rawValue),
+    ]
+  }
 
   private static var mounts: JSONValue {
     [

@@ -17,14 +17,8 @@ struct ContainerCommand: AsyncParsableCommand {
   @OptionGroup var options: BenchOptions
   @Option(name: .long, help: "How often each is measured.")
   var rounds = 100
-  @Option(name: .long, help: "Profile in the form of linux.seccomp.")
-  var seccomp: String
-
-  /// Those that containerd and CRI-O give by default.
-  static let capabilities = [
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-  ]
+  @Flag(name: .long, help: "Leave the daemon out, to look at the engine alone.")
+  var engineOnly = false
 
   func run() async throws {
     try options.requireIsolation()
@@ -32,40 +26,35 @@ struct ContainerCommand: AsyncParsableCommand {
     let group = "mt-bench-\(CurrentProcess.id)"
     defer { try? Files.removeTree(work) }
     let bundle = try Bundle.make(
-      in: "\(work)/bundle", program: try await Self.program(options.images, work: work), cgroupPath: "/\(group)/bundle",
-      seccomp: try JSONValue.parse(try Files.read(seccomp)), capabilities: Self.capabilities)
+      in: "\(work)/bundle", program: try await Self.program(options.images, work: work), cgroupPath: "/\(group)/bundle")
     let parent = try CgroupHierarchy.discover().group(try CgroupPath(group))
     try parent.create()
     defer { try? parent.remove() }
 
-    let floor = try Floor(
-      program: "\(try programDirectory())/martlet-floor", lower: bundle.root, work: "\(work)/floor")
-    var contenders = [Contender(name: "floor") { try await floor.once() }]
     var report = Report()
-    for (name, arguments) in Self.peers(work: work, bundle: bundle) {
-      guard let peer = TimedProgram(name, arguments) else {
-        throw BenchError("\(name) is not installed; run hack/setup")
-      }
-      report.set(name, try await peer.version())
-      contenders.append(Contender(name: name) { try await peer.once() })
-    }
+    var contenders = try await Self.peers(work: work, bundle: bundle, &report)
     let engine = try await EngineContainers(work: "\(work)/engine", bundle: bundle)
     contenders.append(Contender(name: "martlet") { try await engine.once() })
-    let series = try await Daemon.serving(work: "\(work)/daemon") { _, client in
+    let series =
+      engineOnly
+      ? try await interleaved(contenders, rounds: rounds, warmUp: 3)
+      : try await withDaemon(work, &contenders)
+    try await engine.close()
+    report.add(series, of: contenders)
+    if let ours = series["martlet"] {
+      for peer in ["crun", "runc", "floor"] { if let theirs = series[peer] { report.ratio(peer, ours, to: theirs) } }
+    }
+    try options.show(report, as: "container")
+  }
+
+  private func withDaemon(_ work: String, _ contenders: inout [Contender]) async throws -> [String: Series] {
+    try await Daemon.serving(work: "\(work)/daemon") { _, client in
       let service = try await CRIContainers(client: client, images: options.images, logs: "\(work)/logs")
       contenders.append(Contender(name: "martlet_cri") { try await service.once() })
       let series = try await interleaved(contenders, rounds: rounds, warmUp: 3)
       try await service.close()
       return series
     }
-    try await engine.close()
-    report.add(series, of: contenders)
-    if let ours = series["martlet"], let crun = series["crun"], let runc = series["runc"], let floor = series["floor"] {
-      report.ratio("crun", ours, to: crun)
-      report.ratio("runc", ours, to: runc)
-      report.ratio("floor", ours, to: floor)
-    }
-    try options.show(report, as: "container")
   }
 
   /// The program of the `true` image, unpacked.
@@ -79,10 +68,22 @@ struct ContainerCommand: AsyncParsableCommand {
     return "\(layer)/bin/true"
   }
 
-  private static func peers(work: String, bundle: Bundle) -> [(String, [String])] {
-    [
-      ("crun", ["--root", "\(work)/crun", "--cgroup-manager=cgroupfs", "run", "--bundle", bundle.directory, "bundle"]),
-      ("runc", ["--root", "\(work)/runc", "run", "--bundle", bundle.directory, "bundle"]),
-    ]
+  /// The kernel's floor, crun and runc; the report gets their versions.
+  private static func peers(work: String, bundle: Bundle, _ report: inout Report) async throws -> [Contender] {
+    let floor = try Floor(
+      program: "\(try programDirectory())/martlet-floor", lower: bundle.root, work: "\(work)/floor")
+    var contenders = [Contender(name: "floor") { try await floor.once() }]
+    let run = ["run", "--bundle", bundle.directory, "bundle"]
+    for (name, arguments) in [
+      ("crun", ["--root", "\(work)/crun", "--cgroup-manager=cgroupfs"] + run),
+      ("runc", ["--root", "\(work)/runc"] + run),
+    ] {
+      guard let peer = TimedProgram(name, arguments) else {
+        throw BenchError("\(name) is not installed; run hack/setup")
+      }
+      report.set(name, try await peer.version())
+      contenders.append(Contender(name: name) { try await peer.once() })
+    }
+    return contenders
   }
 }

@@ -1,6 +1,7 @@
 import CRIClient
 import CRIModel
 import Kernel
+import OCISpec
 import SwiftProtobuf
 
 /// A `martletd` of the benchmark's own, on its own directories.
@@ -45,16 +46,25 @@ final class Daemon: Sendable {
     }
   }
 
+  private func waitUntilListening() async throws {
+    let end = ContinuousClock.now + Self.startTimeout
+    while !Files.exists(socket) {
+      if let status = try child.poll() { throw BenchError("martletd ended with \(status); its log is above") }
+      guard ContinuousClock.now < end else { throw BenchError("martletd made no socket in \(Self.startTimeout)") }
+      try await Task.sleep(for: .milliseconds(20))
+    }
+  }
+
+  private static let startTimeout: Duration = .seconds(30)
+
   /// Runs `body` with a client of a daemon that is ready, then stops the daemon.
   static func serving<Result: Sendable>(
     work: String, _ body: (Daemon, CRIClient) async throws -> Result
   ) async throws -> Result {
     let daemon = try Daemon(work: work)
-    var options = CRIClient.Options()
-    options.waitsForServer = true
-    options.queryTimeout = .seconds(60)
     do {
-      let result = try await CRIClient.connected(to: daemon.socket, options: options) { client in
+      try await daemon.waitUntilListening()
+      let result = try await CRIClient.connected(to: daemon.socket) { client in
         _ = try await client.version()
         return try await body(daemon, client)
       }
@@ -101,8 +111,8 @@ enum Requests {
       $0.linux.securityContext.noNewPrivs = true
       $0.linux.securityContext.seccomp.profileType = .runtimeDefault
       $0.linux.securityContext.namespaceOptions.pid = .container
-      $0.linux.securityContext.maskedPaths = Bundle.maskedPaths
-      $0.linux.securityContext.readonlyPaths = Bundle.readonlyPaths
+      $0.linux.securityContext.maskedPaths = RuntimeDefaults.maskedPaths
+      $0.linux.securityContext.readonlyPaths = RuntimeDefaults.readonlyPaths
     }
   }
 }

@@ -11,13 +11,14 @@ final class EngineContainers: Sendable {
   private let sandboxID: String
   private let bundle: Bundle
   private let specification: RuntimeSpec
-  private let seccompProgram: [UInt8]
+  private let seccompProgram: [UInt8]?
   private let serial = Serial()
 
   init(work: String, bundle: Bundle) async throws {
     self.bundle = bundle
     specification = try RuntimeSpec(json: bundle.configuration)
-    seccompProgram = []
+    let programs = SeccompPrograms(directory: nil)
+    seccompProgram = try specification.linux.seccomp.map { try programs.program($0) }
     var configuration = RuntimeConfiguration(rootDirectory: "\(work)/root", runDirectory: "\(work)/run")
     configuration.cgroupParent = "mt-bench-engine-\(CurrentProcess.id)"
     configuration.toleratesMissingControllers = true
