@@ -229,12 +229,12 @@ package final class Shim: Sendable {
 
   /// Connects a client to a running container. What is read from `stdin` goes to the container; output goes to `stdout`
   /// and `stderr` from now on (a container with a terminal has only stdout). A client that takes nothing for
-  /// `attachStallSeconds` is dropped. All of them are closed when the container's output ends.
+  /// `stallSeconds` is dropped. All of them are closed when the container's output ends.
   package func attach(
     _ containerID: String, stdin: consuming OwnedFD? = nil, stdout: consuming OwnedFD? = nil,
-    stderr: consuming OwnedFD? = nil
+    stderr: consuming OwnedFD? = nil, stallSeconds: Double = Double(attachStallSeconds)
   ) async throws(ShimError) {
-    var request = ShimRequest(kind: .attach, id: containerID, arguments: [UInt64(Self.attachStallSeconds * 1000)])
+    var request = ShimRequest(kind: .attach, id: containerID, arguments: [UInt64(max(stallSeconds * 1000, 1))])
     var descriptors: [CInt] = []
     let standard: [(CInt?, ShimRequestFlags)] = [
       (released(stdin), .hasStdin), (released(stdout), .hasStdout), (released(stderr), .hasStderr),

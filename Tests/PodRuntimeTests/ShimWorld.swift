@@ -143,9 +143,9 @@ struct ShimWorld: Sendable {
   }
 
   func lines(of id: String) throws -> [String] {
-    let text = String(decoding: try Files.read(logPath(id)), as: UTF8.self)
-    return text.split(separator: "\n").map { line in
-      line.split(separator: " ", maxSplits: 1).dropFirst().joined(separator: " ")
+    // By bytes: a carriage return and a newline are one Character.
+    try Files.read(logPath(id), maxBytes: 64 << 20).split(separator: 0x0A).map { line in
+      String(decoding: line.drop { $0 != 0x20 }.dropFirst(), as: UTF8.self)
     }
   }
 
