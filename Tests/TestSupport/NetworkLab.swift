@@ -1,5 +1,6 @@
 internal import Glibc
 package import Kernel
+internal import Synchronization
 
 /// A network namespace of one test, pinned in its directory, and what tests do in it.
 package struct LabNamespace: Sendable {
@@ -46,6 +47,7 @@ package struct LabNamespace: Sendable {
 /// Answers each TCP connection, or UDP packet, with its own name and the address that it came from: "web-1 10.88.0.7".
 package final class EchoServer: Sendable {
   private let descriptor: CInt
+  private let stopped = Mutex(false)
 
   package init(name: String, transport: TransportProtocol, port: UInt16, in lab: LabNamespace) async throws {
     let descriptor = try await lab.namespace.run { () throws(SyscallError) -> CInt in
@@ -71,8 +73,16 @@ package final class EchoServer: Sendable {
     }
   }
 
-  package func stop() { shutdown(descriptor, Int32(SHUT_RDWR)) }
-  deinit { shutdown(descriptor, Int32(SHUT_RDWR)) }
+  /// The server's thread then closes the descriptor, so that its number may be another's: once only.
+  package func stop() {
+    let first = stopped.withLock { stopped in
+      defer { stopped = true }
+      return !stopped
+    }
+    if first { shutdown(descriptor, Int32(SHUT_RDWR)) }
+  }
+
+  deinit { stop() }
 
   private static func serveTCP(_ descriptor: CInt, _ name: String) {
     while true {
