@@ -533,19 +533,21 @@ static int op_close(struct csandbox_child *child, const uint64_t *arg) {
   return (int)syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static char **vector(struct csandbox_child *child, uint64_t offset) {
-  uint64_t *entries = (uint64_t *)(child->plan + offset);
+/// Turns a vector of offsets into one of pointers. They stay 64-bit numbers to the compiler: only the kernel reads them
+/// as pointers.
+static uint64_t *vector(struct csandbox_child *child, uint64_t offset) {
+  uint64_t *entries = (uint64_t *)(void *)(child->plan + offset);
   for (size_t i = 0; entries[i] != 0; i++) entries[i] = (uint64_t)(uintptr_t)text(child, entries[i]);
-  return (char **)entries;
+  return entries;
 }
 
 static int op_exec(struct csandbox_child *child, const uint64_t *arg) {
-  char **candidates = vector(child, arg[0]);
-  char **argv = vector(child, arg[1]);
-  char **envp = vector(child, arg[2]);
+  const uint64_t *candidates = vector(child, arg[0]);
+  const uint64_t *argv = vector(child, arg[1]);
+  const uint64_t *envp = vector(child, arg[2]);
   int err = ENOENT;
-  for (size_t i = 0; candidates[i] != NULL; i++) {
-    (void)execve(candidates[i], argv, envp);
+  for (size_t i = 0; candidates[i] != 0; i++) {
+    (void)syscall(SYS_execve, candidates[i], argv, envp);
     if (errno == EACCES) err = EACCES;
     if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) return -1;
   }
