@@ -20,10 +20,8 @@ package struct LinkAddress: Sendable, Hashable, CustomStringConvertible {
 
 /// One change to links, addresses, neighbours or routes of a network namespace: a value until a `RouteSocket` sends it.
 package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
-  /// A pair of links: one here that is down, one with index 2 in another namespace that is up.
+  /// A pair of links, both down, one of them here; its peer has index 2 in another namespace, or is here too.
   case addPair(name: String, address: LinkAddress, mtu: Int, peer: String, peerAddress: LinkAddress)
-  /// A link that swallows what is sent to it.
-  case addDummy(name: String)
   case deleteLink(name: String)
   case setUp(name: String)
   /// No link-local address of the kernel's making, and IPv4 sources checked against the way they came by.
@@ -39,7 +37,6 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .addPair(let name, _, _, let peer, _): "add link \(name) peer \(peer)"
-    case .addDummy(let name): "add link \(name) dummy"
     case .deleteLink(let name): "delete link \(name)"
     case .setUp(let name): "set link \(name) up"
     case .harden(let name, _): "set link \(name) source check"
@@ -57,7 +54,7 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   /// - Parameter namespace: descriptor of the namespace that a pair's peer goes to.
   func encode(into buffer: inout NetlinkBuffer, sequence: UInt32, namespace: CInt?) {
     switch self {
-    case .addPair, .addDummy, .deleteLink, .setUp, .harden: encodeLink(&buffer, sequence, namespace)
+    case .addPair, .deleteLink, .setUp, .harden: encodeLink(&buffer, sequence, namespace)
     case .addAddress(let link, let address):
       buffer.begin(type: CNETLINK_RTM_NEWADDR, flags: Self.exclusive, sequence: sequence)
       let bits = UInt8(address.bytes.count * 8)
@@ -113,17 +110,12 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
         info.attribute(CNETLINK_IFLA_INFO_KIND, text: "veth")
         info.nested(CNETLINK_IFLA_INFO_DATA) { data in
           data.nested(CNETLINK_VETH_INFO_PEER) { other in
-            other.append(raw: Self.linkHeader(index: Self.peerIndex, up: true))
+            other.append(raw: Self.linkHeader(index: namespace == nil ? 0 : Self.peerIndex, up: false))
             Self.linkFacts(&other, peer, peerAddress, mtu)
             if let namespace { other.attribute(CNETLINK_IFLA_NET_NS_FD, UInt32(namespace)) }
           }
         }
       }
-    case .addDummy(let name):
-      buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: Self.exclusive, sequence: sequence)
-      buffer.append(raw: Self.linkHeader(index: 0, up: true))
-      buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
-      buffer.nested(CNETLINK_IFLA_LINKINFO) { $0.attribute(CNETLINK_IFLA_INFO_KIND, text: "dummy") }
     case .deleteLink(let name):
       buffer.begin(type: CNETLINK_RTM_DELLINK, flags: 0, sequence: sequence)
       buffer.append(raw: Self.linkHeader(index: 0, up: false))

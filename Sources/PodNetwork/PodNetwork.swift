@@ -46,7 +46,8 @@ package actor PodNetwork {
     self.logger = logger
     home = namespace
     rules = PodRules(
-      podCIDRs: configuration.podCIDRs, clusterCIDRs: configuration.clusterCIDRs, masquerade: configuration.masquerade)
+      podCIDRs: configuration.podCIDRs, clusterCIDRs: configuration.clusterCIDRs,
+      serviceCIDRs: configuration.serviceCIDRs, masquerade: configuration.masquerade)
   }
 
   /// Adopts the networks of `known` sandboxes, takes down all others, and fills the pool. Call once, before `attach`.

@@ -5,8 +5,8 @@ package struct PodNetworkConfiguration: Sendable {
   package var podCIDRs: [IPPrefix]
   /// All pods of the cluster, to which nothing is masqueraded; the node's own blocks always belong to it.
   package var clusterCIDRs: [IPPrefix]
-  /// Routed to the node's own dummy link, so that the node itself finds a way to a virtual address, and so that no
-  /// packet to an unknown one leaves the machine.
+  /// Routed to the node's own link, so that the node itself finds a way to a virtual address, and so that no packet to
+  /// one that no service has leaves the machine: such connections are refused.
   package var serviceCIDRs: [IPPrefix]
   /// Bytes, of both ends of a pod's link.
   package var mtu: Int

@@ -9,11 +9,13 @@ package struct PodRules: Sendable, Hashable {
 
   package var podCIDRs: [IPPrefix]
   package var clusterCIDRs: [IPPrefix]
+  package var serviceCIDRs: [IPPrefix]
   package var masquerade: Bool
 
-  package init(podCIDRs: [IPPrefix], clusterCIDRs: [IPPrefix], masquerade: Bool) {
+  package init(podCIDRs: [IPPrefix], clusterCIDRs: [IPPrefix], serviceCIDRs: [IPPrefix], masquerade: Bool) {
     self.podCIDRs = podCIDRs
     self.clusterCIDRs = clusterCIDRs
+    self.serviceCIDRs = serviceCIDRs
     self.masquerade = masquerade
   }
 
@@ -84,6 +86,11 @@ package struct PodRules: Sendable, Hashable {
       Chain(
         name: "postrouting", base: .init(kind: .nat, hook: .postrouting, priority: 100),
         rules: AddressFamily.allCases.flatMap(leaving)),
+      Chain(
+        name: "unknown-forwarded", base: .init(kind: .filter, hook: .forward, priority: 0),
+        rules: [Rule(.match(.outputLink, equal: true, .link(PodNetwork.nodeLink)), .refuse)]),
+      Chain(
+        name: "unknown-output", base: .init(kind: .filter, hook: .output, priority: 0), rules: serviceCIDRs.map(Self.unknown)),
       Chain(name: "hostports", rules: AddressFamily.allCases.flatMap(Self.entering)),
     ]
   }
@@ -97,6 +104,14 @@ package struct PodRules: Sendable, Hashable {
         .match(.sourceAddress(.ipv6), equal: false, .prefix(linkLocal, length: 10)),
         .match(.reversePath, equal: true, .number(0)), .verdict(.drop))
     ]
+  }
+
+  /// From the node itself to a virtual address that no service has: what a service has was rewritten before.
+  private static func unknown(_ prefix: IPPrefix) -> Rule {
+    let family: AddressFamily = prefix.address.family == .ipv4 ? .ipv4 : .ipv6
+    return Rule(
+      .match(.destinationAddress(family), equal: true, .prefix(prefix.address.bytes, length: prefix.length)),
+      .match(.destinationKind, equal: false, .local), .refuse)
   }
 
   /// Only for the node's own addresses: port 443 of a service, or of the world, is not port 443 of the node. Loopback is

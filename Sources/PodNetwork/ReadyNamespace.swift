@@ -67,7 +67,7 @@ final class ReadyNamespace: Sendable {
 
   private static func routes(_ hostAddress: LinkAddress, _ families: Set<IPAddress.Family>) -> [RouteRequest] {
     let link = RouteRequest.peerIndex
-    var requests: [RouteRequest] = []
+    var requests: [RouteRequest] = [.setUp(name: podLink)]
     if families.contains(.ipv4), let onLink = IPPrefix(address: gatewayIPv4, length: 32) {
       requests += [
         .addNeighbour(link: link, gatewayIPv4, hostAddress), .addRoute(link: link, onLink, source: nil),

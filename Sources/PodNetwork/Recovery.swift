@@ -30,9 +30,10 @@ extension HostPort {
 }
 
 extension PodNetwork {
-  /// The node's own link: it holds the address that the node speaks to pods from, and swallows what is sent to virtual
-  /// addresses that no service has.
+  /// The node's own link: it holds the address that the node speaks to pods from, and what is routed to it, virtual
+  /// addresses that no service has, goes nowhere, for its peer stays down. Not every kernel has dummy links.
   package static let nodeLink = "martlet0"
+  package static let nodePeer = "martlet1"
 
   func recover(known: Set<String>) async throws(PodNetworkError) -> PodNetworkRecovery {
     let stage = "start pod network"
@@ -114,11 +115,14 @@ extension PodNetwork {
 
   private func prepareNodeLink(_ routes: RouteSocket, _ pool: AddressPool) throws(SyscallError) {
     let there: Set<CInt> = [Errno.exists]
-    try routes.run([.addDummy(name: Self.nodeLink)], tolerating: there)
+    let pair = RouteRequest.addPair(
+      name: Self.nodeLink, address: .random(), mtu: configuration.mtu, peer: Self.nodePeer, peerAddress: .random())
+    try routes.run([pair], tolerating: there)
     guard let link = try routes.link(named: Self.nodeLink) else {
       throw SyscallError(call: "rtnetlink", subject: "link \(Self.nodeLink)", errno: Errno.noDevice)
     }
-    var requests: [RouteRequest] = [.setUp(name: Self.nodeLink)]
+    let setUp: [RouteRequest] = [.harden(name: Self.nodeLink, ipv6: pool.ipv6 != nil), .setUp(name: Self.nodeLink)]
+    var requests = setUp
     requests += pool.addresses(AddressPool.nodeSlot).map { .addAddress(link: link.index, $0) }
     for prefix in configuration.serviceCIDRs {
       let source =
