@@ -4,7 +4,7 @@ internal import GRPCCore
 package import ImageStore
 internal import JSON
 internal import Kernel
-package import OCISpec
+internal import OCISpec
 package import PodRuntime
 internal import SwiftProtobuf
 internal import Synchronization
@@ -15,29 +15,11 @@ internal import Synchronization
   internal import Foundation
 #endif
 
-/// Compiles seccomp profiles to programs, each once.
-package struct SeccompCompiler: Sendable {
-  package var defaultProfile: RuntimeSpec.Seccomp
-  package var program: @Sendable (RuntimeSpec.Seccomp) async throws -> [UInt8]
-  /// Reads a profile file's text.
-  package var parse: @Sendable (_ text: [UInt8], _ path: String) throws -> RuntimeSpec.Seccomp
-
-  package init(
-    defaultProfile: RuntimeSpec.Seccomp,
-    program: @escaping @Sendable (RuntimeSpec.Seccomp) async throws -> [UInt8],
-    parse: @escaping @Sendable ([UInt8], String) throws -> RuntimeSpec.Seccomp
-  ) {
-    self.defaultProfile = defaultProfile
-    self.program = program
-    self.parse = parse
-  }
-}
-
 /// Reads what a container's specification depends on beside the request: the image, its accounts, devices of the node,
 /// seccomp profiles. Then the pure builder decides.
 package final class ContainerGatherer: Sendable {
   private let images: ImageStore
-  private let seccomp: SeccompCompiler
+  private let seccomp: SeccompPrograms
   private let accounts = Mutex<[Digest: Accounts]>([:])
 
   private struct Accounts {
@@ -54,7 +36,7 @@ package final class ContainerGatherer: Sendable {
   /// Nodes of one requested device directory.
   private static let devicesMax = 256
 
-  package init(images: ImageStore, seccomp: SeccompCompiler) {
+  package init(images: ImageStore, seccomp: SeccompPrograms) {
     self.images = images
     self.seccomp = seccomp
   }
@@ -79,7 +61,7 @@ package final class ContainerGatherer: Sendable {
       let image = try await images.hold(config.image.image, for: places.containerID)
       var input = ContainerSpecInput(
         config: config, sandbox: sandbox, places: places, imageID: image.id.description, imageConfig: image.config,
-        layers: image.layerDirectories, defaultSeccomp: seccomp.defaultProfile)
+        layers: image.layerDirectories)
       let accounts = try accounts(of: image)
       input.passwd = accounts.passwd
       input.group = accounts.group
@@ -88,12 +70,11 @@ package final class ContainerGatherer: Sendable {
       let security = config.linux.securityContext
       if security.privileged { input.nodeDevices = Self.nodeDevices() }
       if security.hasSeccomp, security.seccomp.profileType == .localhost {
-        input.localhostSeccomp = try localhostProfile(security.seccomp.localhostRef)
+        input.localhostSeccomp = try Self.localhostProfile(security.seccomp.localhostRef)
       }
       var compiled = try ContainerSpecBuilder.build(input)
       if let profile = compiled.specification.linux.seccomp {
-        let program = try await seccomp.program(profile)
-        if program.isEmpty { compiled.specification.linux.seccomp = nil } else { compiled.context.seccompProgram = program }
+        compiled.context.seccompProgram = try seccomp.program(profile)
       }
       return compiled
     } catch {
@@ -109,17 +90,17 @@ package final class ContainerGatherer: Sendable {
     }
   }
 
-  private func localhostProfile(_ path: String) throws -> RuntimeSpec.Seccomp {
+  private static func localhostProfile(_ path: String) throws -> SeccompTemplate {
     let field = "linux.security_context.seccomp.localhost_ref"
     guard path.hasPrefix("/") else { throw RequestRefusal.invalid(field, "\(path): must be absolute") }
     let text: [UInt8]
     do {
-      text = try Files.read(path, maxBytes: Self.profileBytesMax)
+      text = try Files.read(path, maxBytes: profileBytesMax)
     } catch {
       throw RequestRefusal.invalid(field, "\(path): \(error)")
     }
     do {
-      return try seccomp.parse(text, path)
+      return try SeccompTemplate(json: try JSONValue.parse(text))
     } catch {
       throw RequestRefusal.invalid(field, "\(path): \(error)")
     }

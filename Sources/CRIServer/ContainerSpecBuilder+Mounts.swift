@@ -94,7 +94,7 @@ extension ContainerSpecBuilder {
 
   mutating func setDevices() throws(RequestRefusal) {
     var devices: [RuntimeSpec.Device] = []
-    var rules: [RuntimeSpec.DeviceRule] = []
+    var rules = Self.defaultRules
     if security.privileged {
       devices = input.nodeDevices.map { Self.node($0, at: $0.hostPath) }
       rules = [RuntimeSpec.DeviceRule(allow: true)]
@@ -123,6 +123,18 @@ extension ContainerSpecBuilder {
     spec.linux.devices = devices
     spec.linux.deviceRules = rules
   }
+
+  /// Nodes may be made, but only those that every container has may be opened: null, zero, full, random, urandom, tty,
+  /// console, ptmx and the terminals behind it.
+  private static let defaultRules: [RuntimeSpec.DeviceRule] =
+    [
+      RuntimeSpec.DeviceRule(allow: false),
+      RuntimeSpec.DeviceRule(allow: true, kind: .character, access: "m"),
+      RuntimeSpec.DeviceRule(allow: true, kind: .block, access: "m"),
+    ]
+    + [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, nil)].map { major, minor in
+      RuntimeSpec.DeviceRule(allow: true, kind: .character, major: major, minor: minor)
+    }
 
   private static func node(_ device: HostDevice, at path: String) -> RuntimeSpec.Device {
     RuntimeSpec.Device(

@@ -7,7 +7,7 @@ extension ContainerSpecBuilder {
   mutating func setCapabilities() throws(RequestRefusal) {
     let request = security.capabilities
     let field = "linux.security_context.capabilities"
-    var names = Set(ContainerDefaults.capabilities)
+    var names = Set(RuntimeDefaults.capabilities)
     if security.privileged {
       names = Set(ContainerDefaults.allCapabilities)
     } else {
@@ -79,8 +79,8 @@ extension ContainerSpecBuilder {
   mutating func setSecurity() throws(RequestRefusal) {
     let privileged = security.privileged
     if !privileged {
-      spec.linux.maskedPaths = security.maskedPaths.isEmpty ? ContainerDefaults.maskedPaths : security.maskedPaths
-      spec.linux.readonlyPaths = security.readonlyPaths.isEmpty ? ContainerDefaults.readonlyPaths : security.readonlyPaths
+      spec.linux.maskedPaths = security.maskedPaths.isEmpty ? RuntimeDefaults.maskedPaths : security.maskedPaths
+      spec.linux.readonlyPaths = security.readonlyPaths.isEmpty ? RuntimeDefaults.readonlyPaths : security.readonlyPaths
     }
     for path in spec.linux.maskedPaths { _ = try Self.absolutePath(path, "linux.security_context.masked_paths") }
     for path in spec.linux.readonlyPaths { _ = try Self.absolutePath(path, "linux.security_context.readonly_paths") }
@@ -89,21 +89,22 @@ extension ContainerSpecBuilder {
 
   private func seccomp(privileged: Bool) throws(RequestRefusal) -> RuntimeSpec.Seccomp? {
     if privileged { return nil }
+    let standard = { SeccompTemplate.standard.profile(capabilities: spec.process.capabilities.bounding) }
     if security.hasSeccomp {
       switch security.seccomp.profileType {
-      case .runtimeDefault: return input.defaultSeccomp
+      case .runtimeDefault: return standard()
       case .unconfined: return nil
       case .localhost:
         guard let profile = input.localhostSeccomp else {
           throw .invalid("linux.security_context.seccomp.localhost_ref", "\(security.seccomp.localhostRef): not read")
         }
-        return profile
+        return profile.profile(capabilities: spec.process.capabilities.bounding)
       case .UNRECOGNIZED(let number):
         throw .unsupported("linux.security_context.seccomp.profile_type", "type \(number) is unknown")
       }
     }
     switch security.seccompProfilePath {
-    case "", "runtime/default", "docker/default": return input.defaultSeccomp
+    case "", "runtime/default", "docker/default": return standard()
     case "unconfined": return nil
     default:
       throw .unsupported(
@@ -166,14 +167,8 @@ enum ResourceReader {
   }
 }
 
-/// What a container gets that asks for nothing.
+/// Names that a request may use.
 package enum ContainerDefaults {
-  /// Without MKNOD: the node's devices stay out of reach also for root in the container.
-  package static let capabilities = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
-    "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
-  ]
-
   /// In the kernel's order.
   package static let allCapabilities = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
@@ -184,14 +179,6 @@ package enum ContainerDefaults {
     "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
     "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
   ]
-
-  package static let maskedPaths = [
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-  ]
-
-  package static let readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 }
 
 /// The signal that asks a container to end.

@@ -42,13 +42,12 @@ package struct ContainerSpecInput: Sendable {
   package var devices: [String: [HostDevice]]
   /// Every device of the node, for privileged containers.
   package var nodeDevices: [HostDevice]
-  package var defaultSeccomp: RuntimeSpec.Seccomp
   /// The parsed file of a `localhost` seccomp profile.
-  package var localhostSeccomp: RuntimeSpec.Seccomp?
+  package var localhostSeccomp: SeccompTemplate?
 
   package init(
     config: CRIContainerConfig, sandbox: SandboxSnapshot, places: ContainerPlaces, imageID: String,
-    imageConfig: ImageConfig, layers: [String], defaultSeccomp: RuntimeSpec.Seccomp
+    imageConfig: ImageConfig, layers: [String]
   ) {
     self.config = config
     self.sandbox = sandbox
@@ -56,7 +55,6 @@ package struct ContainerSpecInput: Sendable {
     self.imageID = imageID
     self.imageConfig = imageConfig
     self.layers = layers
-    self.defaultSeccomp = defaultSeccomp
     devices = [:]
     nodeDevices = []
   }

@@ -105,23 +105,43 @@ package struct Cgroup: Hashable, Sendable {
   package var exists: Bool { Files.exists(directory) }
 
   /// Makes the group and those above it, and hands controllers down to it. One that is there is taken as it is.
-  package func create() throws(CgroupError) {
+  /// - Returns: the groups that were not there, topmost first.
+  @discardableResult
+  package func create() throws(CgroupError) -> [CgroupPath] {
     do throws(SyscallError) {
-      try makeDirectory()
-      return
+      return try makeDirectory() ? [path] : []
     } catch {
       if error.errno != ENOENT { throw .call(error) }
     }
-    if let parent = path.parent { try hierarchy.group(parent).create() }
-    do throws(SyscallError) { try makeDirectory() } catch { throw .call(error) }
+    var above: [CgroupPath] = []
+    if let parent = path.parent { above = try hierarchy.group(parent).create() }
+    do throws(SyscallError) { return try makeDirectory() ? above + [path] : above } catch { throw .call(error) }
   }
 
-  private func makeDirectory() throws(SyscallError) {
+  /// - Returns: whether it was not there.
+  private func makeDirectory() throws(SyscallError) -> Bool {
     if let parent = path.parent { hierarchy.group(parent).handDownControllers() }
     do throws(SyscallError) {
       _ = try syscall("mkdir", on: directory) { unsafe mkdir(directory, 0o755) }
+      return true
     } catch {
       if error.errno != EEXIST { throw error }
+      return false
+    }
+  }
+
+  /// Removes this group where it has neither groups nor processes.
+  /// - Returns: whether it is gone.
+  package func removeIfEmpty() throws(SyscallError) -> Bool {
+    do throws(SyscallError) {
+      _ = try syscall("rmdir", on: directory) { unsafe rmdir(directory) }
+      return true
+    } catch {
+      switch error.errno {
+      case ENOENT: return true
+      case EBUSY, ENOTEMPTY: return false
+      default: throw error
+      }
     }
   }
 

@@ -65,6 +65,7 @@ extension PodSandbox {
   /// - Returns: the leaf's directory.
   private func makeGroups() throws(RuntimeError) -> String {
     let group = try group()
+    environment.madeGroups.note(record.madeGroups)
     do throws(CgroupError) {
       try group.create()
       let limits = record.config.resources.limits

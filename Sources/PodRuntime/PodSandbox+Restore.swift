@@ -19,6 +19,7 @@ struct FoundContainer: Sendable {
 extension PodSandbox {
   /// Takes over what was found. Running containers notice nothing; what was half made is taken down.
   func restore(_ found: FoundPod, _ recovery: SandboxRecovery) async {
+    environment.madeGroups.note(record.madeGroups)
     addresses = found.state?.addresses ?? SandboxAddresses()
     shimPID = found.state?.shimPID ?? 0
     var lost: [String] = []

@@ -196,7 +196,13 @@ actor PodSandbox {
       } catch {
         throw RuntimeError.wrap(error, stage: "detach network", subject: id)
       }
-    case .cgroup: try await removeGroup(try group())
+    case .cgroup:
+      try await removeGroup(try group())
+      do {
+        try environment.madeGroups.removeEmpty(above: record.cgroupPath, in: environment.hierarchy)
+      } catch {
+        throw RuntimeError.wrap(error, stage: "remove parent cgroup", subject: record.cgroupPath)
+      }
     }
   }
 

@@ -39,7 +39,7 @@ package final class Runtime: Sendable {
     }
     environment = RuntimeEnvironment(
       configuration: configuration, hooks: hooks, hierarchy: hierarchy, bootID: boot, shimProgram: program, log: log,
-      board: Board())
+      board: Board(), madeGroups: MadeGroups())
   }
 
   package var controllers: [String] { environment.hierarchy.controllers }
@@ -103,7 +103,7 @@ package final class Runtime: Sendable {
     }
     let record = SandboxRecord(
       id: id, bootID: environment.bootID, createdAt: SystemClock.wallNanoseconds, cgroupPath: path.description,
-      config: config)
+      madeGroups: missingGroups(above: path), config: config)
     let (sandbox, isNew) = index.withLock { index in
       if let taken = index.identities[config.identity], let existing = index.sandboxes[taken] { return (existing, false) }
       let sandbox = newActor(record, SandboxMachine())
@@ -120,6 +120,17 @@ package final class Runtime: Sendable {
       return id
     }
     return try await same(sandbox, config)
+  }
+
+  /// Groups above `path` that are not there yet.
+  private func missingGroups(above path: CgroupPath) -> [String] {
+    var missing: [String] = []
+    var next = path.parent
+    while let group = next, !environment.hierarchy.group(group).exists {
+      missing.append(group.description)
+      next = group.parent
+    }
+    return missing
   }
 
   private func same(_ sandbox: PodSandbox, _ config: SandboxConfig) async throws(RuntimeError) -> String {

@@ -57,6 +57,7 @@ struct RuntimeEnvironment: Sendable {
   var shimProgram: ShimProgram
   var log: Logger
   var board: Board
+  var madeGroups: MadeGroups
 
   func places(of containerID: String, in sandboxID: String) -> ContainerPlaces {
     let pod = "\(configuration.podsDirectory)/\(sandboxID)"
@@ -64,6 +65,23 @@ struct RuntimeEnvironment: Sendable {
       containerID: containerID, sandboxID: sandboxID, podDirectory: pod,
       directory: "\(pod)/containers/\(containerID)",
       storageDirectory: "\(configuration.containersDirectory)/\(containerID)")
+  }
+}
+
+/// Groups above those of pods that were made for pods, also for pods that are gone: they go with the last pod in them.
+final class MadeGroups: Sendable {
+  private let paths = Mutex<Set<String>>([])
+
+  func note(_ made: [String]) { paths.withLock { $0.formUnion(made) } }
+
+  /// Removes those above `path` that are ours and empty, deepest first.
+  func removeEmpty(above path: String, in hierarchy: CgroupHierarchy) throws {
+    var next = try CgroupPath(path).parent
+    while let group = next, paths.withLock({ $0.contains(group.description) }) {
+      guard try hierarchy.group(group).removeIfEmpty() else { return }
+      _ = paths.withLock { $0.remove(group.description) }
+      next = group.parent
+    }
   }
 }
 

@@ -12,20 +12,26 @@ package struct SandboxRecord: Hashable, Sendable {
   package var createdAt: Int64
   /// Below the cgroup mount.
   package var cgroupPath: String
+  /// Groups above it that were not there: made for it, and removed with the last that is in them.
+  package var madeGroups: [String]
   package var config: SandboxConfig
 
-  package init(id: String, bootID: String, createdAt: Int64, cgroupPath: String, config: SandboxConfig) {
+  package init(
+    id: String, bootID: String, createdAt: Int64, cgroupPath: String, madeGroups: [String], config: SandboxConfig
+  ) {
     self.id = id
     self.bootID = bootID
     self.createdAt = createdAt
     self.cgroupPath = cgroupPath
+    self.madeGroups = madeGroups
     self.config = config
   }
 
   package var json: JSONValue {
     [
       "version": .integer(Self.version), "id": .string(id), "bootID": .string(bootID),
-      "createdAt": .integer(createdAt), "cgroupPath": .string(cgroupPath), "config": config.json,
+      "createdAt": .integer(createdAt), "cgroupPath": .string(cgroupPath), "madeGroups": JSONValue(madeGroups),
+      "config": config.json,
     ]
   }
 
@@ -39,6 +45,7 @@ package struct SandboxRecord: Hashable, Sendable {
     bootID = try reader.string("bootID")
     createdAt = try reader.integer("createdAt")
     cgroupPath = try reader.string("cgroupPath")
+    madeGroups = try reader.strings("madeGroups")
     config = try SandboxConfig(reader.object("config"))
   }
 }

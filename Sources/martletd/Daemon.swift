@@ -38,10 +38,28 @@ struct Daemon {
     for problem in try await images.start() {
       log.error("an image record is set aside", metadata: ["problem": "\(problem)"])
     }
-    let registry = try RegistryClient(
+    let registry = RegistryClient(
       options: RegistryOptions(
         hostsDirectory: configuration.hostsDirectory, dockerConfigPath: configuration.dockerConfig), log: log)
-    let gatherer = ContainerGatherer(images: images, seccomp: try Self.seccomp())
+    do {
+      try await serve(socket, images, registry)
+    } catch {
+      // Its connections must be closed on every way out; why it failed is worth more than a failure of that.
+      try? await registry.shutdown()
+      try? socket.unlink()
+      throw error
+    }
+    try await registry.shutdown()
+    try socket.unlink()
+    // Until here, so that no other daemon starts while this one ends.
+    _ = consume runLock
+    _ = consume rootLock
+  }
+
+  private func serve(
+    _ socket: borrowing UnixSocketListener, _ images: ImageStore, _ registry: RegistryClient
+  ) async throws {
+    let gatherer = ContainerGatherer(images: images, seccomp: SeccompPrograms(directory: "\(root)/seccomp"))
     let network = PodNetwork(runDirectory: run, configuration: try networkConfiguration(), logger: log)
     let runtime = try await makeRuntime(images, network, gatherer)
     report(try await runtime.recover())
@@ -58,12 +76,7 @@ struct Daemon {
     try await server.serve(socket)
     notifySystemd("STOPPING=1")
     log.info("stopping; pods go on")
-    try socket.unlink()
     await network.stop()
-    try await registry.shutdown()
-    // Until here, so that no other daemon starts while this one ends.
-    _ = consume runLock
-    _ = consume rootLock
   }
 
   private func makeDirectories() throws {

@@ -3,17 +3,18 @@ internal import Kernel
 internal import Logging
 internal import Synchronization
 
-/// Signals are taken before any other thread exists: a thread keeps the mask that it was born with.
 @main
 enum Program {
-  static func main() async {
-    TerminalSignal.watch { signal in
+  static func main() {
+    DaemonSignal.run {
+      await Martletd.main()
+      return 0
+    } onSignal: { signal in
       switch signal {
       case .terminate, .interrupt: Shutdown.request()
-      case .hangup, .windowChanged: break
+      case .hangup: break
       }
     }
-    await Martletd.main()
   }
 }
 

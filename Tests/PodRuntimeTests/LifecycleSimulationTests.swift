@@ -11,7 +11,7 @@ import Testing
       switch Int.random(in: 0..<100, using: &draw) {
       case 0..<40: world.step(&draw)
       case 40..<52: world.create(id)
-      case 52..<64: world.apply(.startRequested, to: id)
+      case 52..<64: world.start(id)
       case 64..<70:
         if world.containers[id] != nil { world.askedToStop.insert(id) }
         world.apply(.stopRequested(graceMilliseconds: draw.chance(50) ? 0 : 10_000), to: id)
@@ -67,7 +67,7 @@ import Testing
     world.makeSandbox(fails: false)
     world.settle(&draw)
     world.create("a")
-    world.apply(.startRequested, to: "a")
+    world.start("a")
     world.settle(&draw)
     let code = Int32.random(in: 0..<100, using: &draw)
     let before = draw.chance(50)
@@ -87,7 +87,7 @@ import Testing
     world.settle(&draw)
     for id in Self.names {
       world.create(id)
-      world.apply(.startRequested, to: id)
+      world.start(id)
     }
     // Killed with any part of the starts done.
     for _ in 0..<Int.random(in: 0..<8, using: &draw) { world.step(&draw) }

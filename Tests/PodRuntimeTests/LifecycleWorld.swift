@@ -159,6 +159,12 @@ struct LifecycleWorld {
     containers[id] = ContainerMachine()
   }
 
+  /// Refused where the pod is not ready, as the daemon does.
+  mutating func start(_ id: String) {
+    guard sandbox?.phase == .ready else { return }
+    apply(.startRequested, to: id)
+  }
+
   mutating func apply(_ event: ContainerMachine.Event, to id: String) {
     guard isUp, var machine = containers[id] else { return }
     let actions = machine.handle(event)
