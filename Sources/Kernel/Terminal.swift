@@ -70,33 +70,55 @@ package enum TerminalSignal: Sendable, CaseIterable {
     }
   }
 
-  private static var set: sigset_t {
-    var set = sigset_t()
-    _ = unsafe sigemptyset(&set)
-    for signal in allCases { _ = unsafe sigaddset(&set, signal.number) }
-    return set
-  }
-
-  /// Takes the signals away from every thread and hands them to `onSignal`, on a thread of its own, one at a time.
+  /// Takes the signals from the system's default and hands them to `onSignal`, on a thread of its own, one at a time.
+  /// Programs that this one starts get the default back. Writing to a closed pipe becomes an error instead of a signal.
   ///
-  /// Call it once, before any other thread exists: a thread keeps the mask that it was born with. Writing to a closed
-  /// pipe becomes an error instead of a signal.
+  /// By handlers and not by blocking: Swift's main thread waits with every signal open, whatever was blocked before.
+  /// Where no pipe can be had, everything stays at the default.
   package static func watch(_ onSignal: @Sendable @escaping (TerminalSignal) -> Void) {
     _ = signal(SIGPIPE, SIG_IGN)
-    var blocked = set
-    _ = unsafe pthread_sigmask(SIG_BLOCK, &blocked, nil)
-    startThread {
-      var waited = set
-      while true {
-        var number: CInt = 0
-        guard unsafe sigwait(&waited, &number) == 0 else { continue }
-        if let signal = allCases.first(where: { $0.number == number }) { onSignal(signal) }
+    guard var pipe = try? Pipe() else { return }
+    let reader = SharedFD(pipe.takeReadEnd())
+    let writer = pipe.takeWriteEnd().release()
+    // A handler may not block; a signal for which there is no room has 64 KiB of others before it.
+    _ = fcntl(writer, F_SETFL, O_NONBLOCK)
+    unsafe signalPipe = writer
+    for signal in allCases { install(signal) }
+    // The watcher lives as long as the process, so nobody waits for this task's end.
+    Task.detached {
+      await onFreshThread { () -> Void in
+        while let number = reader.nextByte() {
+          if let signal = allCases.first(where: { $0.number == Int32(number) }) { onSignal(signal) }
+        }
       }
     }
   }
 
-  private static func startThread(_ body: @Sendable @escaping () -> Never) {
-    // The watcher lives as long as the process, so nobody waits for this task's end.
-    Task.detached { await onFreshThread { () -> Void in body() } }
+  private static func install(_ signal: TerminalSignal) {
+    var action = sigaction()
+    unsafe action.__sigaction_handler.sa_handler = { number in
+      // Only what is allowed in a handler: one write, and the interrupted call's errno put back.
+      let interrupted = errno
+      var byte = UInt8(truncatingIfNeeded: number)
+      _ = unsafe write(signalPipe, &byte, 1)
+      errno = interrupted
+    }
+    action.sa_flags = SA_RESTART
+    _ = unsafe sigaction(signal.number, &action, nil)
+  }
+}
+
+/// The handlers' end of the pipe. Written once, before the first handler that reads it is installed.
+private nonisolated(unsafe) var signalPipe: CInt = -1
+
+extension SharedFD {
+  /// The next byte, or nil at the end. Blocks.
+  fileprivate func nextByte() -> UInt8? {
+    withRaw { fd in
+      var byte: UInt8 = 0
+      // Safe: room for the one byte that is asked for.
+      let count = try? syscall("read", on: "signals") { unsafe read(fd, &byte, 1) }
+      return count == 1 ? byte : nil
+    }
   }
 }
