@@ -131,7 +131,7 @@ let rooms: [Room] = [
     name: "DataplaneTests", kind: .test, uses: ["Dataplane", "PodNetwork", "NFT", "Kernel", "TestSupport"],
     products: [logging]),
   Room(
-    name: "RegistryTests", kind: .test, uses: ["Registry", "OCISpec", "JSON", "Kernel", "TestSupport"],
+    name: "RegistryTests", kind: .test, uses: ["Registry", "ImageStore", "OCISpec", "JSON", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, nioHTTP1]),
   Room(
     name: "CRIServerTests", kind: .test, uses: ["CRIServer", "PodRuntime", "CRIModel", "OCISpec", "TestSupport"],
@@ -145,7 +145,7 @@ let rooms: [Room] = [
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: ["NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
-  Room(name: "ServiceProxyTests", kind: .test, uses: ["ServiceProxy", "KubeModel", "Dataplane", "TestSupport"]),
+  Room(name: "ServiceProxyTests", kind: .test, uses: ["ServiceProxy", "KubeModel", "Dataplane", "JSON", "Kernel", "TestSupport"]),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
     products: [grpcCore, swiftProtobuf]),

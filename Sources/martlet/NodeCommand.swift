@@ -1,0 +1,272 @@
+import ArgumentParser
+import CRIClient
+import Dataplane
+import JSON
+import Kernel
+import KubeModel
+import Logging
+import NodeAgent
+import PodTranslation
+import ServiceProxy
+import Volumes
+
+/// `martlet node`: the node agent and the Service load balancer, from files.
+struct NodeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "node",
+    abstract: "Keep this node as its manifests say: pods, their volumes, and Services.",
+    discussion: """
+      Watches a directory of manifests (Pods, Services, ConfigMaps, Secrets; YAML or JSON; several to a file) and
+      drives martletd through its socket. When it ends, pods go on running, and the next one takes them over.
+
+      EXAMPLES
+        sudo martlet node
+        sudo martlet node --manifests ./manifests --service-cidr 10.96.0.0/16 --service-cidr fd00:96::/112
+
+      Needs root: it mounts volumes and sets the kernel's packet rules.
+      """)
+
+  @Option(help: ArgumentHelp("The directory of manifests.", valueName: "directory"))
+  var manifests = "/etc/martlet/manifests"
+
+  @Option(help: ArgumentHelp("Where volumes are kept.", valueName: "directory"))
+  var root = "/var/lib/martlet"
+
+  @Option(help: ArgumentHelp("Where state is kept that is lost at reboot.", valueName: "directory"))
+  var run: String?
+
+  @Option(
+    name: [.customLong("cri-socket"), .customLong("socket")],
+    help: ArgumentHelp("The container runtime's socket; martlet.sock in the run directory by default.", valueName: "path"))
+  var criSocket: String?
+
+  @Option(help: ArgumentHelp("Where pods' logs are kept.", valueName: "directory"))
+  var logs: String?
+
+  @Option(
+    name: .customLong("pod-cidr"),
+    help: ArgumentHelp("Addresses of pods, as martletd gives them out; may be given once a family.", valueName: "cidr"))
+  var podCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("service-cidr"),
+    help: ArgumentHelp("Where Services without an address get theirs; may be given once a family.", valueName: "cidr"))
+  var serviceCIDRs: [String] = []
+
+  @Option(name: .customLong("node-name"), help: "This node's name; the host's by default.")
+  var nodeName: String?
+
+  @Option(name: .customLong("cluster-dns"), help: ArgumentHelp("A name server for pods.", valueName: "address"))
+  var clusterDNS: [String] = []
+
+  @Option(name: .customLong("cluster-domain"), help: ArgumentHelp("The domain of Services.", valueName: "name"))
+  var clusterDomain = "cluster.local"
+
+  @Option(name: .customLong("backoff-scale"), help: .hidden)
+  var backoffScale: Double = 1
+
+  @Flag(name: [.short, .long], help: "Say more.")
+  var verbose = false
+
+  static let podRanges = ["10.87.0.0/16", "fd87:6d61:7274::/64"]
+  static let serviceRanges = ["10.96.0.0/16", "fd96:6d61:7274::/112"]
+
+  func run() async throws {
+    guard CurrentProcess.effectiveUser == 0 else {
+      throw Failure("martlet node needs root", hint: "sudo martlet node")
+    }
+    let runDirectory = run ?? LeadingOptions.given.run ?? "/run/martlet"
+    let socket = criSocket ?? LeadingOptions.given.socket ?? "\(runDirectory)/martlet.sock"
+    let verbose = self.verbose
+    LoggingSystem.bootstrap { label in
+      var handler = StreamLogHandler.standardError(label: label)
+      handler.logLevel = verbose ? .debug : .info
+      return handler
+    }
+    let logger = Logger(label: "martlet.node")
+    let place = NodePlace(runDirectory: runDirectory)
+    try Files.makeDirectories(place.directory, mode: 0o755)
+    let lock = try takeLock(place)
+    let facts = try nodeFacts()
+    var tools = NodeTools(
+      runtime: try Self.client(socket), volumes: VolumeStore(root: "\(root)/volumes"), facts: facts, logger: logger)
+    tools.backoff = BackoffRule(scaledBy: backoffScale)
+    let proxy = try self.proxy(logger)
+    try place.describe(manifests: try Self.absolute(manifests), nodeName: facts.nodeName)
+    let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
+    let agent = NodeAgent(settings: settings, tools: tools) { services, backends in
+      await Self.sync(proxy, services, backends)
+    }
+    logger.info("node \(facts.nodeName): manifests in \(manifests), runtime at \(socket)")
+    guard let client = tools.runtime as? CRIClient else { return }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await client.run() }
+      group.addTask { try await agent.run() }
+      try await group.next()
+      group.cancelAll()
+    }
+    withExtendedLifetime(lock) {}
+  }
+
+  private func takeLock(_ place: NodePlace) throws -> HeldLock {
+    do throws(SyscallError) {
+      return HeldLock(try FileLock(path: place.lockFile))
+    } catch {
+      throw Failure(
+        "\(error)", hint: "another martlet node runs here; a second one needs its own --run, --root and --manifests")
+    }
+  }
+
+  private static func client(_ socket: String) throws -> CRIClient {
+    var options = CRIClient.Options()
+    options.waitsForServer = false
+    return try CRIClient(socketPath: socket, options: options)
+  }
+
+  private func prefixes(_ given: [String], _ usual: [String], _ option: String) throws -> [IPPrefix] {
+    try (given.isEmpty ? usual : given).flatMap { $0.split(separator: ",") }.map { text in
+      guard let prefix = IPPrefix(text) else {
+        throw Failure("\(option): \"\(text)\" is no range such as \(usual[0])", code: Failure.usageCode)
+      }
+      return prefix
+    }
+  }
+
+  private func proxy(_ logger: Logger) throws -> ServiceProxy {
+    let pods = try prefixes(podCIDRs, Self.podRanges, "--pod-cidr")
+    let services = try prefixes(serviceCIDRs, Self.serviceRanges, "--service-cidr")
+    do throws(DataplaneError) {
+      let dataplane = try Dataplane(configuration: DataplaneConfiguration(podCIDRs: pods), logger: logger)
+      return ServiceProxy(dataplane: dataplane, ranges: services, logger: logger)
+    } catch {
+      throw Failure("services: \(error)", hint: "the kernel needs nf_tables, and this program CAP_NET_ADMIN")
+    }
+  }
+
+  private func nodeFacts() throws -> NodeFacts {
+    let hostName = (try Files.readText("/proc/sys/kernel/hostname") ?? "").split(separator: "\n").first.map(String.init)
+    let name = (nodeName ?? hostName ?? "localhost").lowercased()
+    guard Names.isSubdomain(name) else {
+      throw Failure("\"\(name)\" cannot be a node's name", hint: "give one: --node-name NAME", code: Failure.usageCode)
+    }
+    var facts = NodeFacts(nodeName: name)
+    facts.clusterDNS = clusterDNS
+    facts.clusterDomain = clusterDomain
+    facts.hostDNS = DNSSettings(resolvConf: try Files.readText("/etc/resolv.conf") ?? "")
+    // Beside everything else of this node where that was moved; else where all the world looks for them.
+    facts.logRoot = try Self.absolute(logs ?? (root == "/var/lib/martlet" ? "/var/log/pods" : "\(root)/logs/pods"))
+    facts.hostIPs = HostFacts.addresses()
+    facts.memoryCapacityBytes = HostFacts.memoryBytes()
+    facts.cpuCapacityMilli = HostFacts.cpus() * 1000
+    return facts
+  }
+
+  private static func absolute(_ path: String) throws -> String {
+    path.hasPrefix("/") ? path : "\(try Files.readLink("/proc/self/cwd"))/\(path)"
+  }
+
+  private static func sync(
+    _ proxy: ServiceProxy, _ services: [Placed<Service>], _ backends: [ServiceBackend]
+  ) async -> [ServiceReport] {
+    let targets = backends.map { backend in
+      ServiceTarget(
+        namespace: backend.namespace, labels: backend.labels, addresses: backend.addresses.compactMap { IPAddress($0) },
+        isReady: backend.isReady, namedPorts: backend.namedPorts.compactMapValues { UInt16(exactly: $0) })
+    }
+    return await proxy.sync(services: services.map(\.object), targets: targets).map { outcome in
+      ServiceReport(
+        namespace: outcome.namespace, name: outcome.name, clusterIPs: outcome.addresses.map(\.description),
+        ports: outcome.ports.map { port in
+          ServiceReport.Port(
+            name: port.name, transport: port.transport, port: Int32(port.port),
+            endpoints: port.endpoints.map { endpoint in
+              endpoint.address.family == .ipv6
+                ? "[\(endpoint.address)]:\(endpoint.port)" : "\(endpoint.address):\(endpoint.port)"
+            })
+        }, problem: outcome.problem)
+    }
+  }
+}
+
+/// Keeps the lock as long as a reference to it lives.
+private final class HeldLock: Sendable {
+  private let lock: FileLock
+
+  init(_ lock: consuming FileLock) { self.lock = lock }
+}
+
+/// The files by which `martlet node` is found by others.
+struct NodePlace {
+  let directory: String
+
+  init(runDirectory: String) { directory = "\(runDirectory)/node" }
+
+  var statusFile: String { "\(directory)/status.json" }
+  var lockFile: String { "\(directory)/lock" }
+  private var placeFile: String { "\(directory)/place.json" }
+
+  func describe(manifests: String, nodeName: String) throws(SyscallError) {
+    let place: JSONValue = ["manifests": .string(manifests), "node": .string(nodeName)]
+    try Files.writeAtomically(placeFile, place.encoded(pretty: true), mode: 0o644)
+  }
+
+  /// Where the node agent that runs here looks for manifests, and its name; nil: none runs here.
+  func running() -> (manifests: String, nodeName: String)? {
+    guard Files.exists(lockFile) else { return nil }
+    do throws(SyscallError) {
+      // Whoever can take the lock knows that nobody holds it.
+      _ = try FileLock(path: lockFile)
+      return nil
+    } catch {
+      if error.errno != Errno.addressInUse { return nil }
+    }
+    guard let bytes = try? Files.read(placeFile), let value = try? JSONValue.parse(bytes),
+      let manifests = value["manifests"]?.string, let name = value["node"]?.string
+    else { return nil }
+    return (manifests, name)
+  }
+}
+
+/// What the kernel says of this host.
+enum HostFacts {
+  /// Addresses of this network namespace that others may reach, IPv4 first.
+  static func addresses() -> [String] {
+    var found: [String] = []
+    let routes = ((try? Files.readText("/proc/net/fib_trie")) ?? nil) ?? ""
+    var last = ""
+    for line in routes.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      if words.first == "|--", words.count > 1 { last = String(words[1]) }
+      if words.first == "/32", words.contains("LOCAL"), let address = IPAddress(last), !address.isLoopback,
+        !found.contains(last)
+      {
+        found.append(last)
+      }
+    }
+    let interfaces = ((try? Files.readText("/proc/net/if_inet6")) ?? nil) ?? ""
+    for line in interfaces.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      // Scope 00 is global; link and host addresses lead nowhere from a pod.
+      guard words.count >= 6, words[3] == "00" else { continue }
+      let digits = Array(words[0].utf8)
+      let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
+        UInt8(String(decoding: digits[$0..<($0 + 2)], as: UTF8.self), radix: 16)
+      }
+      if let address = IPAddress(bytes: bytes) { found.append(address.description) }
+    }
+    return found
+  }
+
+  static func memoryBytes() -> Int64 {
+    let text = ((try? Files.readText("/proc/meminfo")) ?? nil) ?? ""
+    for line in text.split(separator: "\n") where line.hasPrefix("MemTotal:") {
+      return (line.split(separator: " ").dropFirst().first.flatMap { Int64($0) } ?? 0) * 1024
+    }
+    return 0
+  }
+
+  static func cpus() -> Int64 {
+    let text = ((try? Files.readText("/proc/stat")) ?? nil) ?? ""
+    return Int64(text.split(separator: "\n").count { $0.hasPrefix("cpu") && !$0.hasPrefix("cpu ") })
+  }
+}
