@@ -24,7 +24,7 @@ struct ServiceLayout: Sendable {
 
   static func endpoints(_ family: AddressFamily) -> SetDeclaration {
     SetDeclaration(
-      name: "endpoints\(suffix(family))", key: [.address(family), .transport, .port, .number],
+      name: "endpoints\(suffix(family))", key: [.address(family), .transport, .port, .classID],
       value: .data([.address(family), .port]))
   }
 
@@ -48,7 +48,12 @@ struct ServiceLayout: Sendable {
     Words().address(service.address.bytes).transport(service.transport.rawValue).port(service.port)
   }
 
-  static func endpointKey(_ service: ServiceEntry.Key, slot: Int) -> Words { key(service).number(UInt32(slot)) }
+  /// The class of slot 0. nft 1.0.6 reads a class only if it begins with a decimal digit and neither half is 0.
+  static let firstSlot: UInt32 = 0x50 << 16 | 1
+
+  static func endpointKey(_ service: ServiceEntry.Key, slot: Int) -> Words {
+    key(service).classID(firstSlot + UInt32(slot))
+  }
 
   static func endpointValue(_ endpoint: ServiceEndpoint) -> Words {
     Words().address(endpoint.address.bytes).port(endpoint.port)
@@ -71,27 +76,43 @@ struct ServiceLayout: Sendable {
         name: "postrouting", base: .init(kind: .nat, hook: .postrouting, priority: 100),
         rules: AddressFamily.allCases.flatMap(masquerading)),
       Chain(name: "services", rules: AddressFamily.allCases.map(Self.dispatch)),
+    ] + AddressFamily.allCases.map(Self.deliver) + [
       Chain(
         name: Lane.refused.chainName,
-        rules: [
-          Rule(.setPriority(0), .match(.transport, equal: true, .transport(6)), .resetConnection), Rule(.refuse),
-        ]),
+        rules: [Rule(.match(.transport, equal: true, .transport(6)), .resetConnection), Rule(.refuse)]),
     ]
   }
 
-  /// The packet priority carries the lane from one lookup to the next: a map of verdicts would let the kernel walk all
-  /// services at each change. The lane sets it back to 0.
+  /// The packet priority carries the lane, and then the slot, from one lookup to the next; `postrouting` sets it back
+  /// to 0 before anything reads it. A map from service to verdict would let the kernel walk all services at each change.
   private static func dispatch(_ family: AddressFamily) -> Rule {
     Rule(
       .setPriorityFromMap([.destinationAddress(family), .transport, .destinationPort], map: services(family).name),
       .verdictMap([.priority], map: lanes.name))
   }
 
+  /// The one rule of its family that looks at endpoints: the kernel walks a map for each chain that begins to use it.
+  private static func deliver(_ family: AddressFamily) -> Chain {
+    Chain(
+      name: deliverChain(family),
+      rules: [
+        Rule(
+          .translateDestination(
+            family, key: [.destinationAddress(family), .transport, .destinationPort, .priority],
+            map: endpoints(family).name))
+      ])
+  }
+
+  static func deliverChain(_ family: AddressFamily) -> String { "deliver\(suffix(family))" }
+
   private func masquerading(_ family: AddressFamily) -> [Rule] {
     let hairpin = Rule(
       .matchSet(
         [.sourceAddress(family), .destinationAddress(family)], set: Self.hairpins(family).name, contained: true),
       .masquerade)
+    let reset = Rule(
+      .destinationWasTranslated,
+      .matchSet([.originalDestination(family)], set: Self.addresses(family).name, contained: true), .setPriority(0))
     // From outside: the answers must come back through this node.
     var outside = Rule(
       .destinationWasTranslated,
@@ -101,7 +122,7 @@ struct ServiceLayout: Sendable {
         .match(.sourceAddress(family), equal: false, .prefix(prefix.address.bytes, length: prefix.length)))
     }
     outside.statements += [.match(.sourceKind, equal: false, .local), .masquerade]
-    return [hairpin, outside]
+    return [reset, hairpin, outside]
   }
 
   /// The whole table without services.
@@ -144,8 +165,7 @@ enum Lane: Hashable, Sendable, Comparable {
     }
   }
 
-  /// Upper half: kind, family and counter; lower half: the number of endpoints. nft 1.0.6 reads a class only if it begins
-  /// with a decimal digit and neither half is 0.
+  /// Upper half: kind, family and counter; lower half: the number of endpoints (see `firstSlot` for their form).
   var classID: UInt32 {
     switch self {
     case .refused: 0x40 << 16 | 1
@@ -170,26 +190,20 @@ enum Lane: Hashable, Sendable, Comparable {
 
   /// Nil for `refused`, which is always there.
   var chain: Chain? {
-    let family: AddressFamily
+    let own: AddressFamily
     let slot: Operand
     switch self {
     case .refused: return nil
-    case .roundRobin(let own, let endpoints, _):
-      family = own
-      slot = .counter(modulus: UInt32(endpoints))
-    case .hash(let own, let endpoints):
-      family = own
-      // Source and virtual address; for IPv6 the source alone, because nft 1.0.6 runs out of registers when it reads
-      // the longer rule, and a saved ruleset must load again.
-      let tuple: [Operand] =
-        own == .ipv4 ? [.sourceAddress(own), .destinationAddress(own)] : [.sourceAddress(own)]
-      slot = .hash(tuple, modulus: UInt32(endpoints), seed: ServiceLayout.hashSeed)
+    case .roundRobin(let family, let endpoints, _):
+      own = family
+      slot = .counter(modulus: UInt32(endpoints), offset: ServiceLayout.firstSlot)
+    case .hash(let family, let endpoints):
+      own = family
+      slot = .hash(
+        [.sourceAddress(family), .destinationAddress(family)], modulus: UInt32(endpoints),
+        seed: ServiceLayout.hashSeed, offset: ServiceLayout.firstSlot)
     }
-    let rule = Rule(
-      .setPriority(0),
-      .translateDestination(
-        family, key: [.destinationAddress(family), .transport, .destinationPort, slot],
-        map: ServiceLayout.endpoints(family).name))
+    let rule = Rule(.setPriorityFrom(slot), .verdict(.goto(ServiceLayout.deliverChain(own))))
     return Chain(name: chainName, rules: [rule])
   }
 }

@@ -17,42 +17,26 @@ package enum DataType: Sendable, Hashable {
   case port
   /// A traffic class: where the packet priority lies.
   case classID
-  /// A plain number in the machine's own byte order, as `numgen` and `jhash` make it.
-  case number
 
   package static func address(_ family: AddressFamily) -> DataType { family == .ipv4 ? .ipv4Address : .ipv6Address }
 
   /// Bytes that hold the value; in a key it is padded to a multiple of four.
   package var bytes: Int {
     switch self {
-    case .ipv4Address, .classID, .number: 4
+    case .ipv4Address, .classID: 4
     case .ipv6Address: 16
     case .transport: 1
     case .port: 2
     }
   }
 
-  /// nft's name; nil for a plain number, which only `typeof` can declare.
-  var name: String? {
+  var name: String {
     switch self {
     case .ipv4Address: "ipv4_addr"
     case .ipv6Address: "ipv6_addr"
     case .transport: "inet_proto"
     case .port: "inet_service"
     case .classID: "classid"
-    case .number: nil
-    }
-  }
-
-  /// An expression of this type, for `typeof`.
-  var sample: String {
-    switch self {
-    case .ipv4Address: "ip daddr"
-    case .ipv6Address: "ip6 daddr"
-    case .transport: "meta l4proto"
-    case .port: "th dport"
-    case .classID: "meta priority"
-    case .number: "numgen inc mod 65536"
     }
   }
 
@@ -64,7 +48,6 @@ package enum DataType: Sendable, Hashable {
     case .transport: 12
     case .port: 13
     case .classID: 23
-    case .number: 4
     }
   }
 
@@ -75,7 +58,6 @@ package enum DataType: Sendable, Hashable {
     case .transport: return transportText(value.first ?? 0)
     case .port: return String(UInt16(value[value.startIndex]) << 8 | UInt16(value[value.startIndex + 1]))
     case .classID: return classIDText(nativeNumber(value))
-    case .number: return String(nativeNumber(value))
     }
   }
 }
@@ -91,7 +73,6 @@ package struct Words: Sendable, Hashable {
   package func transport(_ value: UInt8) -> Words { adding([value]) }
   package func port(_ value: UInt16) -> Words { adding([UInt8(value >> 8), UInt8(value & 0xff)]) }
   package func classID(_ value: UInt32) -> Words { adding(nativeBytes(value)) }
-  package func number(_ value: UInt32) -> Words { adding(nativeBytes(value)) }
 
   private func adding(_ value: [UInt8]) -> Words {
     var longer = self

@@ -6,8 +6,8 @@ package enum Instruction: Sendable, Hashable {
   case compare(UInt32, equal: Bool, [UInt8])
   case mask(UInt32, into: UInt32, mask: [UInt8])
   case lookup(UInt32, set: String, into: UInt32?, inverted: Bool)
-  case counterNumber(into: UInt32, modulus: UInt32)
-  case hash(UInt32, length: UInt32, into: UInt32, modulus: UInt32, seed: UInt32)
+  case counterNumber(into: UInt32, modulus: UInt32, offset: UInt32)
+  case hash(UInt32, length: UInt32, into: UInt32, modulus: UInt32, seed: UInt32, offset: UInt32)
   case value(into: UInt32, [UInt8])
   case verdict(Verdict)
   case translateDestination(family: UInt32, address: UInt32, port: UInt32)
@@ -63,6 +63,9 @@ private struct Lowering {
       code.append(.compare(Register.at(byte: 0), equal: false, [0, 0, 0, 0]))
     case .setPriority(let value):
       code.append(.value(into: Register.at(byte: 0), nativeBytes(value)))
+      code.append(.storeMeta(key: Meta.priority, from: Register.at(byte: 0)))
+    case .setPriorityFrom(let operand):
+      load([operand])
       code.append(.storeMeta(key: Meta.priority, from: Register.at(byte: 0)))
     case .setPriorityFromMap(let key, let map):
       load(key)
@@ -132,7 +135,7 @@ private struct Lowering {
       family = wanted
       code.append(.loadMeta(key: Meta.family, into: Register.at(byte: 0)))
       code.append(.compare(Register.at(byte: 0), equal: true, [UInt8(wanted.number)]))
-    case .hash(let operands, _, _): for operand in operands { require(operand) }
+    case .hash(let operands, _, _, _): for operand in operands { require(operand) }
     default: return
     }
   }
@@ -157,8 +160,9 @@ private struct Lowering {
     case .reversePath: code.append(.loadRoute(result: 1, flags: 1 | 8, into: register))
     case .inputLink: code.append(.loadMeta(key: Meta.inputName, into: register))
     case .outputLink: code.append(.loadMeta(key: Meta.outputName, into: register))
-    case .counter(let modulus): code.append(.counterNumber(into: register, modulus: modulus))
-    case .hash(let operands, let modulus, let seed):
+    case .counter(let modulus, let offset):
+      code.append(.counterNumber(into: register, modulus: modulus, offset: offset))
+    case .hash(let operands, let modulus, let seed, let offset):
       var inner = free
       for operand in operands {
         load(operand, at: inner, free: free)
@@ -167,7 +171,8 @@ private struct Lowering {
       precondition(inner <= Register.fileBytes, "hashing \(inner) bytes does not fit the registers")
       code.append(
         .hash(
-          Register.at(byte: free), length: UInt32(inner - free), into: register, modulus: modulus, seed: seed))
+          Register.at(byte: free), length: UInt32(inner - free), into: register, modulus: modulus, seed: seed,
+          offset: offset))
     }
   }
 }

@@ -146,12 +146,12 @@ private struct Writer {
       u32(target ?? 0)
       text(set)
       u32(inverted ? 1 : 0)
-    case .counterNumber(let register, let modulus):
+    case .counterNumber(let register, let modulus, let offset):
       u8(7)
-      numbers(register, modulus, 0, 0)
-    case .hash(let source, let length, let register, let modulus, let seed):
+      numbers(register, modulus, 0, offset)
+    case .hash(let source, let length, let register, let modulus, let seed, let offset):
       u8(8)
-      numbers(source, register, length, modulus, seed, 0, 0)
+      numbers(source, register, length, modulus, seed, offset, 0)
     case .value(let register, let bytes):
       u8(9)
       u32(register)
@@ -212,20 +212,14 @@ extension SetDeclaration {
   }
 
   /// What nft keeps beside a set for itself, so that `nft list` can write it as it was declared: rows of type, length
-  /// and bytes. 0 and 1 are the byte orders of key and value, 3 and 4 their `typeof`, 6 tells intervals in values.
+  /// and bytes. 0 and 1 are the byte orders of key and value, 6 tells intervals in values.
   var userData: [UInt8] {
-    var data = Self.row(0, Self.byteOrder(key))
-    if case .verdict = value { data += Self.row(1, nativeBytes(0)) }
-    if case .data(let types) = value { data += Self.row(1, Self.byteOrder(types)) }
-    data += Self.typeOf(3, key, full: hasNameless)
-    if case .data(let types) = value { data += Self.typeOf(4, types, full: hasNameless) }
-    if value != .none { data += Self.row(6, nativeBytes(0)) }
-    return data
-  }
-
-  private var hasNameless: Bool {
-    if case .data(let types) = value { return (key + types).contains { $0.name == nil } }
-    return key.contains { $0.name == nil }
+    let keyRow = Self.row(0, Self.byteOrder(key))
+    switch value {
+    case .none: return keyRow
+    case .verdict: return keyRow + Self.row(1, nativeBytes(0)) + Self.row(6, nativeBytes(0))
+    case .data(let types): return keyRow + Self.row(1, Self.byteOrder(types)) + Self.row(6, nativeBytes(0))
+    }
   }
 
   private static func row(_ type: UInt8, _ bytes: [UInt8]) -> [UInt8] { [type, UInt8(bytes.count)] + bytes }
@@ -234,35 +228,8 @@ extension SetDeclaration {
   private static func byteOrder(_ types: [DataType]) -> [UInt8] {
     guard types.count == 1 else { return nativeBytes(0) }
     switch types[0] {
-    case .classID, .number: return nativeBytes(1)
+    case .classID: return nativeBytes(1)
     case .ipv4Address, .ipv6Address, .transport, .port: return nativeBytes(2)
-    }
-  }
-
-  private static func typeOf(_ type: UInt8, _ types: [DataType], full: Bool) -> [UInt8] {
-    if types.count == 1 { return full ? row(type, types[0].sampleRow) : [] }
-    let concatenation = nativeBytes(13)
-    let parts = full ? types.enumerated().flatMap { row(UInt8($0), $1.sampleRow) } : []
-    return row(type, row(0, concatenation) + row(1, parts))
-  }
-}
-
-extension DataType {
-  /// `sample` in nft's notation for itself: the kind of expression, then what that kind needs.
-  fileprivate var sampleRow: [UInt8] {
-    func row(_ type: UInt8, _ bytes: [UInt8]) -> [UInt8] { [type, UInt8(bytes.count)] + bytes }
-    func expression(_ kind: UInt32, _ facts: UInt32...) -> [UInt8] {
-      row(0, nativeBytes(kind)) + row(1, facts.enumerated().flatMap { row(UInt8($0), nativeBytes($1)) })
-    }
-    let payload: UInt32 = 7
-    let meta: UInt32 = 9
-    switch self {
-    case .ipv4Address: return expression(payload, 12, 12)
-    case .ipv6Address: return expression(payload, 13, 9)
-    case .transport: return expression(meta, 16)
-    case .port: return expression(payload, 11, 2)
-    case .classID: return expression(meta, 2)
-    case .number: return expression(23, 0, 65536, 0)
     }
   }
 }

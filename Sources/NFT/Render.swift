@@ -18,19 +18,13 @@ extension SetDeclaration {
   /// `map` or `set`.
   var keyword: String { value == .none ? "set" : "map" }
 
-  /// `type ipv4_addr . inet_proto : classid`, or with `typeof` where a part has no name.
+  /// `type ipv4_addr . inet_proto : classid`
   var typeText: String {
-    let valueTypes: [DataType]
-    if case .data(let types) = value { valueTypes = types } else { valueTypes = [] }
-    let nameless = (key + valueTypes).contains { $0.name == nil }
-    func list(_ types: [DataType]) -> String {
-      types.map { nameless ? $0.sample : $0.name ?? $0.sample }.joined(separator: " . ")
-    }
-    let keyText = (nameless ? "typeof " : "type ") + list(key)
+    func list(_ types: [DataType]) -> String { types.map(\.name).joined(separator: " . ") }
     switch value {
-    case .none: return keyText
-    case .data: return "\(keyText) : \(list(valueTypes))"
-    case .verdict: return "\(keyText) : verdict"
+    case .none: return "type \(list(key))"
+    case .data(let types): return "type \(list(key)) : \(list(types))"
+    case .verdict: return "type \(list(key)) : verdict"
     }
   }
 
@@ -123,12 +117,14 @@ extension Operand {
     case .reversePath: "fib saddr . iif oif"
     case .inputLink: "iifname"
     case .outputLink: "oifname"
-    case .counter(let modulus): "numgen inc mod \(modulus)"
-    case .hash(let operands, let modulus, let seed):
-      "jhash \(concatenated(operands)) mod \(modulus) seed 0x\(String(seed, radix: 16))"
+    case .counter(let modulus, let offset): "numgen inc mod \(modulus)\(offsetText(offset))"
+    case .hash(let operands, let modulus, let seed, let offset):
+      "jhash \(concatenated(operands)) mod \(modulus) seed 0x\(String(seed, radix: 16))\(offsetText(offset))"
     }
   }
 }
+
+private func offsetText(_ offset: UInt32) -> String { offset == 0 ? "" : " offset \(offset)" }
 
 private func concatenated(_ operands: [Operand]) -> String { operands.map(\.text).joined(separator: " . ") }
 
@@ -152,6 +148,7 @@ extension Statement {
     case .matchSet(let key, let set, let contained): "\(concatenated(key)) \(contained ? "" : "!= ")@\(set)"
     case .destinationWasTranslated: "ct status dnat"
     case .setPriority(let value): "meta priority set \(classIDText(value))"
+    case .setPriorityFrom(let operand): "meta priority set \(operand.text)"
     case .setPriorityFromMap(let key, let map): "meta priority set \(concatenated(key)) map @\(map)"
     case .verdictMap(let key, let map): "\(concatenated(key)) vmap @\(map)"
     case .translateDestination(let family, let key, let map): "dnat \(family.header) to \(concatenated(key)) map @\(map)"

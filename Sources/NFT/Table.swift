@@ -111,9 +111,10 @@ package indirect enum Operand: Sendable, Hashable {
   case reversePath
   case inputLink
   case outputLink
-  /// 0, 1, … modulus - 1, and again.
-  case counter(modulus: UInt32)
-  case hash([Operand], modulus: UInt32, seed: UInt32)
+  /// `offset`, `offset` + 1, … `offset` + `modulus` - 1, and again.
+  case counter(modulus: UInt32, offset: UInt32)
+  /// Between `offset` and `offset` + `modulus` - 1.
+  case hash([Operand], modulus: UInt32, seed: UInt32, offset: UInt32)
 }
 
 /// What an operand is compared with.
@@ -134,6 +135,7 @@ package enum Statement: Sendable, Hashable {
   /// Only connections whose destination was rewritten.
   case destinationWasTranslated
   case setPriority(UInt32)
+  case setPriorityFrom(Operand)
   /// Stops at this rule where the map has no such key.
   case setPriorityFromMap([Operand], map: String)
   case verdictMap([Operand], map: String)

@@ -142,18 +142,18 @@ extension Substring {
     try await bench.dataplane.apply(try ServiceTable([service("a", "10.96.0.1", endpoints: 1)]))
     // Somebody else's hand: the element that the next change adds is there already.
     try await bench.node.command(
-      "nft", "add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 1 : 10.88.0.99 . 8080 }")
+      "nft", "add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 50:2 : 10.88.0.99 . 8080 }")
     let before = try await bench.listing()
     let error = await #expect(throws: DataplaneError.self) {
       try await bench.dataplane.change(set: [service("b", "10.96.0.2", endpoints: 2)])
     }
     #expect(
       error?.description.hasPrefix(
-        "apply services: add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 1 : 10.88.0.11 . 8080 }: EEXIST (17)")
+        "apply services: add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 50:2 : 10.88.0.11 . 8080 }: EEXIST (17)")
         == true, "\(String(describing: error))")
     #expect(try await bench.listing() == before)
     // And the state was not advanced: with the stray gone the same change works.
-    try await bench.node.command("nft", "delete element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 1 }")
+    try await bench.node.command("nft", "delete element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 50:2 }")
     try await bench.dataplane.change(set: [service("b", "10.96.0.2", endpoints: 2)])
   }
 
