@@ -104,6 +104,8 @@ package struct ArchiveError: Error, Sendable, CustomStringConvertible {
   private var blobHash = SHA256Hasher()
   private var contentHash = SHA256Hasher()
   private var reportedBytes: Int64 = 0
+  /// Zeros were handed out after the end, to fill the last 512 bytes of a tar that stops right after a file's content.
+  private(set) var isPadded = false
   private(set) var blobBytes: Int64 = 0
   private(set) var contentBytes: Int64 = 0
   /// Set where `next` threw inside a callback that cannot throw.
@@ -163,6 +165,13 @@ package struct ArchiveError: Error, Sendable, CustomStringConvertible {
       if inputEnded, unsafe step.used == 0, unsafe step.made == 0 { break }
     }
     if made == 0, !atEnd { throw ArchiveError(.corrupt, "compressed data ends in the middle") }
+    if made == 0, contentBytes % 512 != 0, !isPadded {
+      // Some writers never end their tars; other readers take those, and the hash is over what was there.
+      isPadded = true
+      let missing = 512 - Int(contentBytes % 512)
+      unsafe block.update(repeating: 0, count: missing)
+      return unsafe UnsafeRawBufferPointer(start: block, count: missing)
+    }
     let bytes = unsafe UnsafeRawBufferPointer(start: block, count: made)
     unsafe contentHash.update(bytes)
     contentBytes += Int64(made)

@@ -86,6 +86,8 @@ final class LayerUnpacker {
   /// Modification times of directories, applied at the end: making entries in them changes it.
   private var directoryTimes: [(path: LayerPath, time: timespec)] = []
   private var writtenSinceCheck: Int64 = 0
+  /// Where the content of the last file ends in the archive; nil where that is not known (sparse files).
+  private var lastContentEnd: Int64? = 0
   /// Bytes written between two looks at the free space.
   private static let spaceCheckBytes: Int64 = 64 << 20
 
@@ -134,6 +136,9 @@ final class LayerUnpacker {
       try unsafe unpack(LayerEntry(entry), archive)
     }
     while try unsafe stream.next().count > 0 {}
+    if stream.isPadded, lastContentEnd.map({ $0 > stream.contentBytes }) ?? true {
+      throw ArchiveError(.corrupt, "tar: Truncated in the content of its last file")
+    }
     try applyDirectoryTimes()
     let hasSkeleton = try stream.skeleton?.finish(stream.contentBytes) ?? false
     return LayerUnpackResult(
@@ -221,9 +226,9 @@ final class LayerUnpacker {
     fileBytes += size
     diskBytes += (size + 4095) & ~4095
     let fd = try tree.createFile(path, mode: entry.mode & 0o777)
-    if size > 0, !entry.isSparse, let skeleton = stream.skeleton {
-      skeleton.payload(path, at: unsafe archive_filter_bytes(archive, 0), size: size)
-    }
+    let start = unsafe archive_filter_bytes(archive, 0)
+    lastContentEnd = entry.isSparse ? nil : start + size
+    if size > 0, !entry.isSparse { stream.skeleton?.payload(path, at: start, size: size) }
     try fd.withRaw { raw in
       let end = unsafe try content(raw, path, archive)
       // A file that ends in a hole.

@@ -8,6 +8,7 @@ struct DockerConfig: Sendable {
   private let auths: [String: RegistryCredentials]
   private let helpers: [String: String]
   private let store: String?
+  private let helperPath: String
 
   /// Bytes of the file, and of a helper's answer.
   static let fileBytesMax = 4 << 20
@@ -19,8 +20,10 @@ struct DockerConfig: Sendable {
 
   /// Nil where there is no such file. Blocks on the disk.
   /// - Throws: `RegistryError` that names the file.
-  init?(path: String) throws(RegistryError) {
+  /// - Parameter helperPath: directories of the helpers, as in PATH; nil takes PATH itself.
+  init?(path: String, helperPath: String? = nil) throws(RegistryError) {
     self.path = path
+    self.helperPath = helperPath ?? environmentVariable("PATH") ?? Self.helperPathDefault
     let root: JSONValue
     do {
       guard let text = try Files.readText(path, maxBytes: Self.fileBytesMax) else { return nil }
@@ -79,8 +82,7 @@ struct DockerConfig: Sendable {
     guard helper.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "/") }), !helper.isEmpty else {
       throw refused("\(path) names a helper that is not a program's name")
     }
-    let search = environmentVariable("PATH") ?? Self.helperPathDefault
-    let candidates = search.split(separator: ":").map { "\($0)/\(program)" }
+    let candidates = helperPath.split(separator: ":").map { "\($0)/\(program)" }
     guard let executable = candidates.first(where: Files.exists) else {
       throw refused("is not in PATH; install it or take it out of \(path)")
     }

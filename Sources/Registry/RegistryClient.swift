@@ -30,6 +30,8 @@ package struct RegistryOptions: Sendable {
   package var hostsDirectory: String?
   /// A docker config.json; nil for none.
   package var dockerConfigPath: String?
+  /// Directories of docker's credential helpers, as in PATH; nil takes PATH itself.
+  package var helperPath: String?
   package var retry = RegistryRetry()
   /// Seconds without a byte after which a connection is given up.
   package var readTimeoutSeconds: Int64 = 60
@@ -259,7 +261,7 @@ package final class RegistryClient: Sendable {
     _ endpoint: RegistryEndpoint, _ reference: ImageReference, _ given: RegistryCredentials?
   ) async throws(RegistryError) -> RegistryCredentials? {
     if let given, !endpoint.isMirror { return given }
-    guard let path = options.dockerConfigPath, let config = try DockerConfig(path: path) else { return nil }
+    guard let path = options.dockerConfigPath, let config = try DockerConfig(path: path, helperPath: options.helperPath) else { return nil }
     return try await config.credentials(endpoint.isMirror ? endpoint.base.authority : reference.registry)
   }
 

@@ -256,6 +256,18 @@ private struct Unpacked {
     try it.remove()
   }
 
+  @Test func aTarThatStopsRightAfterItsLastFileIsTakenButNotInTheMiddleOfIt() async throws {
+    var tar = TestTar()
+    tar.add("a", .file, [UInt8](repeating: 7, count: 700))
+    let it = try Unpacked()
+    let result = try await it.unpack(Array(tar.bytes.prefix(512 + 700)), skeleton: true)
+    #expect(result.contentDigest == SHA256Hasher.hash(Array(tar.bytes.prefix(512 + 700))))
+    #expect(try it.status("a")?.sizeBytes == 700 && result.hasSkeleton)
+    let error = await #expect(throws: ArchiveError.self) { try await it.unpack(Array(tar.bytes.prefix(512 + 690))) }
+    #expect(error?.code == .corrupt && error?.detail.contains("runcated") == true)
+    try it.remove()
+  }
+
   @Test func moreBytesThanDeclaredAreRefused() async throws {
     let it = try Unpacked()
     var tar = TestTar()
