@@ -116,7 +116,8 @@ let rooms: [Room] = [
   Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),
   Room(name: "JSONTests", kind: .test, uses: ["JSON", "TestSupport"]),
   Room(name: "OCISpecTests", kind: .test, uses: ["OCISpec", "JSON", "TestSupport"]),
-  Room(name: "ContainerPlanTests", kind: .test,
+  Room(
+    name: "ContainerPlanTests", kind: .test,
     uses: ["ContainerPlan", "OCISpec", "JSON", "CSandbox", "Kernel", "TestSupport"]),
   Room(name: "NFTTests", kind: .test, uses: ["NFT", "TestSupport"]),
   Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),

@@ -55,6 +55,9 @@ struct PlanCompiler {
       }
       add(.setOption(slot: slot, key: "upperdir", value: try checkedPath(upper, field: "root")))
       add(.setOption(slot: slot, key: "workdir", value: try checkedPath(work, field: "root")))
+      // A writable layer lives no longer than its container. Without this its unmount, and every fsync in the
+      // container, would write back the whole file system that it is on, whatever else is busy there.
+      add(.setFlag(slot: slot, key: "volatile"))
       add(.makeMount(slot: slot, attributes: []))
     case .directory(let path):
       add(.copyTree(slot: slot, path: try checkedPath(path, field: "root"), isRecursive: true, isNullDevice: false))

@@ -26,7 +26,7 @@ extension Plan {
       }
       process.addTerminal(devpts: devpts, dev: compiler.devSlot)
     }
-    process.operations.append(.pivot)
+    process.operations.append(.enterRoot)
     try process.addNames(spec: spec, context: context)
     try process.addProcess()
     var plan = Plan(operations: compiler.operations + process.operations)

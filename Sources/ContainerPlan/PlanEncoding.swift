@@ -96,7 +96,7 @@ struct PlanEncoder {
     case .makeLink(let root, let path, let target): op(13, slot(root), string(path), string(target))
     case .mask(let path): op(14, string(path))
     case .makeReadOnly(let path): op(15, string(path))
-    case .pivot: op(16)
+    case .enterRoot: op(16)
     case .setHostname(let name): op(17, string(name))
     case .setDomainName(let name): op(18, string(name))
     default: encodeProcess(operation)

@@ -25,7 +25,7 @@ extension PlanOperation: CustomStringConvertible {
     case .makeLink(let root, let path, let target): "make link \(path) to \(target) in \(root.name)"
     case .mask(let path): "mask \(path)"
     case .makeReadOnly(let path): "make \(path) read-only"
-    case .pivot: "pivot to the root"
+    case .enterRoot: "enter the root"
     case .setHostname(let name): "set hostname \(name)"
     case .setDomainName(let name): "set domain name \(name)"
     case .setSysctl(let path, let value): "set \(path) to \(value)"

@@ -19,7 +19,8 @@ package enum PlanOperation: Hashable, Sendable {
   /// Covers a path with the null device, or a directory with an empty one. Nothing there is fine.
   case mask(path: String)
   case makeReadOnly(path: String)
-  case pivot
+  /// Makes the attached root the process's own.
+  case enterRoot
   case setHostname(String)
   case setDomainName(String)
   /// The path is below /proc, as "sys/net/ipv4/ip_forward".

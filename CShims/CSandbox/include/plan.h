@@ -44,7 +44,7 @@ enum csandbox_code {
   CSANDBOX_SYMLINK = 13,   // directory slot, name, target
   CSANDBOX_MASK = 14,      // path
   CSANDBOX_READONLY = 15,  // path
-  CSANDBOX_PIVOT = 16,     //
+  CSANDBOX_ENTER_ROOT = 16,
   CSANDBOX_HOSTNAME = 17,  // name
   CSANDBOX_DOMAINNAME = 18,// name
   CSANDBOX_SYSCTL = 19,    // path below sys, value bytes, length
