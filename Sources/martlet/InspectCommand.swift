@@ -65,11 +65,23 @@ struct InspectCommand: AsyncParsableCommand {
 
   static func pod(_ id: String, _ client: CRIClient) async throws -> JSONValue {
     let response = try await client.podSandboxStatus(id, verbose: true)
-    return ["status": try Messages.value(response.status), "info": Messages.info(response.info)]
+    let state: JSONValue = response.status.state == .sandboxReady ? "SANDBOX_READY" : "SANDBOX_NOTREADY"
+    let status = try filled(Messages.value(response.status), ["state": state])
+    return ["status": status, "info": Messages.info(response.info)]
+  }
+
+  /// Zero is left out of a message's JSON, and says something here.
+  private static func filled(_ status: JSONValue, _ zeros: JSONObject) throws -> JSONValue {
+    var status = status.object ?? JSONObject()
+    for (key, value) in zeros.members where status[key] == nil { status[key] = value }
+    return .object(status)
   }
 
   private static func container(_ id: String, _ client: CRIClient) async throws -> JSONValue {
     let response = try await client.containerStatus(id, verbose: true)
-    return ["status": try Messages.value(response.status), "info": Messages.info(response.info)]
+    var zeros: JSONObject = ["state": "CONTAINER_CREATED"]
+    if response.status.state == .containerExited { zeros["exitCode"] = 0 }
+    let status = try filled(Messages.value(response.status), zeros)
+    return ["status": status, "info": Messages.info(response.info)]
   }
 }
