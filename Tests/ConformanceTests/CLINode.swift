@@ -53,6 +53,7 @@ final class CLINode: Sendable {
     do {
       try await body(node)
     } catch {
+      _ = try? await node("rm", "--force", "--grace", "0", "--all")
       await node.stop()
       let text = (try? Files.readText("\(directory.path)/martletd.log")) ?? nil
       throw NotReady(description: "\(error)\nthe daemon said: \(text?.suffix(3000) ?? "nothing")")
