@@ -24,22 +24,14 @@
 static char options[8192];
 
 static _Noreturn void child(const char *root, char *program) {
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-    _exit(101);
-  if (mount("overlay", root, "overlay", 0, options) < 0)
-    _exit(102);
-  if (chdir(root) < 0)
-    _exit(103);
-  if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-    _exit(104);
-  if (mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") < 0)
-    _exit(105);
-  if (syscall(SYS_pivot_root, ".", ".") < 0)
-    _exit(106);
-  if (umount2(".", MNT_DETACH) < 0)
-    _exit(107);
-  if (chdir("/") < 0)
-    _exit(108);
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) _exit(101);
+  if (mount("overlay", root, "overlay", 0, options) < 0) _exit(102);
+  if (chdir(root) < 0) _exit(103);
+  if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) _exit(104);
+  if (mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") < 0) _exit(105);
+  if (syscall(SYS_pivot_root, ".", ".") < 0) _exit(106);
+  if (umount2(".", MNT_DETACH) < 0) _exit(107);
+  if (chdir("/") < 0) _exit(108);
   char *arguments[] = {program, NULL};
   char *environment[] = {NULL};
   execve(program, arguments, environment);
@@ -60,8 +52,7 @@ static int64_t once(const char *root, char *program) {
   };
   int64_t begin = now();
   long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
-  if (pid == 0)
-    child(root, program);
+  if (pid == 0) child(root, program);
   if (pid < 0) {
     fprintf(stderr, "floor: clone3: %s\n", strerror(errno));
     return -1;
@@ -83,13 +74,11 @@ int main(int count, char **values) {
     return 2;
   }
   int length = snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", values[1], values[2], values[3]);
-  if (length < 0 || length >= (int)sizeof options)
-    return 2;
+  if (length < 0 || length >= (int)sizeof options) return 2;
   char byte;
   while (read(STDIN_FILENO, &byte, 1) == 1) {
     int64_t nanoseconds = once(values[4], values[5]);
-    if (nanoseconds < 0 || write(STDOUT_FILENO, &nanoseconds, sizeof nanoseconds) != sizeof nanoseconds)
-      return 1;
+    if (nanoseconds < 0 || write(STDOUT_FILENO, &nanoseconds, sizeof nanoseconds) != sizeof nanoseconds) return 1;
   }
   return 0;
 }
