@@ -255,13 +255,13 @@ static int op_readonly(struct csandbox_child *child, const uint64_t *arg) {
   return closing(copy, closing(target, result));
 }
 
-/// The root is attached on top of the namespace's own, which is the seed's: empty, read-only and nothing of the host's.
-/// So it need not be pivoted away and unmounted, which would wait for every processor of the machine; `..` at the root
-/// of a stack of mounts leads nowhere else.
 static int op_enter_root(struct csandbox_child *child, const uint64_t *arg) {
   (void)arg;
   if (fchdir(child->slots[CSANDBOX_SLOT_ROOT]) < 0) return -1;
-  return chroot(".");
+  if (syscall(SYS_pivot_root, ".", ".") < 0) return -1;
+  // The old root now lies on top of the new one.
+  if (umount2(".", MNT_DETACH) < 0) return -1;
+  return chdir("/");
 }
 
 // --- Files of /dev

@@ -50,9 +50,7 @@ struct blob {
   uint64_t end;
 };
 
-static int string_ok(const struct blob *blob, uint64_t offset) {
-  return offset >= blob->start && offset < blob->end;
-}
+static int string_ok(const struct blob *blob, uint64_t offset) { return offset >= blob->start && offset < blob->end; }
 
 static int vector_ok(const struct blob *blob, uint64_t offset) {
   if (offset % 8 != 0 || !string_ok(blob, offset)) return 0;
@@ -77,15 +75,32 @@ static int op_ok(const struct blob *blob, const struct csandbox_op *op) {
     uint64_t value = op->arg[i];
     int ok = 0;
     switch (signature[i]) {
-      case '-': ok = value == 0; break;
-      case 'i': ok = 1; break;
-      case 'l': ok = 1; break;  // looked at with its bytes
-      case 's': ok = string_ok(blob, value); break;
-      case 'v': ok = vector_ok(blob, value); break;
-      case 'b': ok = bytes_ok(blob, value, op->arg[i + 1]); break;
-      case 'f': ok = value < CSANDBOX_SLOTS; break;
-      case 'F': ok = value < CSANDBOX_SLOTS || value == CSANDBOX_NO_SLOT; break;
-      default: break;
+    case '-':
+      ok = value == 0;
+      break;
+    case 'i':
+      ok = 1;
+      break;
+    case 'l':
+      ok = 1;
+      break;  // looked at with its bytes
+    case 's':
+      ok = string_ok(blob, value);
+      break;
+    case 'v':
+      ok = vector_ok(blob, value);
+      break;
+    case 'b':
+      ok = bytes_ok(blob, value, op->arg[i + 1]);
+      break;
+    case 'f':
+      ok = value < CSANDBOX_SLOTS;
+      break;
+    case 'F':
+      ok = value < CSANDBOX_SLOTS || value == CSANDBOX_NO_SLOT;
+      break;
+    default:
+      break;
     }
     if (!ok) return 0;
   }

@@ -39,8 +39,10 @@ static int emit_rule(struct program *program, const struct csecurity_device_rule
     emit(program, BPF_ALU | BPF_MOV | BPF_X, BPF_REG_1, BPF_REG_3, 0, 0);
     emit(program, BPF_ALU | BPF_AND | BPF_K, BPF_REG_1, 0, 0, (int32_t)rule->access);
     int jump = end - program->count - 1;
-    if (rule->allow) emit(program, BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, (int16_t)jump, 0);
-    else emit(program, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, (int16_t)jump, 0);
+    if (rule->allow)
+      emit(program, BPF_JMP | BPF_JNE | BPF_X, BPF_REG_1, BPF_REG_3, (int16_t)jump, 0);
+    else
+      emit(program, BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_1, 0, (int16_t)jump, 0);
   }
   if (rule->major >= 0) {
     int jump = end - program->count - 1;

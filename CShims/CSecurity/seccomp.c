@@ -30,15 +30,24 @@ int csecurity_filter_add_architecture(void *filter, const char *name) {
     const char *name;
     uint32_t token;
   } known[] = {
-      {"SCMP_ARCH_NATIVE", SCMP_ARCH_NATIVE}, {"SCMP_ARCH_X86", SCMP_ARCH_X86},
-      {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64}, {"SCMP_ARCH_X32", SCMP_ARCH_X32},
-      {"SCMP_ARCH_ARM", SCMP_ARCH_ARM},       {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},
-      {"SCMP_ARCH_MIPS", SCMP_ARCH_MIPS},     {"SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64},
-      {"SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32}, {"SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL},
-      {"SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64},   {"SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32},
-      {"SCMP_ARCH_PPC", SCMP_ARCH_PPC},       {"SCMP_ARCH_PPC64", SCMP_ARCH_PPC64},
-      {"SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE}, {"SCMP_ARCH_S390", SCMP_ARCH_S390},
-      {"SCMP_ARCH_S390X", SCMP_ARCH_S390X},   {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
+      {"SCMP_ARCH_NATIVE", SCMP_ARCH_NATIVE},
+      {"SCMP_ARCH_X86", SCMP_ARCH_X86},
+      {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64},
+      {"SCMP_ARCH_X32", SCMP_ARCH_X32},
+      {"SCMP_ARCH_ARM", SCMP_ARCH_ARM},
+      {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},
+      {"SCMP_ARCH_MIPS", SCMP_ARCH_MIPS},
+      {"SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64},
+      {"SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32},
+      {"SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL},
+      {"SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64},
+      {"SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32},
+      {"SCMP_ARCH_PPC", SCMP_ARCH_PPC},
+      {"SCMP_ARCH_PPC64", SCMP_ARCH_PPC64},
+      {"SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE},
+      {"SCMP_ARCH_S390", SCMP_ARCH_S390},
+      {"SCMP_ARCH_S390X", SCMP_ARCH_S390X},
+      {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
   };
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     if (strcmp(known[i].name, name) != 0) continue;
@@ -48,11 +57,15 @@ int csecurity_filter_add_architecture(void *filter, const char *name) {
   return -ENOENT;
 }
 
-int csecurity_filter_add_rule(void *filter, uint32_t action, const char *name,
-                              const struct csecurity_argument *arguments, unsigned int count) {
+int csecurity_filter_add_rule(
+    void *filter, uint32_t action, const char *name, const struct csecurity_argument *arguments, unsigned int count) {
   static const enum scmp_compare compare[] = {
-      [CSECURITY_NE] = SCMP_CMP_NE, [CSECURITY_LT] = SCMP_CMP_LT, [CSECURITY_LE] = SCMP_CMP_LE,
-      [CSECURITY_EQ] = SCMP_CMP_EQ, [CSECURITY_GE] = SCMP_CMP_GE, [CSECURITY_GT] = SCMP_CMP_GT,
+      [CSECURITY_NE] = SCMP_CMP_NE,
+      [CSECURITY_LT] = SCMP_CMP_LT,
+      [CSECURITY_LE] = SCMP_CMP_LE,
+      [CSECURITY_EQ] = SCMP_CMP_EQ,
+      [CSECURITY_GE] = SCMP_CMP_GE,
+      [CSECURITY_GT] = SCMP_CMP_GT,
       [CSECURITY_MASKED_EQ] = SCMP_CMP_MASKED_EQ,
   };
   struct scmp_arg_cmp compared[6];
@@ -60,8 +73,11 @@ int csecurity_filter_add_rule(void *filter, uint32_t action, const char *name,
   for (unsigned int i = 0; i < count; i++) {
     if (arguments[i].compare == 0 || arguments[i].compare > CSECURITY_MASKED_EQ || arguments[i].index > 5)
       return -EINVAL;
-    compared[i] = (struct scmp_arg_cmp){.arg = arguments[i].index, .op = compare[arguments[i].compare],
-                                        .datum_a = arguments[i].value, .datum_b = arguments[i].value_two};
+    compared[i] = (struct scmp_arg_cmp){
+        .arg = arguments[i].index,
+        .op = compare[arguments[i].compare],
+        .datum_a = arguments[i].value,
+        .datum_b = arguments[i].value_two};
   }
   int number = seccomp_syscall_resolve_name(name);
   if (number == __NR_SCMP_ERROR) return -ENOENT;
@@ -76,21 +92,51 @@ static const struct {
   const char *name;
   int number;
 } recent[] = {
-    {"io_uring_setup", 425},    {"io_uring_enter", 426},   {"io_uring_register", 427},
-    {"open_tree", 428},         {"move_mount", 429},       {"fsopen", 430},
-    {"fsconfig", 431},          {"fsmount", 432},          {"fspick", 433},
-    {"pidfd_open", 434},        {"clone3", 435},           {"close_range", 436},
-    {"openat2", 437},           {"pidfd_getfd", 438},      {"faccessat2", 439},
-    {"process_madvise", 440},   {"epoll_pwait2", 441},     {"mount_setattr", 442},
-    {"quotactl_fd", 443},       {"landlock_create_ruleset", 444}, {"landlock_add_rule", 445},
-    {"landlock_restrict_self", 446}, {"memfd_secret", 447}, {"process_mrelease", 448},
-    {"futex_waitv", 449},       {"set_mempolicy_home_node", 450}, {"cachestat", 451},
-    {"fchmodat2", 452},         {"map_shadow_stack", 453}, {"futex_wake", 454},
-    {"futex_wait", 455},        {"futex_requeue", 456},    {"statmount", 457},
-    {"listmount", 458},         {"lsm_get_self_attr", 459}, {"lsm_set_self_attr", 460},
-    {"lsm_list_modules", 461},  {"mseal", 462},            {"setxattrat", 463},
-    {"getxattrat", 464},        {"listxattrat", 465},      {"removexattrat", 466},
-    {"open_tree_attr", 467},    {"file_getattr", 468},     {"file_setattr", 469},
+    {"io_uring_setup", 425},
+    {"io_uring_enter", 426},
+    {"io_uring_register", 427},
+    {"open_tree", 428},
+    {"move_mount", 429},
+    {"fsopen", 430},
+    {"fsconfig", 431},
+    {"fsmount", 432},
+    {"fspick", 433},
+    {"pidfd_open", 434},
+    {"clone3", 435},
+    {"close_range", 436},
+    {"openat2", 437},
+    {"pidfd_getfd", 438},
+    {"faccessat2", 439},
+    {"process_madvise", 440},
+    {"epoll_pwait2", 441},
+    {"mount_setattr", 442},
+    {"quotactl_fd", 443},
+    {"landlock_create_ruleset", 444},
+    {"landlock_add_rule", 445},
+    {"landlock_restrict_self", 446},
+    {"memfd_secret", 447},
+    {"process_mrelease", 448},
+    {"futex_waitv", 449},
+    {"set_mempolicy_home_node", 450},
+    {"cachestat", 451},
+    {"fchmodat2", 452},
+    {"map_shadow_stack", 453},
+    {"futex_wake", 454},
+    {"futex_wait", 455},
+    {"futex_requeue", 456},
+    {"statmount", 457},
+    {"listmount", 458},
+    {"lsm_get_self_attr", 459},
+    {"lsm_set_self_attr", 460},
+    {"lsm_list_modules", 461},
+    {"mseal", 462},
+    {"setxattrat", 463},
+    {"getxattrat", 464},
+    {"listxattrat", 465},
+    {"removexattrat", 466},
+    {"open_tree_attr", 467},
+    {"file_getattr", 468},
+    {"file_setattr", 469},
 };
 
 int csecurity_recent_call(const char *name) {

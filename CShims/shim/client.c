@@ -69,8 +69,7 @@ struct shim_message describe(const struct container *container) {
       .started_ns = container->started_ns,
       .finished_ns = container->finished_ns,
       .flags = (container->is_running ? SHIM_IS_RUNNING : 0) | (container->out_of_memory ? SHIM_OUT_OF_MEMORY : 0) |
-               (container->log_failed ? SHIM_LOG_FAILED : 0) |
-               (container->launch.oom_clamped ? SHIM_OOM_CLAMPED : 0),
+               (container->log_failed ? SHIM_LOG_FAILED : 0) | (container->launch.oom_clamped ? SHIM_OOM_CLAMPED : 0),
   };
   memcpy(message.id, container->id, sizeof message.id);
   return message;
@@ -145,8 +144,8 @@ static void stop_when_done(void) {
 }
 
 /// What concerns one container, once it is found.
-static int container_request(
-    struct client *client, struct container *container, const struct shim_request *request, int *fds) {
+static int
+container_request(struct client *client, struct container *container, const struct shim_request *request, int *fds) {
   struct exec *exec = NULL;
   bool of_exec = request->kind == SHIM_SIGNAL || request->kind == SHIM_RESIZE;
   if (of_exec && request->arg[1] != 0) {
@@ -155,22 +154,29 @@ static int container_request(
   }
   if (container == NULL && exec == NULL) return request->kind == SHIM_FORGET ? 0 : ENOENT;
   switch (request->kind) {
-    case SHIM_SIGNAL: return send_signal(exec != NULL ? exec->pidfd : container->pidfd, request->arg[0]);
-    case SHIM_KILL: return kill_container(container);
-    case SHIM_RESIZE:
-      if (exec != NULL) return resize(exec->terminal, request);
-      return resize(container->has_terminal ? container->output[0].source.fd : -1, request);
-    case SHIM_REOPEN:
-      if (fds[0] < 0) return EINVAL;
-      close_fd(&container->log);
-      container->log = fds[0];
-      container->log_torn = false;
-      fds[0] = -1;
-      return 0;
-    case SHIM_ATTACH: return container->is_running ? attach_client(container, request, fds) : ESRCH;
-    case SHIM_CLOSE_STDIN: close_input(container); return 0;
-    case SHIM_FORGET: return forget_container(container);
-    default: return EINVAL;
+  case SHIM_SIGNAL:
+    return send_signal(exec != NULL ? exec->pidfd : container->pidfd, request->arg[0]);
+  case SHIM_KILL:
+    return kill_container(container);
+  case SHIM_RESIZE:
+    if (exec != NULL) return resize(exec->terminal, request);
+    return resize(container->has_terminal ? container->output[0].source.fd : -1, request);
+  case SHIM_REOPEN:
+    if (fds[0] < 0) return EINVAL;
+    close_fd(&container->log);
+    container->log = fds[0];
+    container->log_torn = false;
+    fds[0] = -1;
+    return 0;
+  case SHIM_ATTACH:
+    return container->is_running ? attach_client(container, request, fds) : ESRCH;
+  case SHIM_CLOSE_STDIN:
+    close_input(container);
+    return 0;
+  case SHIM_FORGET:
+    return forget_container(container);
+  default:
+    return EINVAL;
   }
 }
 
@@ -178,14 +184,21 @@ static void handle_request(struct client *client, struct shim_request *request, 
   request->id[SHIM_ID_BYTES - 1] = '\0';
   request->target[SHIM_ID_BYTES - 1] = '\0';
   switch (request->kind) {
-    case SHIM_START: start_container(client, request, fds); return;
-    case SHIM_EXEC: start_exec(client, request, fds); return;
-    case SHIM_STATE: list_containers(client, request->number); return;
-    case SHIM_SHUTDOWN:
-      stop(client, request->number);
-      stop_when_done();
-      return;
-    default: break;
+  case SHIM_START:
+    start_container(client, request, fds);
+    return;
+  case SHIM_EXEC:
+    start_exec(client, request, fds);
+    return;
+  case SHIM_STATE:
+    list_containers(client, request->number);
+    return;
+  case SHIM_SHUTDOWN:
+    stop(client, request->number);
+    stop_when_done();
+    return;
+  default:
+    break;
   }
   answer(client, request->number, container_request(client, find_container(request->id), request, fds));
 }

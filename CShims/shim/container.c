@@ -46,7 +46,8 @@ static bool id_ok(const char *id) {
   if (length == 0 || length >= SHIM_ID_BYTES || id[0] == '.') return false;
   for (size_t i = 0; i < length; i++) {
     char c = id[i];
-    bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    bool ok =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
     if (!ok) return false;
   }
   return true;
@@ -98,20 +99,22 @@ static bool open_pipe(struct pipes *pipes, int which) {
 static int request_namespace(const struct shim_request *request, struct launch_request *launch) {
   launch->pid_namespace = shim.own_pid_namespace;
   switch (request->arg[0]) {
-    case SHIM_PID_CONTAINER:
-      launch->new_pid_namespace = true;
-      return 0;
-    case SHIM_PID_NODE: return 0;
-    case SHIM_PID_POD:
-      launch->pid_namespace = shim.pod_pid_namespace;
-      return shim.pod_pid_namespace >= 0 ? 0 : ENOTSUP;
-    case SHIM_PID_TARGET: {
-      struct container *target = find_container(request->target);
-      if (target == NULL || !target->is_running) return ESRCH;
-      launch->target = target->pidfd;
-      return 0;
-    }
-    default: return EINVAL;
+  case SHIM_PID_CONTAINER:
+    launch->new_pid_namespace = true;
+    return 0;
+  case SHIM_PID_NODE:
+    return 0;
+  case SHIM_PID_POD:
+    launch->pid_namespace = shim.pod_pid_namespace;
+    return shim.pod_pid_namespace >= 0 ? 0 : ENOTSUP;
+  case SHIM_PID_TARGET: {
+    struct container *target = find_container(request->target);
+    if (target == NULL || !target->is_running) return ESRCH;
+    launch->target = target->pidfd;
+    return 0;
+  }
+  default:
+    return EINVAL;
   }
 }
 
@@ -154,10 +157,14 @@ void start_container(struct client *client, const struct shim_request *request, 
   int err = 0;
   unsigned count = 0;
   for (struct container *each = shim.containers; each != NULL; each = each->next) count++;
-  if (!id_ok(request->id) || fds[0] < 0) err = EINVAL;
-  else if (find_container(request->id) != NULL) err = EEXIST;
-  else if (shim.is_stopping) err = ESHUTDOWN;
-  else if (count >= CONTAINERS_MAX) err = ENOSPC;
+  if (!id_ok(request->id) || fds[0] < 0)
+    err = EINVAL;
+  else if (find_container(request->id) != NULL)
+    err = EEXIST;
+  else if (shim.is_stopping)
+    err = ESHUTDOWN;
+  else if (count >= CONTAINERS_MAX)
+    err = ENOSPC;
   struct container *container = err == 0 ? calloc(1, sizeof *container) : NULL;
   if (container == NULL) {
     answer(client, request->number, err == 0 ? ENOMEM : err);
@@ -237,7 +244,9 @@ static void write_exit_file(const struct container *container) {
   int directory = openat(shim.directory, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (directory < 0) return;
   char text[256];
-  end = put_number(put_text(text, "{\"version\":1,\"exitCode\":"), WIFEXITED(container->status) ? WEXITSTATUS(container->status) : 128 + WTERMSIG(container->status));
+  end = put_number(
+      put_text(text, "{\"version\":1,\"exitCode\":"),
+      WIFEXITED(container->status) ? WEXITSTATUS(container->status) : 128 + WTERMSIG(container->status));
   end = put_number(put_text(end, ",\"signal\":"), WIFSIGNALED(container->status) ? WTERMSIG(container->status) : 0);
   end = put_number(put_text(end, ",\"processID\":"), container->pid);
   end = put_number(put_text(end, ",\"startedAtNanoseconds\":"), container->started_ns);
@@ -256,7 +265,8 @@ static void container_exited(struct container *container, int status) {
   struct launch *launch = &container->launch;
   (void)read_reports(launch);
   if (launch->failed_err != 0) {
-    struct shim_message message = {.kind = SHIM_ANSWER, .err = launch->failed_err, .number = launch->number, .index = launch->failed_index};
+    struct shim_message message = {
+        .kind = SHIM_ANSWER, .err = launch->failed_err, .number = launch->number, .index = launch->failed_index};
     memcpy(message.id, container->id, sizeof message.id);
     answer_with(launch->client, &message, -1);
     free_container(container);

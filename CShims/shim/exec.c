@@ -39,8 +39,7 @@ static void launch_ready(struct source *source, uint32_t events) {
 }
 
 static int begin_exec(struct exec *exec, const struct shim_request *request, const int *fds) {
-  struct launch_request launch = {
-      .plan = fds[0], .cgroup = exec->container->cgroup, .target = exec->container->pidfd};
+  struct launch_request launch = {.plan = fds[0], .cgroup = exec->container->cgroup, .target = exec->container->pidfd};
   int next = 1;
   static const uint32_t has[3] = {SHIM_HAS_STDIN, SHIM_HAS_STDOUT, SHIM_HAS_STDERR};
   for (int i = 0; i < 3; i++) {
@@ -57,11 +56,16 @@ void start_exec(struct client *client, const struct shim_request *request, int *
   unsigned count = 0;
   for (struct exec *each = shim.execs; each != NULL; each = each->next) count++;
   int err = 0;
-  if (container == NULL) err = ENOENT;
-  else if (!container->is_running) err = ESRCH;
-  else if (shim.is_stopping) err = ESHUTDOWN;
-  else if (fds[0] < 0) err = EINVAL;
-  else if (count >= EXECS_MAX) err = ENOSPC;
+  if (container == NULL)
+    err = ENOENT;
+  else if (!container->is_running)
+    err = ESRCH;
+  else if (shim.is_stopping)
+    err = ESHUTDOWN;
+  else if (fds[0] < 0)
+    err = EINVAL;
+  else if (count >= EXECS_MAX)
+    err = ENOSPC;
   struct exec *exec = err == 0 ? calloc(1, sizeof *exec) : NULL;
   if (exec == NULL) {
     answer(client, request->number, err == 0 ? ENOMEM : err);
@@ -100,7 +104,11 @@ bool exec_exited(pid_t pid, int status) {
   } else {
     if (!exec->is_running) exec_started(exec);
     struct shim_message message = {
-        .kind = SHIM_EXEC_EXITED, .pid = pid, .handle = exec->handle, .status = status, .finished_ns = wall_ns(),
+        .kind = SHIM_EXEC_EXITED,
+        .pid = pid,
+        .handle = exec->handle,
+        .status = status,
+        .finished_ns = wall_ns(),
         .flags = exec->timed_out ? SHIM_TIMED_OUT : 0};
     answer_with(exec->client, &message, -1);
   }

@@ -60,8 +60,9 @@ static pid_t clone_child(const struct launch_request *request, int *pidfd) {
 }
 
 /// Starts a child on its plan; its reports come to `ready`. 0, or an error number with nothing started.
-int launch_child(struct launch *launch, const struct launch_request *request, void (*ready)(struct source *, uint32_t),
-                 pid_t *pid, int *pidfd) {
+int launch_child(
+    struct launch *launch, const struct launch_request *request, void (*ready)(struct source *, uint32_t), pid_t *pid,
+    int *pidfd) {
   static struct csandbox_child child;
   launch->source.fd = -1;
   launch->failed_err = 0;

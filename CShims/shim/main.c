@@ -51,7 +51,8 @@ static void receive_config(struct setup *setup) {
   ssize_t count = recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC);
   struct cmsghdr *header = count < 0 ? NULL : CMSG_FIRSTHDR(&message);
   errno = EBADMSG;
-  if (header == NULL || header->cmsg_type != SCM_RIGHTS || (size_t)count < sizeof setup->config) fail(SHIM_STAGE_CONFIG);
+  if (header == NULL || header->cmsg_type != SCM_RIGHTS || (size_t)count < sizeof setup->config)
+    fail(SHIM_STAGE_CONFIG);
   memcpy(&setup->config, bytes, sizeof setup->config);
   setup->text = bytes + sizeof setup->config;
   size_t rest = (size_t)count - sizeof setup->config;

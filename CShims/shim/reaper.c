@@ -53,8 +53,10 @@ int start_reaper(void) {
     if (shim.pod_pid_namespace < 0) err = errno;
     int reported = EIO;
     if (err == 0 && read(ends[0], &reported, sizeof reported) >= 0) err = reported;
-    if (err == 0) shim.reaper = pid;
-    else (void)kill(pid, SIGKILL);
+    if (err == 0)
+      shim.reaper = pid;
+    else
+      (void)kill(pid, SIGKILL);
   }
   (void)close(ends[0]);
   return err;

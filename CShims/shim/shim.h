@@ -14,7 +14,7 @@ enum {
   CLIENTS_MAX = 16,
   CONTAINERS_MAX = 512,
   EXECS_MAX = 1024,
-  SINKS_MAX = 64,           // attached outputs of one container
+  SINKS_MAX = 64,              // attached outputs of one container
   LINE_BYTES_MAX = 16 * 1024,  // of a log line; longer ones are split
   DRAIN_BYTES_MAX = 1 << 20,   // read from a dead container's pipes before its exit is told
   SHUTDOWN_SECONDS = 10,
@@ -36,10 +36,10 @@ struct client {
 struct stream {
   struct source source;
   struct container *container;
-  const char *name;   // "stdout", "stderr"
-  char *partial;      // a line's begin, until its end comes
+  const char *name;  // "stdout", "stderr"
+  char *partial;     // a line's begin, until its end comes
   size_t partial_bytes;
-  unsigned stalled;   // attached clients that still owe a write
+  unsigned stalled;  // attached clients that still owe a write
   bool is_terminal;
 };
 
@@ -70,8 +70,8 @@ struct launch {
   struct client *client;
   uint64_t number;
   uint32_t failed_index;
-  int failed_err;        // 0: none so far
-  int terminal;          // from its TERMINAL report, or -1
+  int failed_err;  // 0: none so far
+  int terminal;    // from its TERMINAL report, or -1
   bool oom_clamped;
 };
 
@@ -85,13 +85,13 @@ struct container {
   bool has_terminal;
   bool stdin_once;
   bool log_failed;
-  bool log_torn;         // the log ends in the middle of a line that could not be written whole
+  bool log_torn;  // the log ends in the middle of a line that could not be written whole
   bool out_of_memory;
   pid_t pid;
   int pidfd;
   int cgroup;
   int log;
-  int input;             // write end of its stdin, or of its terminal
+  int input;  // write end of its stdin, or of its terminal
   int status;
   int64_t started_ns;
   int64_t finished_ns;
@@ -108,11 +108,11 @@ struct exec {
   uint64_t handle;
   pid_t pid;
   int pidfd;
-  int terminal;          // kept for resize
+  int terminal;  // kept for resize
   bool timed_out;
   bool is_running;
   int64_t timeout_ms;
-  int64_t deadline_ms;   // 0: none
+  int64_t deadline_ms;  // 0: none
 };
 
 struct shim {
@@ -122,7 +122,7 @@ struct shim {
   int proc;
   int null;
   int own_pid_namespace;
-  int pod_pid_namespace;     // -1 without a reaper
+  int pod_pid_namespace;       // -1 without a reaper
   int children_pid_namespace;  // which one the next clone is born in: one of the two above, or -1 for another
   pid_t reaper;
   uint64_t last_handle;
@@ -166,12 +166,13 @@ struct launch_request {
   int plan;
   int cgroup;
   int stdio[3];
-  int target;             // pidfd whose PID namespace the child shall be in, or -1
+  int target;  // pidfd whose PID namespace the child shall be in, or -1
   bool new_pid_namespace;
-  int pid_namespace;      // the one to be born in, where there is no target
+  int pid_namespace;  // the one to be born in, where there is no target
 };
-int launch_child(struct launch *launch, const struct launch_request *request, void (*ready)(struct source *, uint32_t),
-                 pid_t *pid, int *pidfd);
+int launch_child(
+    struct launch *launch, const struct launch_request *request, void (*ready)(struct source *, uint32_t), pid_t *pid,
+    int *pidfd);
 bool read_reports(struct launch *launch);
 
 // container.c

@@ -28,7 +28,9 @@ struct PlanCase: Sendable, CustomTestStringConvertible {
     spec.mounts = [
       .init(destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"]),
       .init(destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755"]),
-      .init(destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "gid=5"]),
+      .init(
+        destination: "/dev/pts", type: "devpts", source: "devpts",
+        options: ["nosuid", "noexec", "newinstance", "gid=5"]),
       .init(destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"]),
       .init(destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", "ro"]),
       .init(destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["nosuid", "relatime", "ro"]),
@@ -77,7 +79,8 @@ struct PlanCase: Sendable, CustomTestStringConvertible {
     bundle.hostname = "bundle"
     bundle.linux.sysctls = ["kernel.shmmax": "65536", "net.ipv4.ip_forward": "1"]
     bundle.process.resourceLimits = [.init(type: "RLIMIT_NOFILE", soft: 1024, hard: 4096)]
-    bundle.mounts.append(.init(destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "size=65536k"]))
+    bundle.mounts.append(
+      .init(destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "size=65536k"]))
     cases.append(PlanCase(name: "bundle", spec: bundle, root: .directory("/bundle/rootfs"), context: SandboxContext()))
     return cases
   }()

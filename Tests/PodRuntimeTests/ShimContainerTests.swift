@@ -34,7 +34,9 @@ import Testing
       do {
         _ = try await world.start("c1", spec)
       } catch let error as ShimError {
-        #expect(error.description == "copy the mount at /no/such/place and those below: ENOENT (2): the host has no /no/such/place")
+        #expect(
+          error.description
+            == "copy the mount at /no/such/place and those below: ENOENT (2): the host has no /no/such/place")
       }
       #expect(try await world.shim.state().isEmpty)
       #expect(try world.cgroup.child("c1").isPopulated() == false)

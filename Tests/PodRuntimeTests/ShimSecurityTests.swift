@@ -54,7 +54,8 @@ import Testing
 
   @Test func anOrdinaryUserHasItsGroupsAndNoCapability() async throws {
     try await ShimWorld.run { world in
-      let text = try await world.output("id -u; id -g; id -G; grep CapEff /proc/self/status; umask; echo > /dev/stdout") {
+      let text = try await world.output("id -u; id -g; id -G; grep CapEff /proc/self/status; umask; echo > /dev/stdout")
+      {
         $0.process.user = RuntimeSpec.User(uid: 1000, gid: 1001, additionalGroups: [1001, 5, 7, 5])
       }
       #expect(text == "1000\n1001\n1001 5 7\nCapEff:\t0000000000000000\n0022\n")
@@ -117,7 +118,8 @@ import Testing
         SandboxContext.PodFile(hostPath: "\(world.directory.path)/hosts", containerPath: "/etc/hosts", isReadOnly: true)
       ]
       let (exit, lines) = try await world.run(
-        "c1", world.specification("cat /etc/hosts; (echo x > /etc/hosts) 2>/dev/null || echo read-only"), context: context)
+        "c1", world.specification("cat /etc/hosts; (echo x > /etc/hosts) 2>/dev/null || echo read-only"),
+        context: context)
       #expect(exit.status == .exited(0))
       #expect(lines == ["stdout F pod hosts", "stdout F read-only"])
       #expect(!Files.exists("/var/\(name)"))
@@ -128,7 +130,8 @@ import Testing
   @Test func devicesThatTheRulesDoNotNameCannotBeOpened() async throws {
     try await ShimWorld.run { world in
       var spec = world.specification(
-        "mknod /tmp/mem c 1 1 && echo made; cat /tmp/mem 2>&1 | head -c 60; mknod /tmp/z c 1 5 && head -c 2 /tmp/z | wc -c")
+        "mknod /tmp/mem c 1 1 && echo made; cat /tmp/mem 2>&1 | head -c 60; mknod /tmp/z c 1 5 && head -c 2 /tmp/z | wc -c"
+      )
       spec.process.capabilities = RuntimeSpec.CapabilitySets(all: ["CAP_MKNOD"])
       spec.linux.deviceRules = [
         RuntimeSpec.DeviceRule(allow: false),

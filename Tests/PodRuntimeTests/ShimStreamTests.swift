@@ -56,7 +56,9 @@ import Testing
 
   @Test func aTerminalIsOneForProgramAndConsole() async throws {
     try await ShimWorld.run { world in
-      var spec = world.specification("tty; stty size; [ -t 0 ] && [ -t 2 ] && echo yes; ls -l /dev/console | head -c 1; echo hi > /dev/console; stat -c %u $(tty)")
+      var spec = world.specification(
+        "tty; stty size; [ -t 0 ] && [ -t 2 ] && echo yes; ls -l /dev/console | head -c 1; echo hi > /dev/console; stat -c %u $(tty)"
+      )
       spec.process.terminal = true
       spec.process.consoleRows = 41
       spec.process.consoleColumns = 99
@@ -89,7 +91,10 @@ import Testing
       #expect(text(try output.takeReadEnd().readAll(maxBytes: 1 << 20)) == "got one\ngot two\nend\n")
       #expect(text(try errors.takeReadEnd().readAll(maxBytes: 1 << 20)) == "err\nerr\n")
       #expect(try await world.exit(of: "c1").status == .exited(0))
-      #expect(try world.lines(of: "c1").filter { $0.contains("stdout") } == ["stdout F got one", "stdout F got two", "stdout F end"])
+      #expect(
+        try world.lines(of: "c1").filter { $0.contains("stdout") } == [
+          "stdout F got one", "stdout F got two", "stdout F end",
+        ])
     }
   }
 
@@ -179,7 +184,8 @@ import Testing
       let own = try #require(try world.lines(of: "c1").first?.split(separator: " ").last)
       let (_, lines) = try await world.run(
         "c2",
-        world.specification("cat /dev/shm/note; hostname; readlink /proc/\(own)/root > /dev/null 2>&1; ls -d /proc/\(own)"),
+        world.specification(
+          "cat /dev/shm/note; hostname; readlink /proc/\(own)/root > /dev/null 2>&1; ls -d /proc/\(own)"),
         context: context)
       #expect(lines == ["stdout F shared", "stdout F pod-host", "stdout F /proc/\(own)"])
       var target = ShimWorld.context

@@ -29,40 +29,40 @@ enum csandbox_slot {
 };
 
 enum csandbox_code {
-  CSANDBOX_SESSION = 1,    // setsid
-  CSANDBOX_TREE = 2,       // slot, path, flags: a detached copy of the mount at a path
-  CSANDBOX_FSOPEN = 3,     // slot, type
-  CSANDBOX_FSSTRING = 4,   // slot, key, value
-  CSANDBOX_FSFLAG = 5,     // slot, key
-  CSANDBOX_FSMOUNT = 6,    // slot, attributes: the context becomes a detached mount
-  CSANDBOX_ATTRIBUTES = 7, // slot, set, clear, propagation, recursive
-  CSANDBOX_ENTER = 8,      // unshare flags: a copy of the seed namespace, and others
-  CSANDBOX_ROOT = 9,       // slot: attach it as the root to be
-  CSANDBOX_ATTACH = 10,    // slot, target, flags
-  CSANDBOX_MKDIR = 11,     // directory slot, path, mode
-  CSANDBOX_MKNOD = 12,     // directory slot, path, mode, major << 32 | minor, uid, gid
-  CSANDBOX_SYMLINK = 13,   // directory slot, name, target
-  CSANDBOX_MASK = 14,      // path
-  CSANDBOX_READONLY = 15,  // path
+  CSANDBOX_SESSION = 1,     // setsid
+  CSANDBOX_TREE = 2,        // slot, path, flags: a detached copy of the mount at a path
+  CSANDBOX_FSOPEN = 3,      // slot, type
+  CSANDBOX_FSSTRING = 4,    // slot, key, value
+  CSANDBOX_FSFLAG = 5,      // slot, key
+  CSANDBOX_FSMOUNT = 6,     // slot, attributes: the context becomes a detached mount
+  CSANDBOX_ATTRIBUTES = 7,  // slot, set, clear, propagation, recursive
+  CSANDBOX_ENTER = 8,       // unshare flags: a copy of the seed namespace, and others
+  CSANDBOX_ROOT = 9,        // slot: attach it as the root to be
+  CSANDBOX_ATTACH = 10,     // slot, target, flags
+  CSANDBOX_MKDIR = 11,      // directory slot, path, mode
+  CSANDBOX_MKNOD = 12,      // directory slot, path, mode, major << 32 | minor, uid, gid
+  CSANDBOX_SYMLINK = 13,    // directory slot, name, target
+  CSANDBOX_MASK = 14,       // path
+  CSANDBOX_READONLY = 15,   // path
   CSANDBOX_ENTER_ROOT = 16,
-  CSANDBOX_HOSTNAME = 17,  // name
-  CSANDBOX_DOMAINNAME = 18,// name
-  CSANDBOX_SYSCTL = 19,    // path below sys, value bytes, length
-  CSANDBOX_RLIMIT = 20,    // resource, soft, hard
-  CSANDBOX_GROUPS = 21,    // bytes of 32-bit ids, length
-  CSANDBOX_IDS = 22,       // uid, gid, keep capabilities
-  CSANDBOX_BOUNDING = 23,  // mask of capabilities to keep
-  CSANDBOX_CAPABILITIES = 24, // effective, permitted
+  CSANDBOX_HOSTNAME = 17,      // name
+  CSANDBOX_DOMAINNAME = 18,    // name
+  CSANDBOX_SYSCTL = 19,        // path below sys, value bytes, length
+  CSANDBOX_RLIMIT = 20,        // resource, soft, hard
+  CSANDBOX_GROUPS = 21,        // bytes of 32-bit ids, length
+  CSANDBOX_IDS = 22,           // uid, gid, keep capabilities
+  CSANDBOX_BOUNDING = 23,      // mask of capabilities to keep
+  CSANDBOX_CAPABILITIES = 24,  // effective, permitted
   CSANDBOX_NO_NEW_PRIVILEGES = 25,
-  CSANDBOX_SECCOMP = 26,   // program bytes, length, flags
-  CSANDBOX_CHDIR = 27,     // path
-  CSANDBOX_UMASK = 28,     // mask
-  CSANDBOX_OWN_STDIO = 29, // uid, gid
-  CSANDBOX_TERMINAL = 30,  // devpts slot or none, dev slot or none (for console), rows << 16 | columns, uid
-  CSANDBOX_OOM_SCORE = 31, // value + 1000
-  CSANDBOX_JOIN = 32,      // setns flags, on the target
-  CSANDBOX_CLOSE = 33,     // every descriptor above 2, at exec
-  CSANDBOX_EXEC = 34,      // candidate paths, argv, envp
+  CSANDBOX_SECCOMP = 26,    // program bytes, length, flags
+  CSANDBOX_CHDIR = 27,      // path
+  CSANDBOX_UMASK = 28,      // mask
+  CSANDBOX_OWN_STDIO = 29,  // uid, gid
+  CSANDBOX_TERMINAL = 30,   // devpts slot or none, dev slot or none (for console), rows << 16 | columns, uid
+  CSANDBOX_OOM_SCORE = 31,  // value + 1000
+  CSANDBOX_JOIN = 32,       // setns flags, on the target
+  CSANDBOX_CLOSE = 33,      // every descriptor above 2, at exec
+  CSANDBOX_EXEC = 34,       // candidate paths, argv, envp
   CSANDBOX_CODES = 35,
 };
 
@@ -101,7 +101,7 @@ int csandbox_validate(const uint8_t *_Nonnull plan, size_t length);
 /// What the child tells its parent over a SOCK_SEQPACKET socket. End of stream without a failure: exec worked.
 enum csandbox_report_kind {
   CSANDBOX_REPORT_FAILED = 1,
-  CSANDBOX_REPORT_TERMINAL = 2,  // with the descriptor of the terminal's other side
+  CSANDBOX_REPORT_TERMINAL = 2,     // with the descriptor of the terminal's other side
   CSANDBOX_REPORT_OOM_CLAMPED = 3,  // err is the score that could not be set
 };
 struct csandbox_report {
@@ -113,10 +113,10 @@ struct csandbox_report {
 struct csandbox_child {
   uint8_t *_Nonnull plan;  // validated, writable, private: string vectors become pointers in place
   int report;
-  int stdio[3];            // none of them 0, 1 or 2
+  int stdio[3];               // none of them 0, 1 or 2
   int slots[CSANDBOX_SLOTS];  // -1 where empty
   uint8_t attached[CSANDBOX_SLOT_FREE];
-  uint32_t index;          // operation under way
+  uint32_t index;  // operation under way
   char path[4096];
   char link[4096];
 };

@@ -54,13 +54,13 @@ enum shim_stage {
 };
 
 enum shim_request_kind {
-  SHIM_START = 1,    // fds: plan, cgroup, log
-  SHIM_EXEC = 2,     // fds: plan, stdin, stdout, stderr; arg 0: milliseconds until it is killed, or 0
-  SHIM_SIGNAL = 3,   // arg 0: signal, arg 1: handle of an exec or 0
+  SHIM_START = 1,   // fds: plan, cgroup, log
+  SHIM_EXEC = 2,    // fds: plan, stdin, stdout, stderr; arg 0: milliseconds until it is killed, or 0
+  SHIM_SIGNAL = 3,  // arg 0: signal, arg 1: handle of an exec or 0
   SHIM_KILL = 4,
-  SHIM_RESIZE = 5,   // arg 0: columns, arg 1: handle of an exec or 0, arg 2: rows
-  SHIM_REOPEN = 6,   // fds: log
-  SHIM_ATTACH = 7,   // fds: stdin, stdout, stderr; arg 0: milliseconds of standstill until it is dropped
+  SHIM_RESIZE = 5,  // arg 0: columns, arg 1: handle of an exec or 0, arg 2: rows
+  SHIM_REOPEN = 6,  // fds: log
+  SHIM_ATTACH = 7,  // fds: stdin, stdout, stderr; arg 0: milliseconds of standstill until it is dropped
   SHIM_CLOSE_STDIN = 8,
   SHIM_FORGET = 9,
   SHIM_STATE = 10,
@@ -105,8 +105,8 @@ enum shim_message_flag {
   SHIM_IS_RUNNING = 1,
   SHIM_OUT_OF_MEMORY = 2,
   SHIM_TIMED_OUT = 4,
-  SHIM_LOG_FAILED = 8,   // lines of its log could not be written
-  SHIM_OOM_CLAMPED = 16, // its oom_score_adj could not be set
+  SHIM_LOG_FAILED = 8,    // lines of its log could not be written
+  SHIM_OOM_CLAMPED = 16,  // its oom_score_adj could not be set
 };
 
 struct shim_message {
@@ -119,7 +119,7 @@ struct shim_message {
   uint64_t handle;
   int32_t status;  // as waitpid gives it
   uint32_t flags;
-  int64_t started_ns;   // since 1970
+  int64_t started_ns;  // since 1970
   int64_t finished_ns;
 };
 

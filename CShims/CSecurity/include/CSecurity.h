@@ -15,7 +15,13 @@ uint32_t csecurity_action_trace(void);
 uint32_t csecurity_action_log(void);
 
 enum csecurity_compare {
-  CSECURITY_NE = 1, CSECURITY_LT, CSECURITY_LE, CSECURITY_EQ, CSECURITY_GE, CSECURITY_GT, CSECURITY_MASKED_EQ,
+  CSECURITY_NE = 1,
+  CSECURITY_LT,
+  CSECURITY_LE,
+  CSECURITY_EQ,
+  CSECURITY_GE,
+  CSECURITY_GT,
+  CSECURITY_MASKED_EQ,
 };
 
 struct csecurity_argument {
@@ -31,8 +37,9 @@ void csecurity_filter_free(void *_Nonnull filter);
 /// These return 0 or a negative error number. An architecture that is there already is fine.
 int csecurity_filter_add_architecture(void *_Nonnull filter, const char *_Nonnull name);
 /// -ENOENT for a name that the library does not know.
-int csecurity_filter_add_rule(void *_Nonnull filter, uint32_t action, const char *_Nonnull name,
-                              const struct csecurity_argument *_Nullable arguments, unsigned int count);
+int csecurity_filter_add_rule(
+    void *_Nonnull filter, uint32_t action, const char *_Nonnull name,
+    const struct csecurity_argument *_Nullable arguments, unsigned int count);
 /// Writes the program to a descriptor, as an array of the kernel's instructions.
 int csecurity_filter_export(void *_Nonnull filter, int fd);
 /// The number of a system call that libseccomp does not know yet: those since Linux 5.1 have one number everywhere.
