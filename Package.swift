@@ -146,7 +146,10 @@ let rooms: [Room] = [
     products: [swiftProtobuf]),
   Room(
     name: "NodeAgentTests", kind: .test,
-    uses: ["NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
+    uses: [
+      "NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "CRIClient", "Volumes", "Kernel", "JSON", "TestSupport",
+    ],
+    products: [swiftProtobuf, logging]),
   Room(name: "ServiceProxyTests", kind: .test, uses: ["ServiceProxy", "KubeModel", "Dataplane", "JSON", "Kernel", "TestSupport"]),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],

@@ -20,7 +20,8 @@ package struct ContainerExit: Hashable, Sendable {
   }
 }
 
-/// What happened to a pod, as its machine hears of it. Late and repeated events are legal and change nothing.
+/// What happened to a pod, as its machine hears of it. Late events, and observations that are
+/// repeated, are legal and change nothing.
 package enum PodEvent: Hashable, Sendable {
   /// Time has passed.
   case tick

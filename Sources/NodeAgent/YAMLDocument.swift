@@ -206,7 +206,7 @@ enum YAMLScalar {
     case "", "~", "null", "Null", "NULL": return .null
     case "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y": return .bool(true)
     case "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N": return .bool(false)
-    default: return integer(text).map { .integer($0) } ?? float(text).map { .number($0) } ?? .string(text)
+    default: return integer(text).map { .integer($0) } ?? float(text) ?? .string(text)
     }
   }
 
@@ -225,13 +225,11 @@ enum YAMLScalar {
     return Int64(sign + digits)
   }
 
-  /// As JSON writes it, where it is a number.
-  private static func float(_ text: String) -> String? {
+  private static func float(_ text: String) -> JSONValue? {
     guard let first = text.utf8.first, text.utf8.contains(where: { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
       "+-.0123456789".utf8.contains(first), text.utf8.allSatisfy({ "+-.0123456789eE".utf8.contains($0) }),
       let value = Double(text), value.isFinite
     else { return nil }
-    if case .number(let written) = JSONValue(value) { return written }
-    return "\(value)"
+    return JSONValue(value)
   }
 }
