@@ -124,8 +124,8 @@ struct NetlinkRefusal {
 ///
 /// Not for concurrent use: its owner is an actor, or a thread of its own.
 package final class NetlinkSocket: Sendable {
-  /// What `receive` takes in one call: a dump's messages come in pieces of at most this.
-  private static let receiveBytesMax = 256 << 10
+  /// What `receive` takes in one call: the kernel puts no more of a dump into one piece.
+  private static let receiveBytesMax = 32 << 10
   /// Batches above the socket's default (208 KiB) ask for more room, up to this.
   private static let sendBytesMax = 256 << 20
   private static let defaultSendBytes = 128 << 10
@@ -160,20 +160,24 @@ package final class NetlinkSocket: Sendable {
 
   /// What is waiting now; empty when nothing is.
   func receive() throws(SyscallError) -> [NetlinkMessage] {
-    var buffer = [UInt8](repeating: 0, count: Self.receiveBytesMax)
-    let length: Int
-    do throws(SyscallError) {
-      length = try fd.withRaw { fd throws(SyscallError) in
-        try syscall("recv", on: "netlink") {
-          // Safe: the kernel writes at most the buffer's count.
-          unsafe buffer.withUnsafeMutableBytes { unsafe recv(fd, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT)) }
+    var failure: SyscallError?
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Self.receiveBytesMax) { buffer, filled in
+      do throws(SyscallError) {
+        filled = try fd.withRaw { fd throws(SyscallError) in
+          try syscall("recv", on: "netlink") {
+            // Safe: the kernel writes at most the capacity that it is given.
+            unsafe recv(fd, buffer.baseAddress, Self.receiveBytesMax, CInt(MSG_DONTWAIT))
+          }
         }
+      } catch {
+        failure = error
       }
-    } catch {
-      if error.errno == EAGAIN { return [] }
-      throw error
     }
-    return Self.split(buffer[..<length])
+    if let failure {
+      if failure.errno == EAGAIN { return [] }
+      throw failure
+    }
+    return Self.split(bytes[...])
   }
 
   static func split(_ bytes: ArraySlice<UInt8>) -> [NetlinkMessage] {

@@ -23,6 +23,9 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   /// A pair of links, both down, one of them here; its peer has index 2 in another namespace, or is here too.
   case addPair(name: String, address: LinkAddress, mtu: Int, peer: String, peerAddress: LinkAddress)
   case deleteLink(name: String)
+  case setGroup(name: String, group: UInt32)
+  /// All links of a group, as fast as one: the kernel waits once for its readers, not once a link.
+  case deleteGroup(UInt32)
   case setUp(name: String)
   /// No link-local address of the kernel's making, and IPv4 sources checked against the way they came by.
   case harden(name: String, ipv6: Bool)
@@ -38,6 +41,8 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
     switch self {
     case .addPair(let name, _, _, let peer, _): "add link \(name) peer \(peer)"
     case .deleteLink(let name): "delete link \(name)"
+    case .setGroup(let name, let group): "set link \(name) group \(group)"
+    case .deleteGroup(let group): "delete links of group \(group)"
     case .setUp(let name): "set link \(name) up"
     case .harden(let name, _): "set link \(name) source check"
     case .addAddress(let link, let address): "add address \(address) on link \(link)"
@@ -54,7 +59,7 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   /// - Parameter namespace: descriptor of the namespace that a pair's peer goes to.
   func encode(into buffer: inout NetlinkBuffer, sequence: UInt32, namespace: CInt?) {
     switch self {
-    case .addPair, .deleteLink, .setUp, .harden: encodeLink(&buffer, sequence, namespace)
+    case .addPair, .deleteLink, .setGroup, .deleteGroup, .setUp, .harden: encodeLink(&buffer, sequence, namespace)
     case .addAddress(let link, let address):
       buffer.begin(type: CNETLINK_RTM_NEWADDR, flags: Self.exclusive, sequence: sequence)
       let bits = UInt8(address.bytes.count * 8)
@@ -120,6 +125,15 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
       buffer.begin(type: CNETLINK_RTM_DELLINK, flags: 0, sequence: sequence)
       buffer.append(raw: Self.linkHeader(index: 0, up: false))
       buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
+    case .setGroup(let name, let group):
+      buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: 0, sequence: sequence)
+      buffer.append(raw: Self.linkHeader(index: 0, up: false))
+      buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
+      buffer.attribute(CNETLINK_IFLA_GROUP, group)
+    case .deleteGroup(let group):
+      buffer.begin(type: CNETLINK_RTM_DELLINK, flags: 0, sequence: sequence)
+      buffer.append(raw: Self.linkHeader(index: 0, up: false))
+      buffer.attribute(CNETLINK_IFLA_GROUP, group)
     case .setUp(let name):
       buffer.begin(type: CNETLINK_RTM_NEWLINK, flags: 0, sequence: sequence)
       buffer.append(raw: Self.linkHeader(index: 0, up: true))

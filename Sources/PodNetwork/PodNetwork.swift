@@ -19,10 +19,13 @@ package actor PodNetwork {
   var gate = Gate()
   private var ready: [ReadyNamespace] = []
   private var refill: Task<Void, Never>?
+  var reaper = Reaper()
 
   /// What `start` opened: sockets belong to the node's namespace wherever they are used.
   struct Open {
     let routes: RouteSocket
+    /// Of the reaper's thread alone.
+    let reaperRoutes: RouteSocket
     let transactions: NftTransactions
     var addresses: AddressPool
     /// The rules as they stand in the kernel.
@@ -117,11 +120,9 @@ package actor PodNetwork {
     refill = nil
     let links = ready.map(\.hostLink.name)
     ready = []
-    if let routes = open?.routes, !links.isEmpty {
-      await onFreshThread {
-        // Dropping their namespaces has begun to delete them already: those that are gone are fine.
-        try? routes.run(links.map { .deleteLink(name: $0) }, tolerating: [Errno.noDevice])
-      }
+    await withTaskGroup { group in
+      // Dropping their namespaces has begun to delete them already; this waits until they are gone.
+      for link in links { group.addTask { try? await self.reap(link: link, pin: nil) } }
     }
     open = nil
   }
@@ -214,16 +215,9 @@ package actor PodNetwork {
   func takeDown(_ sandboxID: String, _ stage: String) async throws(PodNetworkError) {
     let record = pods[sandboxID]?.record
     pods[sandboxID]?.phase = .going
-    let pin = layout.pin(sandboxID)
-    let routes = open?.routes
     do throws(SyscallError) {
       try applyRules()
-      try await onFreshThread { () throws(SyscallError) in
-        if let record, let routes {
-          try routes.run([.deleteLink(name: record.hostLink)], tolerating: [Errno.noDevice])
-        }
-        try NetworkNamespace.unpin(pin)
-      }
+      try await reap(link: record?.hostLink, pin: layout.pin(sandboxID))
       try Files.remove(layout.record(sandboxID))
     } catch {
       throw PodNetworkError(code: .kernel, stage: stage, detail: error.description)

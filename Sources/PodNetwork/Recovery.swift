@@ -43,12 +43,13 @@ extension PodNetwork {
       try Files.makeDirectories(layout.namespaces)
       try Files.makeDirectories(layout.records)
       let families = self.families
-      let (routes, transactions) = try await inHome { () throws(SyscallError) in
+      let (routes, reaperRoutes, transactions) = try await inHome { () throws(SyscallError) in
         try Self.enableForwarding(families)
-        return (try RouteSocket(), try NftTransactions())
+        return (try RouteSocket(), try RouteSocket(), try NftTransactions())
       }
       try prepareNodeLink(routes, pool)
-      open = Open(routes: routes, transactions: transactions, addresses: pool, table: rules.table([]))
+      open = Open(
+        routes: routes, reaperRoutes: reaperRoutes, transactions: transactions, addresses: pool, table: rules.table([]))
       try adopt(known, &recovery)
       try Self.run(wantedTable().replacing(), transactions)
       open?.table = wantedTable()
@@ -56,10 +57,7 @@ extension PodNetwork {
       open = nil
       throw PodNetworkError(code: .kernel, stage: stage, detail: error.description)
     }
-    for sandboxID in pods.filter({ $0.value.phase != .whole }).keys.sorted() {
-      try await takeDown(sandboxID, stage)
-      if !known.contains(sandboxID) { recovery.removed.append(sandboxID) }
-    }
+    try await removeUnknown(known, &recovery, stage)
     for sandboxID in known where pods[sandboxID] == nil && recovery.lost[sandboxID] == nil {
       recovery.lost[sandboxID] = "no record of its network in \(layout.records)"
     }
@@ -67,6 +65,30 @@ extension PodNetwork {
     startRefill()
     recovery.adopted.sort()
     return recovery
+  }
+
+  /// All at once, so that the kernel deletes their links together.
+  private func removeUnknown(
+    _ known: Set<String>, _ recovery: inout PodNetworkRecovery, _ stage: String
+  ) async throws(PodNetworkError) {
+    let going = pods.filter { $0.value.phase != .whole }.keys.sorted()
+    let failures = await withTaskGroup(of: PodNetworkError?.self) { group in
+      for sandboxID in going {
+        group.addTask {
+          do throws(PodNetworkError) {
+            try await self.takeDown(sandboxID, stage)
+            return nil
+          } catch {
+            return error
+          }
+        }
+      }
+      var failures: [PodNetworkError] = []
+      for await failure in group { if let failure { failures.append(failure) } }
+      return failures
+    }
+    if let first = failures.first { throw first }
+    recovery.removed = going.filter { !known.contains($0) }
   }
 
   private func checkedPool(_ stage: String) throws(PodNetworkError) -> AddressPool {
