@@ -8,12 +8,8 @@ internal import OCISpec
 package import PodRuntime
 internal import SwiftProtobuf
 internal import Synchronization
-#if canImport(FoundationEssentials)
-  // JSON of the generated messages is of its Data.
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
+// JSON of the generated messages is of its Data.
+internal import FoundationEssentials
 
 /// Reads what a container's specification depends on beside the request: the image, its accounts, devices of the node,
 /// seccomp profiles. Then the pure builder decides.

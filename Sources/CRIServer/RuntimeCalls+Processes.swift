@@ -3,12 +3,8 @@ internal import GRPCCore
 internal import Kernel
 internal import Logging
 internal import PodRuntime
-#if canImport(FoundationEssentials)
-  // The bytes fields of the generated messages are of its Data.
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
+// The bytes fields of the generated messages are of its Data.
+internal import FoundationEssentials
 
 extension RuntimeCalls {
   func execSync(request: CRIExecSyncRequest, context: ServerContext) async throws -> CRIExecSyncResponse {
