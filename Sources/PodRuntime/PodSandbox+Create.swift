@@ -72,6 +72,7 @@ extension PodSandbox {
     _ compiled: CompiledContainer, _ places: ContainerPlaces, _ request: [UInt8]
   ) throws(RuntimeError) {
     let id = places.containerID
+    try checkTarget(compiled)
     for warning in compiled.warnings {
       log.warning("left out", metadata: ["container": "\(id)", "what": "\(warning)"])
     }
@@ -96,6 +97,17 @@ extension PodSandbox {
       process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram)
     containers[id] = cell
     environment.board.publish(cell.snapshot)
+  }
+
+  /// A container whose processes another one shall see must be a running one of this pod.
+  private func checkTarget(_ compiled: CompiledContainer) throws(RuntimeError) {
+    guard case .target(let target) = compiled.context.processNamespace else { return }
+    guard let cell = containers[target] else { throw Self.noContainer(target) }
+    guard case .running = cell.machine.phase else {
+      throw RuntimeError(
+        .failedPrecondition, stage: "create container", subject: target,
+        reason: "it is the target of a shared PID namespace and is not running")
+    }
   }
 
   private func makeDirectories(_ places: ContainerPlaces) throws(RuntimeError) {
