@@ -9,7 +9,8 @@ struct Figures: Equatable, Sendable {
     var path: String
     /// Processor time per time: 1 is one processor fully used. Nil until two looks are there.
     var processors: Double?
-    var memoryBytes: UInt64
+    /// Nil where the node does not count it: a cgroup controller may be missing.
+    var memoryBytes: UInt64?
     var swapBytes: UInt64
     var diskBytes: UInt64
   }
@@ -40,7 +41,8 @@ struct Figures: Equatable, Sendable {
       let container = inventory.containers.first { $0.id == id }
       return Row(
         id: id, path: container.map(inventory.path(of:)) ?? stats.attributes.metadata.name,
-        processors: Self.processors(stats.cpu, earlier[id]), memoryBytes: stats.memory.workingSetBytes.value,
+        processors: Self.processors(stats.cpu, earlier[id]),
+        memoryBytes: stats.memory.hasWorkingSetBytes ? stats.memory.workingSetBytes.value : nil,
         swapBytes: stats.swap.swapUsageBytes.value, diskBytes: stats.writableLayer.usedBytes.value)
     }
   }
@@ -61,7 +63,7 @@ struct Figures: Equatable, Sendable {
         switch order {
         case .processors where left.processors ?? 0 != right.processors ?? 0:
           left.processors ?? 0 > right.processors ?? 0
-        case .memory where left.memoryBytes != right.memoryBytes: left.memoryBytes > right.memoryBytes
+        case .memory where left.memoryBytes != right.memoryBytes: left.memoryBytes ?? 0 > right.memoryBytes ?? 0
         default: (left.path, left.id) < (right.path, right.id)
         }
       })
@@ -73,7 +75,7 @@ struct Figures: Equatable, Sendable {
       [
         Table.Cell(row.path), Table.Cell(Units.shortID(row.id)),
         Table.Cell(row.processors.map { "\(Units.fixed($0 * 100, 1))%" } ?? "-"),
-        Table.Cell(Units.bytes(row.memoryBytes)), Table.Cell(Units.bytes(row.swapBytes)),
+        Table.Cell(row.memoryBytes.map(Units.bytes) ?? "-"), Table.Cell(Units.bytes(row.swapBytes)),
         Table.Cell(Units.bytes(row.diskBytes)),
       ]
     }
@@ -85,7 +87,7 @@ struct Figures: Equatable, Sendable {
       rows.map { row in
         var value: JSONObject = ["id": .string(row.id), "container": .string(row.path)]
         value["cpuCores"] = row.processors.map { JSONValue($0) } ?? .null
-        value["memoryBytes"] = .integer(Int64(clamping: row.memoryBytes))
+        value["memoryBytes"] = row.memoryBytes.map { .integer(Int64(clamping: $0)) } ?? .null
         value["swapBytes"] = .integer(Int64(clamping: row.swapBytes))
         value["diskBytes"] = .integer(Int64(clamping: row.diskBytes))
         return .object(value)

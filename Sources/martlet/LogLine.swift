@@ -3,35 +3,41 @@ import Kernel
 /// One line of a container's log in CRI's format: `RFC3339Nano stdout|stderr F|P text`.
 struct LogLine: Equatable, Sendable {
   enum Stream: String, Sendable { case stdout, stderr }
-  var timestamp: String
+  /// RFC 3339 with nanoseconds.
+  var timestamp: ArraySlice<UInt8>
   var stream: Stream
   /// A line longer than the runtime's limit comes in parts; all but the last are partial.
   var partial: Bool
-  var text: [UInt8]
+  var text: ArraySlice<UInt8>
 
-  init(timestamp: String, stream: Stream, partial: Bool, text: [UInt8]) {
-    self.timestamp = timestamp
-    self.stream = stream
-    self.partial = partial
-    self.text = text
-  }
+  /// "2024-05-01T10:00:00Z" is the shortest.
+  private static let timestampBytesMin = 20
+  private static let (stdout, stderr) = (Array("stdout".utf8), Array("stderr".utf8))
 
-  /// Reads a line without its newline; nil where it is in another format.
+  /// Reads a line without its newline; nil where it is in another format. Copies nothing: a long log is read as fast
+  /// as it can be cut.
   init?(_ line: ArraySlice<UInt8>) {
     let space = UInt8(ascii: " ")
-    guard let first = line.firstIndex(of: space) else { return nil }
-    guard let second = line[(first + 1)...].firstIndex(of: space) else { return nil }
-    // A full line of no text may end after its tag.
+    guard let first = line.firstIndex(of: space), first - line.startIndex >= Self.timestampBytesMin else { return nil }
+    guard let second = line[(first + 1)...].firstIndex(of: space), second + 1 < line.endIndex else { return nil }
+    let name = line[(first + 1)..<second]
+    if name.elementsEqual(Self.stdout) {
+      stream = .stdout
+    } else if name.elementsEqual(Self.stderr) {
+      stream = .stderr
+    } else {
+      return nil
+    }
+    switch line[second + 1] {
+    case UInt8(ascii: "F"): partial = false
+    case UInt8(ascii: "P"): partial = true
+    default: return nil
+    }
+    // More tags may follow the first after colons; a full line of no text may end after its tags.
     let third = line[(second + 1)...].firstIndex(of: space) ?? line.endIndex
-    let tags = line[(second + 1)..<third].split(separator: UInt8(ascii: ":"))
-    guard let stream = Stream(rawValue: String(decoding: line[(first + 1)..<second], as: UTF8.self)),
-      let tag = tags.first, tag.elementsEqual("F".utf8) || tag.elementsEqual("P".utf8)
-    else { return nil }
-    let timestamp = String(decoding: line[..<first], as: UTF8.self)
-    guard timestamp.utf8.count >= 20 else { return nil }
-    self.init(
-      timestamp: timestamp, stream: stream, partial: tag.elementsEqual("P".utf8),
-      text: third == line.endIndex ? [] : Array(line[(third + 1)...]))
+    guard third == second + 2 || line[second + 2] == UInt8(ascii: ":") else { return nil }
+    timestamp = line[..<first]
+    text = third == line.endIndex ? [] : line[(third + 1)...]
   }
 }
 
@@ -79,7 +85,9 @@ struct LogPrinter: Sendable {
   /// What `line` adds to its stream's output: nothing where it is too old. Parts of one line share the first's fate.
   mutating func print(_ line: LogLine) -> [UInt8] {
     let continued = open.contains(line.stream)
-    if !continued, let since, let time = Timestamp.nanoseconds(line.timestamp), time < since {
+    if !continued, let since, let time = Timestamp.nanoseconds(String(decoding: line.timestamp, as: UTF8.self)),
+      time < since
+    {
       dropping.insert(line.stream)
     } else if !continued {
       dropping.remove(line.stream)
@@ -87,7 +95,7 @@ struct LogPrinter: Sendable {
     if line.partial { open.insert(line.stream) } else { open.remove(line.stream) }
     guard !dropping.contains(line.stream) else { return [] }
     var bytes: [UInt8] = []
-    if timestamps, !continued { bytes += Array("\(line.timestamp) ".utf8) }
+    if timestamps, !continued { bytes += line.timestamp + [UInt8(ascii: " ")] }
     bytes += line.text
     if !line.partial { bytes.append(UInt8(ascii: "\n")) }
     return bytes

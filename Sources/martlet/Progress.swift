@@ -39,18 +39,21 @@ struct ProgressBoard: Equatable, Sendable {
       if layer.stage == .resolving, digests.count > 1 { return nil }
       let name = digest.isEmpty ? "image" : Units.shortID(digest)
       let label = name + String(repeating: " ", count: max(0, 12 - name.count))
-      let figures: String? =
-        layer.totalBytes > 0
-        ? "\(Units.bytes(min(layer.doneBytes, layer.totalBytes)))/\(Units.bytes(layer.totalBytes))"
-        : (layer.doneBytes > 0 ? Units.bytes(layer.doneBytes) : nil)
       let room = min(Self.barColumnsMax, width - label.count - 32)
-      let bar = layer.stage == .layerDone || layer.totalBytes == 0 || room < 8 ? nil : Self.bar(layer, room)
+      let moves = [.downloading, .unpacking, .exporting].contains(layer.stage)
+      let bar = moves && layer.totalBytes > 0 && room >= 8 ? Self.bar(layer, room) : nil
+      let figures = moves ? Self.figures(layer) : layer.totalBytes > 0 ? Units.bytes(layer.totalBytes) : nil
       let words = [label, bar, Self.word(layer.stage), figures].compactMap { $0 }
       return words.joined(separator: " ").clipped(to: width)
     }
   }
 
   private static let barColumnsMax = 40
+
+  private static func figures(_ layer: Layer) -> String? {
+    if layer.totalBytes == 0 { return layer.doneBytes > 0 ? Units.bytes(layer.doneBytes) : nil }
+    return "\(Units.bytes(min(layer.doneBytes, layer.totalBytes)))/\(Units.bytes(layer.totalBytes))"
+  }
 
   private static func bar(_ layer: Layer, _ columns: Int) -> String {
     let share = min(1, Double(layer.doneBytes) / Double(layer.totalBytes))

@@ -48,7 +48,8 @@ import Testing
     #expect(top.output.contains("EXIT CODES"))
     let commands = [
       ["ps"], ["logs"], ["exec"], ["attach"], ["inspect"], ["stop"], ["rm"], ["stats"], ["top"], ["version"],
-      ["completions"], ["pod", "run"], ["pod", "ls"], ["pod", "inspect"], ["pod", "stop"], ["pod", "rm"],
+      ["completions"], ["play"], ["node"], ["pod", "run"], ["pod", "ls"], ["pod", "inspect"], ["pod", "stop"],
+      ["pod", "rm"],
       ["image", "pull"], ["image", "import"], ["image", "export"], ["image", "ls"], ["image", "inspect"],
       ["image", "rm"], ["image", "prune"],
     ]
