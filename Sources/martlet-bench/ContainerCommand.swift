@@ -64,6 +64,7 @@ struct ContainerCommand: AsyncParsableCommand {
     let store = ImageStore(root: "\(work)/images", log: log)
     _ = try await store.start()
     let image = try await store.importArchive(path: "\(images)/true")
+    await store.shutdown()
     guard let layer = image.first?.layerDirectories.first else { throw BenchError("the image \(images)/true is empty") }
     return "\(layer)/bin/true"
   }

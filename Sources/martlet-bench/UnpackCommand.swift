@@ -57,7 +57,10 @@ struct UnpackCommand: AsyncParsableCommand {
     log.logLevel = .error
     let store = ImageStore(root: root, log: log)
     _ = try await store.start()
-    return try await milliseconds { _ = try await store.importArchive(path: layout) }
+    let elapsed = try await milliseconds { _ = try await store.importArchive(path: layout) }
+    // Making it durable goes on after the import; the next contender shall not wait for it.
+    await store.shutdown()
+    return elapsed
   }
 
   private static func peers(layout: String, compression: String, work: String) throws -> [Contender] {
