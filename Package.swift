@@ -75,7 +75,7 @@ let rooms: [Room] = [
   Room(name: "PodTranslation", kind: .swift, uses: ["JSON", "KubeModel", "CRIModel"], products: [swiftProtobuf]),
   // Floor 3: engines and network clients.
   Room(name: "PodRuntime", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan"], products: [logging]),
-  Room(name: "ImageStore", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"], products: [crypto, logging]),
+  Room(name: "ImageStore", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"], products: [logging]),
   Room(name: "PodNetwork", kind: .swift, uses: ["Kernel", "JSON", "NFT"], products: [logging]),
   Room(name: "Volumes", kind: .swift, uses: ["Kernel", "JSON"], products: [logging]),
   Room(name: "Dataplane", kind: .swift, uses: ["Kernel", "NFT"], products: [logging]),
@@ -136,8 +136,9 @@ let rooms: [Room] = [
     name: "RegistryTests", kind: .test, uses: ["Registry", "ImageStore", "OCISpec", "JSON", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, nioHTTP1]),
   Room(
-    name: "CRIServerTests", kind: .test, uses: ["CRIServer", "PodRuntime", "CRIModel", "OCISpec", "TestSupport"],
-    products: [grpcCore]),
+    name: "CRIServerTests", kind: .test,
+    uses: ["CRIServer", "PodRuntime", "ContainerPlan", "CRIModel", "OCISpec", "TestSupport"],
+    products: [grpcCore, swiftProtobuf]),
   Room(
     name: "StreamingTests", kind: .test, uses: ["Streaming", "CRIClient", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, logging]),

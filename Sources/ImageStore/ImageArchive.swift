@@ -76,7 +76,9 @@ struct ImageArchive: Sendable {
 
   /// A blob that the layout must have, whole and verified.
   func blob(_ descriptor: Descriptor, bytesMax: Int) throws -> [UInt8] {
-    guard let bytes = try read(Self.blobName(descriptor.digest), bytesMax: bytesMax) else { throw missing(descriptor.digest) }
+    guard let bytes = try read(Self.blobName(descriptor.digest), bytesMax: bytesMax) else {
+      throw missing(descriptor.digest)
+    }
     let found = Digest(sha256: SHA256Hasher.hash(bytes))
     guard found == descriptor.digest, Int64(bytes.count) == descriptor.size else {
       let detail = "has digest \(found) and \(bytes.count) bytes, not the \(descriptor.size) bytes declared"
@@ -171,7 +173,8 @@ extension ImageArchive {
     }
     return try entries.enumerated().map { number, entry in
       let subject = "\(path): manifest.json[\(number)]"
-      guard let configName = entry["Config"]?.string, let layerNames = entry["Layers"]?.array?.compactMap(\.string) else {
+      guard let configName = entry["Config"]?.string, let layerNames = entry["Layers"]?.array?.compactMap(\.string)
+      else {
         throw ImageSpecError(.invalid, subject, "has no Config or Layers")
       }
       guard let configBytes = try read(configName, bytesMax: ImageLimits.configBytesMax) else {
@@ -186,7 +189,9 @@ extension ImageArchive {
       }
       let layers = try zip(config.diffIDs, layerNames).map { try dockerLayer($0, $1, subject) }
       var tags: [String] = []
-      for tag in entry["RepoTags"]?.array?.compactMap(\.string) ?? [] { tags.append(try ImageReference(tag).description) }
+      for tag in entry["RepoTags"]?.array?.compactMap(\.string) ?? [] {
+        tags.append(try ImageReference(tag).description)
+      }
       return WantedImage(
         config: config, configBytes: configBytes, id: Digest(sha256: SHA256Hasher.hash(configBytes)), layers: layers,
         repoTags: tags, repoDigests: [], manifest: nil)

@@ -48,10 +48,11 @@ package struct ContentSource: Sendable {
   package init(
     name: String,
     resolve: @escaping @Sendable (ImageReference, Platform) async throws -> ResolvedImage,
-    openBlob: @escaping @Sendable (
-      _ reference: ImageReference, _ blob: Descriptor, _ offset: Int64,
-      _ receive: @escaping @Sendable ([UInt8]) async throws -> Void
-    ) async throws -> Void
+    openBlob:
+      @escaping @Sendable (
+        _ reference: ImageReference, _ blob: Descriptor, _ offset: Int64,
+        _ receive: @escaping @Sendable ([UInt8]) async throws -> Void
+      ) async throws -> Void
   ) {
     self.name = name
     self.resolve = resolve

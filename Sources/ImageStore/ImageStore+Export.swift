@@ -102,7 +102,8 @@ extension ImageStore {
       }
     } else {
       guard layers[diffID]?.hasSkeleton == true else {
-        let detail = "layer \(diffID) replaces its own files, so that it cannot be made again from its directory; pull the"
+        let detail =
+          "layer \(diffID) replaces its own files, so that it cannot be made again from its directory; pull the"
           + " image with keep-blobs = true to export it"
         throw ImageError(.unsupported, stage: "export", subject: "\(diffID)", detail)
       }
@@ -110,7 +111,8 @@ extension ImageStore {
         try tar.write($0)
       }
       guard Digest(sha256: digest) == diffID else {
-        let detail = "made again it has another digest: the layer's directory was changed; remove the image and pull it again"
+        let detail =
+          "made again it has another digest: the layer's directory was changed; remove the image and pull it again"
         throw ImageError(.corrupt, stage: "export", subject: "\(diffID)", detail)
       }
     }

@@ -18,7 +18,9 @@ extension ImageStore {
         defer { pullsUnderWay -= 1 }
         let (archive, temporary) = try await openArchive(path)
         let result: Result<[ImageRecord], any Error>
-        do { result = .success(try await importAll(archive, names, platform, progress)) } catch { result = .failure(error) }
+        do { result = .success(try await importAll(archive, names, platform, progress)) } catch {
+          result = .failure(error)
+        }
         if let temporary { try Files.remove(temporary) }
         return try result.get()
       }
@@ -33,7 +35,8 @@ extension ImageStore {
     let path = archive.path
     let isLayout = try archive.part("oci-layout") != nil && archive.part("index.json") != nil
     guard try isLayout || archive.part("manifest.json") != nil else {
-      throw ImageSpecError(.unsupported, path, "has neither oci-layout and index.json nor manifest.json: no image archive")
+      throw ImageSpecError(
+        .unsupported, path, "has neither oci-layout and index.json nor manifest.json: no image archive")
     }
     var images = try isLayout ? archive.layoutImages(platform) : archive.dockerImages(platform)
     guard !images.isEmpty else { throw ImageSpecError(.invalid, path, "has no image in it") }

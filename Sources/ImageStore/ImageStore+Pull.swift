@@ -128,7 +128,8 @@ extension ImageStore {
   }
 
   /// The configuration's bytes, from the store where the image is here already.
-  private func config(_ blob: Descriptor, _ reference: ImageReference, _ source: ContentSource) async throws -> [UInt8] {
+  private func config(_ blob: Descriptor, _ reference: ImageReference, _ source: ContentSource) async throws -> [UInt8]
+  {
     if stored[blob.digest] != nil, let bytes = try? Files.read(files.blob(blob.digest)) { return bytes }
     let collected = Collected(bytesMax: Int(blob.size))
     do {
@@ -198,7 +199,11 @@ extension ImageStore {
           try await self.unpack(layer, subject: subject, progress: progress)
         })
       flights[diffID] = flight
-      return try await withTaskCancellationHandler { try await flight.task.value } onCancel: { flight.task.cancel() }
+      return try await withTaskCancellationHandler {
+        try await flight.task.value
+      } onCancel: {
+        flight.task.cancel()
+      }
     }
   }
 
@@ -289,7 +294,8 @@ extension ImageStore {
   }
 
   private static func fetch(
-    _ source: ContentSource, _ reference: ImageReference, _ blob: Descriptor, _ channel: ByteChannel, _ keeper: BlobKeeper?
+    _ source: ContentSource, _ reference: ImageReference, _ blob: Descriptor, _ channel: ByteChannel,
+    _ keeper: BlobKeeper?
   ) async throws {
     do {
       try await source.openBlob(reference, blob, 0) { chunk in

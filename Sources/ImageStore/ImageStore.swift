@@ -49,7 +49,8 @@ package actor ImageStore {
   package func start() async throws(ImageError) -> [ImageStoreProblem] {
     do {
       for path in [
-        root, files.images, files.layers, files.records, files.blobs, files.layerRecords, files.skeletons, files.setAside,
+        root, files.images, files.layers, files.records, files.blobs, files.layerRecords, files.skeletons,
+        files.setAside,
       ] {
         try Files.makeDirectories(path, mode: 0o700)
         if path != root { try Files.chmod(path, mode: 0o700) }
@@ -103,7 +104,8 @@ package actor ImageStore {
           continue
         }
         problems.append(
-          ImageStoreProblem(path: path, problem: "the machine went down before this layer was on disk; pull its image again"))
+          ImageStoreProblem(
+            path: path, problem: "the machine went down before this layer was on disk; pull its image again"))
       } catch {
         problems.append(ImageStoreProblem(path: path, problem: "\(error)"))
       }
@@ -120,7 +122,9 @@ package actor ImageStore {
         let image = try StoredImage(json: try Self.readJSON(path)) { id throws(ImageSpecError) in
           try Self.readConfig(files, id)
         }
-        guard entry.name == "\(image.id.hex).json" else { throw ImageSpecError(.invalid, path, "is a record of \(image.id)") }
+        guard entry.name == "\(image.id.hex).json" else {
+          throw ImageSpecError(.invalid, path, "is a record of \(image.id)")
+        }
         if let missing = image.config.diffIDs.first(where: { layers[$0] == nil }) {
           throw ImageSpecError(.invalid, path, "layer \(missing) is not there; pull or import the image again")
         }
@@ -143,7 +147,9 @@ package actor ImageStore {
     do { bytes = try Files.read(files.blob(id), maxBytes: ImageLimits.configBytesMax) } catch {
       throw ImageSpecError(.invalid, subject, "\(error)")
     }
-    guard Digest(sha256: SHA256Hasher.hash(bytes)) == id else { throw ImageSpecError(.invalid, subject, "its bytes changed") }
+    guard Digest(sha256: SHA256Hasher.hash(bytes)) == id else {
+      throw ImageSpecError(.invalid, subject, "its bytes changed")
+    }
     return try ImageConfig(parsing: bytes, in: subject)
   }
 

@@ -128,7 +128,9 @@ struct RecordReader {
   let value: JSONValue
   let subject: String
 
-  func missing(_ key: String) -> ImageSpecError { ImageSpecError(.invalid, subject, "\(key) is missing or of a wrong type") }
+  func missing(_ key: String) -> ImageSpecError {
+    ImageSpecError(.invalid, subject, "\(key) is missing or of a wrong type")
+  }
 
   func requireVersion(_ wanted: Int64) throws(ImageSpecError) {
     let version = try integer("version")

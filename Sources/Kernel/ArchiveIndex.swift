@@ -21,7 +21,9 @@ package enum ArchiveIndex {
   /// - Parameter path: trusted.
   package static func list(_ path: String) throws -> [ArchiveMember] {
     let cursor = try FileCursor(path)
-    guard let archive = unsafe archive_read_new() else { throw ArchiveError(.system, "no memory for an archive reader") }
+    guard let archive = unsafe archive_read_new() else {
+      throw ArchiveError(.system, "no memory for an archive reader")
+    }
     defer { unsafe archive_read_free(archive) }
     unsafe archive_read_support_format_tar(archive)
     let context = unsafe Unmanaged.passUnretained(cursor).toOpaque()
@@ -66,7 +68,8 @@ package enum ArchiveIndex {
     try await onFreshThread {
       let size = try Files.status(path, follow: true)?.sizeBytes ?? 0
       let stream = try ArchiveStream(
-        .file(path: path, offset: 0), compression: compression, declaredBytes: size, streamBytesMax: bytesMax, stop: stop,
+        .file(path: path, offset: 0), compression: compression, declaredBytes: size, streamBytesMax: bytesMax,
+        stop: stop,
         progress: { _ in })
       let file = try Files.open(output, flags: O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
       while true {
@@ -152,7 +155,8 @@ extension LayerUnpack {
   package static func sync(_ path: String) async throws(SyscallError) {
     try await onFreshThread { () throws(SyscallError) in
       let directory = try Directory(path: path)
-      _ = try directory.fd.withRaw { fd throws(SyscallError) in try syscall("syncfs", on: path) { carchive_syncfs(fd) } }
+      _ = try directory.fd.withRaw { fd throws(SyscallError) in try syscall("syncfs", on: path) { carchive_syncfs(fd) }
+      }
     }
   }
 }

@@ -72,7 +72,9 @@ package struct ArchiveError: Error, Sendable, CustomStringConvertible {
   init(_ error: SyscallError, entry: String) {
     let full = error.errno == ENOSPC || error.errno == EDQUOT
     let hint = full ? "; free space or inodes, then try again" : ""
-    self.init(full ? .noSpace : .system, entry: entry, "\(error)\(hint)", cause: error)
+    // Below a directory that only we write to, these come from what the archive itself put there.
+    let isContent = [ENOENT, ENOTDIR, ELOOP, EXDEV, ENAMETOOLONG].contains(error.errno) && !entry.isEmpty
+    self.init(full ? .noSpace : isContent ? .refused : .system, entry: entry, "\(error)\(hint)", cause: error)
   }
 
   package var description: String { entry.isEmpty ? detail : "entry \(entry): \(detail)" }

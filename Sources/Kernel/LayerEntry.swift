@@ -34,10 +34,13 @@ internal import Glibc
       var name: UnsafePointer<CChar>?
       var value: UnsafeRawPointer?
       var size = 0
-      guard unsafe archive_entry_xattr_next(raw, &name, &value, &size) == CARCHIVE_OK, let name = unsafe name else { return }
+      guard unsafe archive_entry_xattr_next(raw, &name, &value, &size) == CARCHIVE_OK, let name = unsafe name else {
+        return
+      }
       let text = unsafe String(cString: name)
       guard size <= limits.xattrBytesMax else {
-        throw ArchiveError(.tooLarge, "its attribute \(text) has \(size) bytes, at most \(limits.xattrBytesMax) are taken")
+        throw ArchiveError(
+          .tooLarge, "its attribute \(text) has \(size) bytes, at most \(limits.xattrBytesMax) are taken")
       }
       try unsafe body(text, UnsafeRawBufferPointer(start: value, count: size))
     }
@@ -99,7 +102,9 @@ struct LayerPath: Hashable {
   var shown: String { Self.show(bytes) }
 
   /// A path by which a call without a descriptor form reaches this name in an open directory.
-  func inDescriptor(_ parent: CInt) -> [CChar] { Array("/proc/self/fd/\(parent)/".utf8.map { CChar(bitPattern: $0) }) + name }
+  func inDescriptor(_ parent: CInt) -> [CChar] {
+    Array("/proc/self/fd/\(parent)/".utf8.map { CChar(bitPattern: $0) }) + name
+  }
 
   private static let whiteout: [CChar] = ".wh.".utf8.map { CChar(bitPattern: $0) }
   var hasWhiteoutPrefix: Bool { bytes[nameStart...].starts(with: Self.whiteout) }

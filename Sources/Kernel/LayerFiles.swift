@@ -19,7 +19,9 @@ extension SharedFD {
       done += try withRaw { fd throws(SyscallError) in
         try syscall("write", on: path) {
           // Safe: the range from `done` lies inside the array for the length of the call.
-          unsafe bytes.withUnsafeBytes { unsafe Glibc.write(fd, $0.baseAddress.map { unsafe $0 + done }, bytes.count - done) }
+          unsafe bytes.withUnsafeBytes {
+            unsafe Glibc.write(fd, $0.baseAddress.map { unsafe $0 + done }, bytes.count - done)
+          }
         }
       }
     }

@@ -209,7 +209,9 @@ private final class LayerPacker {
     var left = size
     while left > 0 {
       let bytes = try fd.read(upTo: Int(min(left, 256 << 10)))
-      guard !bytes.isEmpty else { throw ArchiveError(.corrupt, entry: path.shown, "is shorter than when it was unpacked") }
+      guard !bytes.isEmpty else {
+        throw ArchiveError(.corrupt, entry: path.shown, "is shorter than when it was unpacked")
+      }
       try send(bytes)
       left -= Int64(bytes.count)
     }

@@ -104,7 +104,9 @@ final class LayerTree {
     return OwnedFD(adopting: raw)
   }
 
-  private func create(_ path: LayerPath, _ call: StaticString, _ body: (CInt, [CChar]) -> CInt) throws(SyscallError) -> CInt {
+  private func create(_ path: LayerPath, _ call: StaticString, _ body: (CInt, [CChar]) -> CInt) throws(SyscallError)
+    -> CInt
+  {
     let parent = try parent(of: path)
     let name = path.name
     do {

@@ -100,7 +100,9 @@ final class LayerUnpacker {
   }
 
   func run() throws -> LayerUnpackResult {
-    guard let archive = unsafe archive_read_new() else { throw ArchiveError(.system, "no memory for an archive reader") }
+    guard let archive = unsafe archive_read_new() else {
+      throw ArchiveError(.system, "no memory for an archive reader")
+    }
     defer { unsafe archive_read_free(archive) }
     unsafe archive_read_support_format_tar(archive)
     unsafe archive_read_support_format_empty(archive)
@@ -172,7 +174,9 @@ final class LayerUnpacker {
       case S_IFREG: unsafe try file(path, entry, archive)
       case S_IFDIR: try directory(path, entry)
       case S_IFLNK:
-        guard let target = entry.symlink, !path.isRoot else { throw ArchiveError(.refused, "is a symbolic link without target") }
+        guard let target = entry.symlink, !path.isRoot else {
+          throw ArchiveError(.refused, "is a symbolic link without target")
+        }
         try tree.make(path, "symlinkat") { parent, name in unsafe symlinkat(target, parent, name) }
         try attributes(path, entry)
       case S_IFCHR, S_IFBLK, S_IFIFO:
@@ -221,7 +225,8 @@ final class LayerUnpacker {
     guard !path.isRoot else { throw ArchiveError(.refused, "the root of a layer is a directory") }
     let size = entry.size
     guard size >= 0, size <= limits.contentBytesMax - fileBytes else {
-      throw ArchiveError(.tooLarge, "declares \(size) bytes; files of a layer may have \(limits.contentBytesMax) in all")
+      throw ArchiveError(
+        .tooLarge, "declares \(size) bytes; files of a layer may have \(limits.contentBytesMax) in all")
     }
     fileBytes += size
     diskBytes += (size + 4095) & ~4095
@@ -268,7 +273,8 @@ final class LayerUnpacker {
     writtenSinceCheck = 0
     let space = try tree.space()
     guard space >= limits.reservedBytes else {
-      let detail = "\(space) bytes are left on the disk, \(limits.reservedBytes) are kept free; free some, then try again"
+      let detail =
+        "\(space) bytes are left on the disk, \(limits.reservedBytes) are kept free; free some, then try again"
       throw ArchiveError(.noSpace, detail)
     }
   }

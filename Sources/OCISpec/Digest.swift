@@ -14,7 +14,8 @@ package struct Digest: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
     let algorithm = text[..<colon]
     guard algorithm == "sha256" else {
-      throw ImageSpecError(.unsupported, subject, "algorithm \(ImageReference.shown(String(algorithm))) is not supported, only sha256")
+      throw ImageSpecError(
+        .unsupported, subject, "algorithm \(ImageReference.shown(String(algorithm))) is not supported, only sha256")
     }
     guard let digest = Digest(sha256Hex: String(text[text.index(after: colon)...])) else {
       throw ImageSpecError(.invalid, subject, "sha256: must be followed by 64 lowercase hexadecimal digits")

@@ -102,11 +102,16 @@ package struct ImageUser: Hashable, Sendable {
     guard part.utf8.count <= nameBytesMax else {
       throw ImageSpecError(.invalid, subject, "its \(role) name is longer than \(nameBytesMax) bytes")
     }
-    let isLetter = { (byte: UInt8) in (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20) || byte == UInt8(ascii: "_") }
-    guard isLetter(first) else {
-      throw ImageSpecError(.invalid, subject, "its \(role) is neither a decimal number nor a name that begins with a letter or _")
+    let isLetter = { (byte: UInt8) in
+      (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20) || byte == UInt8(ascii: "_")
     }
-    let forbidden = part.utf8.first { $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: ",") }
+    guard isLetter(first) else {
+      throw ImageSpecError(
+        .invalid, subject, "its \(role) is neither a decimal number nor a name that begins with a letter or _")
+    }
+    let forbidden = part.utf8.first {
+      $0 <= 0x20 || $0 == 0x7F || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: ",")
+    }
     guard forbidden == nil else {
       throw ImageSpecError(.invalid, subject, "its \(role) name has a character that no account name can have")
     }

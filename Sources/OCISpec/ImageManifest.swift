@@ -107,7 +107,9 @@ package enum ImageDocument: Hashable, Sendable {
     if reader.member("fsLayers") != nil || (hasIndexMembers && hasManifestMembers) {
       throw ImageSpecError(.invalid, subject, "is ambiguous: it has the members of an index and of a manifest")
     }
-    guard let type = mediaType ?? inner ?? (hasIndexMembers ? MediaType.ociIndex : hasManifestMembers ? MediaType.ociManifest : nil),
+    guard
+      let type = mediaType ?? inner
+        ?? (hasIndexMembers ? MediaType.ociIndex : hasManifestMembers ? MediaType.ociManifest : nil),
       let kind = MediaType.document(type)
     else {
       let named = (mediaType ?? inner).map(ImageReference.shown) ?? "none"

@@ -143,7 +143,10 @@ extension ImageReference {
       let inside = host[host.index(after: host.startIndex)..<end]
       let after = host[host.index(after: end)...]
       let isAddress =
-        !inside.isEmpty && inside.utf8.allSatisfy { Digest.isLowerHex($0) || isUpper($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") }
+        !inside.isEmpty
+        && inside.utf8.allSatisfy {
+          Digest.isLowerHex($0) || isUpper($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".")
+        }
       guard isAddress else { return "its registry \(shown(registry)) is not an IPv6 address in brackets" }
       if after.isEmpty { return nil }
       guard after.utf8.first == UInt8(ascii: ":") else { return "its registry \(shown(registry)) has text after ]" }
@@ -170,7 +173,9 @@ extension ImageReference {
   }
 
   private static func repositoryProblem(_ repository: String) -> String? {
-    if repository.utf8.contains(where: { isUpper($0) }) { return "its repository \(shown(repository)) must be lower case" }
+    if repository.utf8.contains(where: { isUpper($0) }) {
+      return "its repository \(shown(repository)) must be lower case"
+    }
     for component in repository.split(separator: "/", omittingEmptySubsequences: false) {
       if component.isEmpty { return "its repository \(shown(repository)) has an empty component between slashes" }
       guard componentFits(Array(component.utf8)) else {

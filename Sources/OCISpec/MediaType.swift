@@ -40,7 +40,8 @@ package enum MediaType {
     case ociLayer + "+zstd", dockerLayer + ".zstd", "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd":
       return .zstd
     default:
-      let problem = "layer media type \(ImageReference.shown(type)) is not supported; layers are tar, tar+gzip or tar+zstd"
+      let problem =
+        "layer media type \(ImageReference.shown(type)) is not supported; layers are tar, tar+gzip or tar+zstd"
       throw ImageSpecError(.unsupported, subject, problem)
     }
   }

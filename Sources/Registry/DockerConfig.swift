@@ -74,7 +74,9 @@ struct DockerConfig: Sendable {
   }
 
   /// Runs `docker-credential-HELPER get`.
-  private func ask(_ helper: String, server: String, registry: String) async throws(RegistryError) -> RegistryCredentials? {
+  private func ask(_ helper: String, server: String, registry: String) async throws(RegistryError)
+    -> RegistryCredentials?
+  {
     let program = "docker-credential-\(helper)"
     func refused(_ detail: String, _ cause: (any Error)? = nil) -> RegistryError {
       RegistryError(.unauthorized, registry: registry, repository: "", stage: "ask \(program)", detail, cause: cause)

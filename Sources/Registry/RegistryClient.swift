@@ -14,7 +14,8 @@ package struct RegistryCredentials: Hashable, Sendable, CustomStringConvertible 
   /// A bearer token for the registry itself, instead of all others.
   package var registryToken: String?
 
-  package init(username: String = "", password: String = "", identityToken: String? = nil, registryToken: String? = nil) {
+  package init(username: String = "", password: String = "", identityToken: String? = nil, registryToken: String? = nil)
+  {
     self.username = username
     self.password = password
     self.identityToken = identityToken
@@ -130,7 +131,8 @@ package final class RegistryClient: Sendable {
     let found = Digest(sha256: SHA256Hasher.hash(document.bytes))
     guard found == digest, size.map({ $0 == Int64(document.bytes.count) }) ?? true else {
       let wanted = size.map { " of \($0) bytes" } ?? ""
-      let detail = "asked for \(digest)\(wanted), came as \(found) of \(document.bytes.count) bytes; the registry is wrong"
+      let detail =
+        "asked for \(digest)\(wanted), came as \(found) of \(document.bytes.count) bytes; the registry is wrong"
       throw failed(.corrupt, reference, "verify manifest", detail)
     }
   }
@@ -190,7 +192,8 @@ package final class RegistryClient: Sendable {
         if chunk.isEmpty { continue }
         received += Int64(chunk.count)
         guard received <= position.size else {
-          throw ExchangeFailure(error: exchange.failed(.corrupt, "sends more than the \(position.size) bytes that the manifest says"))
+          throw ExchangeFailure(
+            error: exchange.failed(.corrupt, "sends more than the \(position.size) bytes that the manifest says"))
         }
         do { try await receive(chunk) } catch { throw ReceiverFailure(cause: error) }
         await position.advance(chunk.count)
@@ -261,7 +264,8 @@ package final class RegistryClient: Sendable {
     _ endpoint: RegistryEndpoint, _ reference: ImageReference, _ given: RegistryCredentials?
   ) async throws(RegistryError) -> RegistryCredentials? {
     if let given, !endpoint.isMirror { return given }
-    guard let path = options.dockerConfigPath, let config = try DockerConfig(path: path, helperPath: options.helperPath) else { return nil }
+    guard let path = options.dockerConfigPath, let config = try DockerConfig(path: path, helperPath: options.helperPath)
+    else { return nil }
     return try await config.credentials(endpoint.isMirror ? endpoint.base.authority : reference.registry)
   }
 

@@ -51,7 +51,8 @@ enum RegistryHosts {
       } catch let error as RegistryError {
         throw error
       } catch {
-        throw RegistryError(.invalid, registry: registry, repository: "", stage: "read \(path)", "\(error)", cause: error)
+        throw RegistryError(
+          .invalid, registry: registry, repository: "", stage: "read \(path)", "\(error)", cause: error)
       }
     }
     return [own]
@@ -75,7 +76,9 @@ enum RegistryHosts {
     } catch {
       throw reader.refused("the file", "\(error)")
     }
-    if let unknown = root.keys.first(where: { !knownKeys.contains($0) }) { throw reader.refused(unknown, "is not a known key") }
+    if let unknown = root.keys.first(where: { !knownKeys.contains($0) }) {
+      throw reader.refused(unknown, "is not a known key")
+    }
     var server = own
     if let text = root["server"]?.string, !text.isEmpty {
       server.base = try reader.base(text.contains("://") ? text : "https://\(text)", "server")
@@ -89,7 +92,8 @@ enum RegistryHosts {
       if let unknown = table.keys.first(where: { !knownKeys.contains($0) || $0 == "server" || $0 == "host" }) {
         throw reader.refused("host.\"\(key)\".\(unknown)", "is not a known key")
       }
-      var endpoint = RegistryEndpoint(base: try reader.base(key.contains("://") ? key : "https://\(key)", "host.\"\(key)\""))
+      var endpoint = RegistryEndpoint(
+        base: try reader.base(key.contains("://") ? key : "https://\(key)", "host.\"\(key)\""))
       endpoint.isMirror = endpoint.base.origin != own.base.origin
       try reader.fill(&endpoint, table, "host.\"\(key)\".")
       endpoints.append(endpoint)
@@ -99,7 +103,8 @@ enum RegistryHosts {
   }
 
   private static func position(_ key: String, _ text: String) -> String.Index {
-    text.firstRange(of: "\"\(key)\"")?.lowerBound ?? text.firstRange(of: "'\(key)'")?.lowerBound ?? text.firstRange(of: key)?.lowerBound
+    text.firstRange(of: "\"\(key)\"")?.lowerBound ?? text.firstRange(of: "'\(key)'")?.lowerBound ?? text.firstRange(
+      of: key)?.lowerBound
       ?? text.endIndex
   }
 }
@@ -113,14 +118,18 @@ private struct HostsReader {
   }
 
   func base(_ text: String, _ key: String) throws(RegistryError) -> RegistryURL {
-    guard var url = RegistryURL(text) else { throw refused(key, "\(ImageReference.shown(text)) is not an http or https URL") }
+    guard var url = RegistryURL(text) else {
+      throw refused(key, "\(ImageReference.shown(text)) is not an http or https URL")
+    }
     while url.path.hasSuffix("/") { url.path.removeLast() }
     return url
   }
 
   func fill(_ endpoint: inout RegistryEndpoint, _ table: JSONObject, _ prefix: String) throws(RegistryError) {
     if let value = table["capabilities"] {
-      guard let names = value.array?.map(\.string) else { throw refused("\(prefix)capabilities", "is not an array of strings") }
+      guard let names = value.array?.map(\.string) else {
+        throw refused("\(prefix)capabilities", "is not an array of strings")
+      }
       for name in names where !["pull", "resolve", "push"].contains(name) {
         throw refused("\(prefix)capabilities", "has something other than pull, resolve and push")
       }
@@ -153,7 +162,8 @@ private struct HostsReader {
   }
 
   /// One file with both, several such, or pairs of certificate and key.
-  private func clients(_ value: JSONValue?, _ key: String) throws(RegistryError) -> [RegistryEndpoint.ClientCertificate] {
+  private func clients(_ value: JSONValue?, _ key: String) throws(RegistryError) -> [RegistryEndpoint.ClientCertificate]
+  {
     guard let value else { return [] }
     guard let entries = value.array else {
       return try strings(value, key).map { RegistryEndpoint.ClientCertificate(certificate: absolute($0), key: nil) }
@@ -161,7 +171,9 @@ private struct HostsReader {
     var found: [RegistryEndpoint.ClientCertificate] = []
     for entry in entries {
       let pair = try strings(entry, key)
-      guard let certificate = pair.first, pair.count <= 2 else { throw refused(key, "has a pair of not one or two files") }
+      guard let certificate = pair.first, pair.count <= 2 else {
+        throw refused(key, "has a pair of not one or two files")
+      }
       let keyFile = pair.count == 2 && !pair[1].isEmpty ? absolute(pair[1]) : nil
       found.append(RegistryEndpoint.ClientCertificate(certificate: absolute(certificate), key: keyFile))
     }

@@ -139,7 +139,9 @@ final class RegistryTransport: Sendable {
       if exchange.offset > 0 { request.headers.add(name: "Range", value: "bytes=\(exchange.offset)-") }
       // What identifies us goes to the endpoint only; storage behind a redirect has its permission in its URL.
       if isOwn {
-        for (name, values) in exchange.endpoint.headers { for value in values { request.headers.add(name: name, value: value) } }
+        for (name, values) in exchange.endpoint.headers {
+          for value in values { request.headers.add(name: name, value: value) }
+        }
         if let authorization { request.headers.replaceOrAdd(name: "Authorization", value: authorization) }
       }
       request.tlsConfiguration = try tls(exchange, isOwn: isOwn)
@@ -148,10 +150,12 @@ final class RegistryTransport: Sendable {
         return (response, isOwn)
       }
       guard let next = url.following(location) else {
-        throw ExchangeFailure(error: exchange.failed(.invalid, "\(url.shown) redirects to something that is no http URL"))
+        throw ExchangeFailure(
+          error: exchange.failed(.invalid, "\(url.shown) redirects to something that is no http URL"))
       }
       guard next.scheme == "https" || url.scheme == "http" else {
-        throw ExchangeFailure(error: exchange.failed(.invalid, "\(url.shown) redirects from https to plain http, which is refused"))
+        throw ExchangeFailure(
+          error: exchange.failed(.invalid, "\(url.shown) redirects from https to plain http, which is refused"))
       }
       // Once away, it stays away: a second redirect back must not bring the credentials along.
       isOwn = isOwn && next.origin == first.origin
@@ -160,7 +164,9 @@ final class RegistryTransport: Sendable {
     throw ExchangeFailure(error: exchange.failed(.invalid, "redirects more than \(Self.redirectsMax) times"))
   }
 
-  private func execute(_ request: HTTPClientRequest, _ exchange: Exchange, _ url: RegistryURL) async throws -> HTTPClientResponse {
+  private func execute(_ request: HTTPClientRequest, _ exchange: Exchange, _ url: RegistryURL) async throws
+    -> HTTPClientResponse
+  {
     do {
       return try await client.execute(request, timeout: .seconds(exchange.timeoutSeconds))
     } catch {
@@ -174,7 +180,8 @@ final class RegistryTransport: Sendable {
       return ExchangeFailure(error: exchange.failed(.cancelled, "was cancelled", error))
     }
     if let tls = error as? NIOSSLError {
-      let detail = "\(what): TLS failed (\(tls)); give its authority as ca in hosts.toml, or http:// where it speaks no TLS"
+      let detail =
+        "\(what): TLS failed (\(tls)); give its authority as ca in hosts.toml, or http:// where it speaks no TLS"
       return ExchangeFailure(error: exchange.failed(.unavailable, detail, error))
     }
     let detail = "\(what): \(error); check that the registry is up and its name right"
@@ -196,7 +203,8 @@ final class RegistryTransport: Sendable {
           try NIOSSLPrivateKey(file: client.key ?? client.certificate, format: .pem))
       } catch {
         throw ExchangeFailure(
-          error: exchange.failed(.invalid, "the client certificate \(client.certificate) cannot be read: \(error)", error))
+          error: exchange.failed(
+            .invalid, "the client certificate \(client.certificate) cannot be read: \(error)", error))
       }
     }
     return configuration
@@ -215,7 +223,8 @@ final class RegistryTransport: Sendable {
     tokens.withLock { tokens in
       if tokens.count >= Self.tokensMax { tokens = [:] }
       // A little less than its life, so that it does not end on the way.
-      tokens[key] = Token(header: header, expires: SystemClock.bootNanoseconds + (seconds - seconds / 10) * 1_000_000_000)
+      tokens[key] = Token(
+        header: header, expires: SystemClock.bootNanoseconds + (seconds - seconds / 10) * 1_000_000_000)
     }
   }
 
@@ -239,10 +248,12 @@ final class RegistryTransport: Sendable {
     exchange.stage = "get token"
     let realm = challenge.parameters["realm"] ?? ""
     guard var url = RegistryURL(realm) else {
-      throw ExchangeFailure(error: exchange.failed(.invalid, "its token service \(ImageReference.shown(realm)) is no http URL"))
+      throw ExchangeFailure(
+        error: exchange.failed(.invalid, "its token service \(ImageReference.shown(realm)) is no http URL"))
     }
     guard url.scheme == "https" || exchange.endpoint.base.scheme == "http" else {
-      throw ExchangeFailure(error: exchange.failed(.invalid, "its token service \(url.shown) is plain http, which is refused"))
+      throw ExchangeFailure(
+        error: exchange.failed(.invalid, "its token service \(url.shown) is plain http, which is refused"))
     }
     let scope = challenge.parameters["scope"] ?? "repository:\(exchange.repository):pull"
     let service = challenge.parameters["service"]
@@ -299,7 +310,9 @@ final class RegistryTransport: Sendable {
     return bytes
   }
 
-  private func failure(_ response: HTTPClientResponse, _ exchange: Exchange, isOwn: Bool) async throws -> ExchangeFailure {
+  private func failure(_ response: HTTPClientResponse, _ exchange: Exchange, isOwn: Bool) async throws
+    -> ExchangeFailure
+  {
     let body = (try? await Self.collect(response, exchange, bytesMax: Self.smallAnswerBytesMax)) ?? []
     let first = (try? JSONValue.parse(body))?["errors"]?[0]
     let words = [first?["code"]?.string, first?["message"]?.string].compactMap { $0 }.joined(separator: ": ")
@@ -314,7 +327,8 @@ final class RegistryTransport: Sendable {
         : "\(status): the credentials were refused\(place)\(said); check user, password and the right to pull"
       return ExchangeFailure(error: exchange.failed(.unauthorized, detail))
     case 404:
-      return ExchangeFailure(error: exchange.failed(.notFound, "404: not found\(place)\(said); check repository and tag"))
+      return ExchangeFailure(
+        error: exchange.failed(.notFound, "404: not found\(place)\(said); check repository and tag"))
     case 429:
       let detail = "429: too many requests\(said); wait, or log in for a higher limit"
       let after = response.headers.first(name: "retry-after").flatMap { Int($0) }

@@ -14,7 +14,9 @@ private func tar(_ files: [(String, String)]) -> [UInt8] {
 
 private func sampleImage(_ mark: String = "1") async throws -> TestImage {
   var number = 0
-  return try await TestImage(layers: [tar([("base", "b"), ("gone", "g")]), tar([("mark", mark)]), tar([(".wh.gone", "")])]) {
+  return try await TestImage(layers: [
+    tar([("base", "b"), ("gone", "g")]), tar([("mark", mark)]), tar([(".wh.gone", "")]),
+  ]) {
     number += 1
     return switch number {
     case 1: try await TestImage.gzip($0)
@@ -87,7 +89,8 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
   @Test func aLayerThatComesTwiceIsStackedOnceWhereItIsOnTop() async throws {
     let it = try await StoreFixture()
     let (same, other) = (tar([("a", "1")]), tar([("a", "2")]))
-    let record = try await it.store.pull(reference, from: MemorySource(try await TestImage(layers: [same, other, same])).source)
+    let record = try await it.store.pull(
+      reference, from: MemorySource(try await TestImage(layers: [same, other, same])).source)
     #expect(record.layerDirectories.map { Files.name(of: $0) } == [digest(same).hex, digest(other).hex])
     try await it.close()
   }
@@ -95,7 +98,8 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
   // MARK: What goes wrong
 
   enum Fault: String, CaseIterable, Sendable {
-    case brokenLine, wrongBytes, tooShort, tooLong, wrongDiffID, wrongConfig, wrongPlatform, escape, notTar, wrongManifest
+    case brokenLine, wrongBytes, tooShort, tooLong, wrongDiffID, wrongConfig, wrongPlatform, escape, notTar,
+      wrongManifest
   }
 
   @Test(arguments: Fault.allCases) func aPullThatFailsSaysWhereAndLeavesNothing(_ fault: Fault) async throws {
@@ -106,11 +110,15 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     if fault == .wrongPlatform { image = try await TestImage(layers: [tar([("a", "1")])], architecture: "riscv64") }
     if fault == .wrongDiffID {
       let good = try await TestImage(layers: [tar([("a", "1")])])
-      let config = String(decoding: good.config, as: UTF8.self).replacing(digest(tar([("a", "1")])).hex, with: String(repeating: "0", count: 64))
+      let config = String(decoding: good.config, as: UTF8.self).replacing(
+        digest(tar([("a", "1")])).hex, with: String(repeating: "0", count: 64))
       image.config = Array(config.utf8)
       image.manifest = ImageManifest(
-        config: Descriptor(mediaType: MediaType.ociConfig, digest: digest(image.config), size: Int64(config.utf8.count)),
-        layers: [Descriptor(mediaType: MediaType.ociLayer, digest: good.layerDigests[0], size: Int64(tar([("a", "1")]).count))]
+        config: Descriptor(
+          mediaType: MediaType.ociConfig, digest: digest(image.config), size: Int64(config.utf8.count)),
+        layers: [
+          Descriptor(mediaType: MediaType.ociLayer, digest: good.layerDigests[0], size: Int64(tar([("a", "1")]).count))
+        ]
       ).json.encoded()
       image.manifestDescriptor = Descriptor(
         mediaType: MediaType.ociManifest, digest: digest(image.manifest), size: Int64(image.manifest.count))
@@ -140,7 +148,8 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     case .wrongConfig:
       source.configure { $0.instead[image.id] = image.config.map { $0 == 0x74 ? 0x54 : $0 } }
       (stage, words) = ("verify configuration", "came as sha256:")
-    case .wrongPlatform: (stage, words, code) = ("choose platform", "is for linux/riscv64, not for linux/", .unsupported)
+    case .wrongPlatform:
+      (stage, words, code) = ("choose platform", "is for linux/riscv64, not for linux/", .unsupported)
     case .escape: (words, code) = ("\"../evil\": its path has \"..\"", .invalid)
     case .notTar: words = "tar:"
     case .wrongManifest: (stage, words) = ("verify manifest", "came as sha256:")
@@ -158,7 +167,8 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     let directory = try TestDirectory()
     let small = "\(directory.path)/small"
     try Files.makeDirectories(small)
-    let mounted = try await ChildProcess.run("/usr/bin/mount", arguments: ["mount", "-t", "tmpfs", "-o", "size=68M", "mt-small", small])
+    let mounted = try await ChildProcess.run(
+      "/usr/bin/mount", arguments: ["mount", "-t", "tmpfs", "-o", "size=68M", "mt-small", small])
     #expect(mounted.status == .exited(0))
     let inner = small
     let store = ImageStore(root: inner, log: quiet)
@@ -166,7 +176,9 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     var big = TestTar()
     big.add("big", .file, [UInt8](repeating: 1, count: 80 << 20))
     let image = try await TestImage(layers: [big.finished], compress: TestImage.gzip)
-    let error = await #expect(throws: ImageError.self) { try await store.pull(reference, from: MemorySource(image).source) }
+    let error = await #expect(throws: ImageError.self) {
+      try await store.pull(reference, from: MemorySource(image).source)
+    }
     #expect(error?.code == .exhausted && error?.detail.contains("free") == true, "\(String(describing: error))")
     #expect(try Directory(path: "\(small)/layers").list().isEmpty)
     #expect(try Directory(path: "\(small)/images/blobs").list().isEmpty)
@@ -217,18 +229,23 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     let contents = try it.contents().filter { !$0.contains(".tmp") && !$0.hasSuffix("aaaa") }
     let again = ImageStore(root: it.directory.path, log: quiet)
     await #expect(throws: ImageError.self, "the first store still holds the lock") { try await again.start() }
-    let copy = try await ChildProcess.run("/bin/cp", arguments: ["cp", "-a", it.directory.path, it.directory.path + "-copy"])
+    let copy = try await ChildProcess.run(
+      "/bin/cp", arguments: ["cp", "-a", it.directory.path, it.directory.path + "-copy"])
     #expect(copy.status == .exited(0))
     let moved = ImageStore(root: it.directory.path + "-copy", log: quiet)
     #expect(try await moved.start() == [])
     let after = try #require(await moved.image(reference.description))
-    #expect(after.id == before.id && after.layerDirectories.map(Files.name(of:)) == before.layerDirectories.map(Files.name(of:)))
+    #expect(
+      after.id == before.id
+        && after.layerDirectories.map(Files.name(of:)) == before.layerDirectories.map(Files.name(of:)))
     #expect(try StoreFixture.contents(it.directory.path + "-copy") == contents)
     try LayerUnpack.remove(it.directory.path + "-copy")
     try await it.close()
   }
 
-  @Test(arguments: ["records", "config", "layer"]) func aBadRecordIsSetAsideAndTheRestGoesOn(_ what: String) async throws {
+  @Test(arguments: ["records", "config", "layer"]) func aBadRecordIsSetAsideAndTheRestGoesOn(_ what: String)
+    async throws
+  {
     let it = try await StoreFixture()
     let (one, two) = (try await sampleImage("1"), try await sampleImage("2"))
     _ = try await it.store.pull(try ImageReference("a.test/a"), from: MemorySource(one).source)
@@ -237,7 +254,8 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     let copy = it.directory.path + "-copy"
     _ = try await ChildProcess.run("/bin/cp", arguments: ["cp", "-a", it.directory.path, copy])
     switch what {
-    case "records": try Files.writeAtomically("\(copy)/images/records/\(one.id.hex).json", Array("{\"version\":9}".utf8))
+    case "records":
+      try Files.writeAtomically("\(copy)/images/records/\(one.id.hex).json", Array("{\"version\":9}".utf8))
     case "config": try Files.writeAtomically("\(copy)/images/blobs/\(one.id.hex)", [])
     default: try LayerUnpack.remove("\(copy)/layers/\(digest(tar([("mark", "1")])).hex)")
     }
@@ -260,7 +278,10 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     let path = "\(copy)/images/layers/\(digest(tar([("mark", "1")])).hex).json"
     let text = try #require(try Files.readText(path))
     #expect(text.contains("\"isDurable\": true"))
-    try Files.writeAtomically(path, Array(text.replacing("\"isDurable\": true", with: "\"isDurable\": false").replacing(try bootID(), with: "x").utf8))
+    try Files.writeAtomically(
+      path,
+      Array(text.replacing("\"isDurable\": true", with: "\"isDurable\": false").replacing(try bootID(), with: "x").utf8)
+    )
     let problems = try await ImageStore(root: copy, log: quiet).start()
     #expect(problems.first?.problem.contains("before this layer was on disk") == true)
     try LayerUnpack.remove(copy)
@@ -275,7 +296,10 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     let name = try ImageReference("busybox:1.36")
     _ = try await it.store.pull(name, from: MemorySource(image).source)
     let id = image.id.hex
-    for key in ["busybox:1.36", "docker.io/library/busybox:1.36", id, "sha256:\(id)", String(id.prefix(12)), "busybox@\(digest(image.manifest))"] {
+    for key in [
+      "busybox:1.36", "docker.io/library/busybox:1.36", id, "sha256:\(id)", String(id.prefix(12)),
+      "busybox@\(digest(image.manifest))",
+    ] {
       #expect(await it.store.image(key)?.id == image.id, "\(key)")
     }
     for key in ["busybox", "busybox:1.37", "nothing", String(repeating: "0", count: 64), "", "\(id)0"] {
@@ -343,8 +367,12 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     #expect(records[0].repoTags == before.repoTags)
     #expect((records[0].repoDigests == before.repoDigests) == keepBlobs)
     #expect(records[0].layerDirectories.map(Files.name(of:)) == before.layerDirectories.map(Files.name(of:)))
-    let listed = try await ChildProcess.run("/usr/bin/skopeo", arguments: ["skopeo", "inspect", "--config", "oci-archive:\(path)"], environment: ["PATH=/usr/bin:/bin", "HOME=\(it.directory.path)"])
-    #expect(digest(Array(listed.output)) == image.id || String(decoding: listed.output, as: UTF8.self).contains("diff_ids"), "\(String(decoding: listed.errorOutput, as: UTF8.self))")
+    let listed = try await ChildProcess.run(
+      "/usr/bin/skopeo", arguments: ["skopeo", "inspect", "--config", "oci-archive:\(path)"],
+      environment: ["PATH=/usr/bin:/bin", "HOME=\(it.directory.path)"])
+    #expect(
+      digest(Array(listed.output)) == image.id || String(decoding: listed.output, as: UTF8.self).contains("diff_ids"),
+      "\(String(decoding: listed.errorOutput, as: UTF8.self))")
     try await other.close()
     try await it.close()
   }
@@ -355,18 +383,27 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     _ = try await it.store.pull(reference, from: MemorySource(image).source)
     let (path, work) = ("\(it.directory.path)/out.tar", it.directory.path)
     try await it.store.export([image.id.description], to: path)
-    for target in ["docker-archive:\(work)/docker.tar:example.test/d:1", "oci:\(work)/layout:example.test/o:1", "oci-archive:\(work)/oci.tar:latest"] {
-      let outcome = try await ChildProcess.run("/usr/bin/skopeo", arguments: ["skopeo", "--insecure-policy", "copy", "-q", "oci-archive:\(path)", target], environment: ["PATH=/usr/bin:/bin", "HOME=\(work)"])
+    for target in [
+      "docker-archive:\(work)/docker.tar:example.test/d:1", "oci:\(work)/layout:example.test/o:1",
+      "oci-archive:\(work)/oci.tar:latest",
+    ] {
+      let outcome = try await ChildProcess.run(
+        "/usr/bin/skopeo", arguments: ["skopeo", "--insecure-policy", "copy", "-q", "oci-archive:\(path)", target],
+        environment: ["PATH=/usr/bin:/bin", "HOME=\(work)"])
       #expect(outcome.status == .exited(0), "\(String(decoding: outcome.errorOutput, as: UTF8.self))")
     }
     _ = try await ChildProcess.run("/usr/bin/gzip", arguments: ["gzip", "-k", "\(work)/docker.tar"])
-    for (name, tags) in [("docker.tar", ["example.test/d:1"]), ("docker.tar.gz", ["example.test/d:1"]), ("layout", ["example.test/o:1"]), ("oci.tar", [])] {
+    for (name, tags) in [
+      ("docker.tar", ["example.test/d:1"]), ("docker.tar.gz", ["example.test/d:1"]), ("layout", ["example.test/o:1"]),
+      ("oci.tar", []),
+    ] {
       let other = try await StoreFixture()
       let records = try await other.store.importArchive(path: "\(work)/\(name)")
       #expect(records.count == 1 && records.first?.repoTags == tags, "\(name)")
       #expect(try Files.readText("\(records[0].layerDirectories[1])/mark") == "1")
       #expect(try other.contents().allSatisfy { !$0.contains(".tmp") })
-      let named = try await other.store.importArchive(path: "\(work)/\(name)", names: [try ImageReference("n.test/n:9")])
+      let named = try await other.store.importArchive(
+        path: "\(work)/\(name)", names: [try ImageReference("n.test/n:9")])
       #expect(named[0].repoTags.contains("n.test/n:9"))
       try await other.close()
     }
@@ -381,10 +418,21 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     #expect(other?.code == .unsupported && other?.description.contains("no image archive") == true)
     let missing = await #expect(throws: ImageError.self) { try await it.store.importArchive(path: "\(path).not") }
     #expect(missing?.code == .notFound)
-    try Files.writeAtomically(path, tar([("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"), ("index.json", "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"\(MediaType.ociManifest)\",\"digest\":\"sha256:\(String(repeating: "1", count: 64))\",\"size\":3}]}")]))
+    try Files.writeAtomically(
+      path,
+      tar([
+        ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"),
+        (
+          "index.json",
+          "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"\(MediaType.ociManifest)\",\"digest\":\"sha256:\(String(repeating: "1", count: 64))\",\"size\":3}]}"
+        ),
+      ]))
     let incomplete = await #expect(throws: ImageError.self) { try await it.store.importArchive(path: path) }
     #expect(incomplete?.detail.contains("has no blob sha256:111") == true)
-    try Files.writeAtomically(path, tar([("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"), ("index.json", String(repeating: "[", count: 60_000))]))
+    try Files.writeAtomically(
+      path,
+      tar([("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"), ("index.json", String(repeating: "[", count: 60_000))])
+    )
     let deep = await #expect(throws: ImageError.self) { try await it.store.importArchive(path: path) }
     #expect(deep?.code == .invalid && deep?.description.contains("index.json") == true)
     #expect(try it.contents() == [])
@@ -402,4 +450,3 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     try await it.close()
   }
 }
-

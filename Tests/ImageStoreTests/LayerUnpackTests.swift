@@ -17,7 +17,8 @@ private struct Unpacked {
 
   @discardableResult
   func unpack(
-    _ bytes: [UInt8], _ compression: ArchiveCompression = .none, limits: LayerLimits = LayerLimits(), skeleton: Bool = false,
+    _ bytes: [UInt8], _ compression: ArchiveCompression = .none, limits: LayerLimits = LayerLimits(),
+    skeleton: Bool = false,
     declared: Int? = nil
   ) async throws -> LayerUnpackResult {
     let path = "\(directory.path)/blob"
@@ -40,7 +41,11 @@ private struct Unpacked {
 
   func xattr(_ name: String, _ path: String) async throws -> String? {
     let outcome = try await ChildProcess.run(
-      "/usr/bin/python3", arguments: ["python3", "-c", "import os,sys;print(os.getxattr(sys.argv[1],sys.argv[2],follow_symlinks=False).hex())", "\(root)/\(path)", name])
+      "/usr/bin/python3",
+      arguments: [
+        "python3", "-c", "import os,sys;print(os.getxattr(sys.argv[1],sys.argv[2],follow_symlinks=False).hex())",
+        "\(root)/\(path)", name,
+      ])
     return outcome.status == .exited(0) ? String(decoding: outcome.output.dropLast(), as: UTF8.self) : nil
   }
 }
@@ -63,13 +68,15 @@ private struct Unpacked {
     #expect(result.entries == 9)
     #expect(try it.status("")?.mode == 0o750)
     let etc = try #require(try it.status("etc"))
-    #expect(etc.mode == 0o2755 && etc.owner == 7 && etc.group == 8 && etc.modifiedNanoseconds == 1_600_000_002_000_000_000)
+    #expect(
+      etc.mode == 0o2755 && etc.owner == 7 && etc.group == 8 && etc.modifiedNanoseconds == 1_600_000_002_000_000_000)
     let hosts = try #require(try it.status("etc/hosts"))
     #expect(hosts.mode == 0o4711 && hosts.owner == 1000 && hosts.group == 2000 && hosts.links == 2)
     #expect(hosts.modifiedNanoseconds == 1_600_000_003_000_000_000)
     #expect(try it.status("hard")?.inode == hosts.inode)
     #expect(try Files.readLink("\(it.root)/etc/link") == "/../../etc/passwd")
-    #expect(try it.status("etc/link")?.owner == 5 && it.status("etc/link")?.modifiedNanoseconds == 1_600_000_004_000_000_000)
+    #expect(
+      try it.status("etc/link")?.owner == 5 && it.status("etc/link")?.modifiedNanoseconds == 1_600_000_004_000_000_000)
     #expect(try it.status("dev/null")?.kind == .characterDevice && it.status("dev/null")?.representedDevice == 0x103)
     #expect(try it.status("dev/null")?.mode == 0o666)
     #expect(try it.status("dev/disk")?.kind == .blockDevice && it.status("dev/disk")?.group == 6)
@@ -119,7 +126,8 @@ private struct Unpacked {
     let names: [[UInt8]] = [Array("e\u{301}".utf8), Array("\u{e9}".utf8), [0x72, 0xFF, 0xFE]]
     for name in names { tar.add("x", .file, [1], pax: [("path", name)]) }
     try await it.unpack(tar.finished)
-    let listed = try await ChildProcess.run("/bin/ls", arguments: ["ls", "-1", it.root], environment: ["LC_ALL=C", "QUOTING_STYLE=literal"])
+    let listed = try await ChildProcess.run(
+      "/bin/ls", arguments: ["ls", "-1", it.root], environment: ["LC_ALL=C", "QUOTING_STYLE=literal"])
     let found = Set(listed.output.split(separator: 0x0A).map { Array($0) })
     #expect(found.count == 3)
     #expect(found.contains(names[0]) && found.contains(names[1]))
@@ -130,8 +138,11 @@ private struct Unpacked {
     let it = try Unpacked()
     let source = "\(it.directory.path)/source"
     try Files.makeDirectories(source)
-    let script = "cd \(source) && truncate -s 64M big && printf end | dd of=big bs=1 seek=50000000 conv=notrunc status=none && tar --sparse -cf ../sparse.tar big"
-    #expect(try await ChildProcess.run("/bin/sh", arguments: ["sh", "-c", script], environment: ["PATH=/usr/bin:/bin"]).status == .exited(0))
+    let script =
+      "cd \(source) && truncate -s 64M big && printf end | dd of=big bs=1 seek=50000000 conv=notrunc status=none && tar --sparse -cf ../sparse.tar big"
+    #expect(
+      try await ChildProcess.run("/bin/sh", arguments: ["sh", "-c", script], environment: ["PATH=/usr/bin:/bin"]).status
+        == .exited(0))
     try await it.unpack(try Files.read("\(it.directory.path)/sparse.tar", maxBytes: 1 << 24))
     let big = try #require(try it.status("big"))
     #expect(big.sizeBytes == 64 << 20 && big.blocks * 512 < 1 << 20)
@@ -193,41 +204,162 @@ private struct Unpacked {
   // MARK: Attacks
 
   private static let attacks: [(name: String, make: @Sendable (String) -> TestTar)] = [
-    ("dot dot", { _ in var t = TestTar(); t.add("../outside/victim", "evil"); return t }),
-    ("dot dot inside", { _ in var t = TestTar(); t.add("a/../../outside/victim", "evil"); return t }),
-    ("dot dot in a long name", { _ in var t = TestTar(); t.add(String(repeating: "a/", count: 80) + String(repeating: "../", count: 82) + "outside/victim", "evil"); return t }),
-    ("directory dot dot", { _ in var t = TestTar(); t.add("../outside/", .directory, mode: 0o777); return t }),
-    ("whiteout of dot dot", { _ in var t = TestTar(); t.add("a/.wh..."); t.add(".wh..", "x"); return t }),
-    ("whiteout of nothing", { _ in var t = TestTar(); t.add("a/.wh."); return t }),
-    ("whiteout below dot dot", { _ in var t = TestTar(); t.add("../outside/.wh.victim"); return t }),
-    ("hard link out", { _ in var t = TestTar(); t.add("h", .hardlink, link: "../outside/victim"); return t }),
-    ("hard link to an absolute path", { path in var t = TestTar(); t.add("h", .hardlink, link: "\(path)/outside/victim"); return t }),
-    ("hard link through a symbolic link", { path in var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside"); t.add("h", .hardlink, link: "s/victim"); return t }),
-    ("file below an absolute symbolic link", { path in var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside"); t.add("s/victim", "evil"); return t }),
-    ("file below a symbolic link with dot dot", { _ in var t = TestTar(); t.add("s", .symlink, link: "../outside"); t.add("s/victim", "evil"); return t }),
-    ("file below a magic link", { _ in var t = TestTar(); t.add("s", .symlink, link: "/proc/self/root"); t.add("s/tmp/x", "evil"); return t }),
-    ("file over a file", { _ in var t = TestTar(); t.add("f", "x"); t.add("f/below", "evil"); return t }),
+    (
+      "dot dot",
+      { _ in
+        var t = TestTar(); t.add("../outside/victim", "evil"); return t
+      }
+    ),
+    (
+      "dot dot inside",
+      { _ in
+        var t = TestTar(); t.add("a/../../outside/victim", "evil"); return t
+      }
+    ),
+    (
+      "dot dot in a long name",
+      { _ in
+        var t = TestTar();
+        t.add(String(repeating: "a/", count: 80) + String(repeating: "../", count: 82) + "outside/victim", "evil");
+        return t
+      }
+    ),
+    (
+      "directory dot dot",
+      { _ in
+        var t = TestTar(); t.add("../outside/", .directory, mode: 0o777); return t
+      }
+    ),
+    (
+      "whiteout of dot dot",
+      { _ in
+        var t = TestTar(); t.add("a/.wh..."); t.add(".wh..", "x"); return t
+      }
+    ),
+    (
+      "whiteout of nothing",
+      { _ in
+        var t = TestTar(); t.add("a/.wh."); return t
+      }
+    ),
+    (
+      "whiteout below dot dot",
+      { _ in
+        var t = TestTar(); t.add("../outside/.wh.victim"); return t
+      }
+    ),
+    (
+      "hard link out",
+      { _ in
+        var t = TestTar(); t.add("h", .hardlink, link: "../outside/victim"); return t
+      }
+    ),
+    (
+      "hard link to an absolute path",
+      { path in
+        var t = TestTar(); t.add("h", .hardlink, link: "\(path)/outside/victim"); return t
+      }
+    ),
+    (
+      "hard link through a symbolic link",
+      { path in
+        var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside"); t.add("h", .hardlink, link: "s/victim");
+        return t
+      }
+    ),
+    (
+      "file below an absolute symbolic link",
+      { path in
+        var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside"); t.add("s/victim", "evil"); return t
+      }
+    ),
+    (
+      "file below a symbolic link with dot dot",
+      { _ in
+        var t = TestTar(); t.add("s", .symlink, link: "../outside"); t.add("s/victim", "evil"); return t
+      }
+    ),
+    (
+      "file below a magic link",
+      { _ in
+        var t = TestTar(); t.add("s", .symlink, link: "/proc/self/root"); t.add("s/tmp/x", "evil"); return t
+      }
+    ),
+    (
+      "file over a file",
+      { _ in
+        var t = TestTar(); t.add("f", "x"); t.add("f/below", "evil"); return t
+      }
+    ),
   ]
 
   @Test(arguments: attacks.map(\.name)) func refusesWhatLeadsOutAndTouchesNothing(_ name: String) async throws {
     let it = try Unpacked()
     let attack = try #require(Self.attacks.first { $0.name == name })
-    let error = await #expect(throws: ArchiveError.self) { try await it.unpack(attack.make(it.directory.path).finished) }
-    #expect(error?.code == .refused || error?.code == .system)
+    let error = await #expect(throws: ArchiveError.self) {
+      try await it.unpack(attack.make(it.directory.path).finished)
+    }
+    #expect(error?.code == .refused)
     #expect(error?.description.contains("entry") == true)
     #expect(try it.isOutsideUntouched())
     try it.remove()
   }
 
   private static let contained: [(name: String, make: @Sendable (String) -> TestTar, inside: String)] = [
-    ("absolute path", { path in var t = TestTar(); t.add("/etc/passwd", "evil"); return t }, "etc/passwd"),
-    ("symbolic link then write", { _ in var t = TestTar(); t.add("s", .symlink, link: "../../../../inner"); t.add("inner/", .directory); t.add("s/f", "evil"); return t }, "inner/f"),
-    ("symbolic link as the last component", { path in var t = TestTar(); t.add("f", .symlink, link: "\(path)/outside/victim"); t.add("f", "evil"); return t }, "f"),
-    ("mode through a symbolic link", { path in var t = TestTar(); t.add("f", .symlink, link: "\(path)/outside/victim", mode: 0o777, owner: 99); t.add("g", .hardlink, link: "f", mode: 0o777, owner: 99); t.add("h", "x"); return t }, "h"),
-    ("directory over a symbolic link", { path in var t = TestTar(); t.add("d", .symlink, link: "\(path)/outside"); t.add("d", .directory, mode: 0o777, owner: 99); t.add("d/f", "evil"); return t }, "d/f"),
-    ("whiteout of a symbolic link", { path in var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside/victim"); t.add(".wh.s"); t.add("f", "x"); return t }, "f"),
-    ("opaque marker below a symbolic link", { _ in var t = TestTar(); t.add("in/", .directory); t.add("s", .symlink, link: "/in"); t.add("s/.wh..wh..opq"); t.add("s/f", "x"); return t }, "in/f"),
-    ("device over a symbolic link", { path in var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside/victim"); t.add("s", .character, mode: 0o777, device: (1, 3)); t.add("f", "x"); return t }, "f"),
+    (
+      "absolute path",
+      { path in
+        var t = TestTar(); t.add("/etc/passwd", "evil"); return t
+      }, "etc/passwd"
+    ),
+    (
+      "symbolic link then write",
+      { _ in
+        var t = TestTar(); t.add("s", .symlink, link: "../../../../inner"); t.add("inner/", .directory);
+        t.add("s/f", "evil"); return t
+      }, "inner/f"
+    ),
+    (
+      "symbolic link as the last component",
+      { path in
+        var t = TestTar(); t.add("f", .symlink, link: "\(path)/outside/victim"); t.add("f", "evil"); return t
+      }, "f"
+    ),
+    (
+      "mode through a symbolic link",
+      { path in
+        var t = TestTar(); t.add("f", .symlink, link: "\(path)/outside/victim", mode: 0o777, owner: 99);
+        t.add("g", .hardlink, link: "f", mode: 0o777, owner: 99); t.add("h", "x"); return t
+      }, "h"
+    ),
+    (
+      "directory over a symbolic link",
+      { path in
+        var t = TestTar(); t.add("d", .symlink, link: "\(path)/outside");
+        t.add("d", .directory, mode: 0o777, owner: 99); t.add("d/f", "evil"); return t
+      }, "d/f"
+    ),
+    (
+      "whiteout of a symbolic link",
+      { path in
+        var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside/victim"); t.add(".wh.s"); t.add("f", "x");
+        return t
+      }, "f"
+    ),
+    (
+      "opaque marker below a symbolic link",
+      { _ in
+        var t = TestTar(); t.add("in/", .directory); t.add("s", .symlink, link: "/in"); t.add("s/.wh..wh..opq");
+        t.add("s/f", "x"); return t
+      }, "in/f"
+    ),
+    (
+      "device over a symbolic link",
+      { path in
+        var t = TestTar(); t.add("s", .symlink, link: "\(path)/outside/victim");
+        t.add("s", .character, mode: 0o777, device: (1, 3)); t.add("f", "x"); return t
+      }, "f"
+    ),
   ]
 
   @Test(arguments: contained.map(\.name)) func keepsInsideWhatPointsOut(_ name: String) async throws {
@@ -288,7 +420,9 @@ private struct Unpacked {
     try it.remove()
   }
 
-  @Test(arguments: [ArchiveCompression.none, .gzip, .zstd]) func rubbishIsRefused(_ compression: ArchiveCompression) async throws {
+  @Test(arguments: [ArchiveCompression.none, .gzip, .zstd]) func rubbishIsRefused(_ compression: ArchiveCompression)
+    async throws
+  {
     let it = try Unpacked()
     let rubbish = (0..<5000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 7) }
     let error = await #expect(throws: ArchiveError.self) { try await it.unpack(rubbish, compression) }

@@ -20,7 +20,8 @@ struct TestImage {
   /// - Parameter compress: gives the blob and the suffix of its media type for a layer's tar.
   init(
     layers tars: [[UInt8]], configMember: JSONValue = ["Cmd": ["/bin/true"]],
-    compress: (([UInt8]) async throws -> (blob: [UInt8], suffix: String))? = nil, architecture: String = Platform.host.architecture
+    compress: (([UInt8]) async throws -> (blob: [UInt8], suffix: String))? = nil,
+    architecture: String = Platform.host.architecture
   ) async throws {
     var layers: [(bytes: [UInt8], suffix: String)] = []
     for tar in tars { layers.append(try await compress?(tar) ?? (tar, "")) }

@@ -2,7 +2,9 @@
 struct TestTar {
   private(set) var bytes: [UInt8] = []
 
-  enum Kind: Character { case file = "0", hardlink = "1", symlink = "2", character = "3", block = "4", directory = "5", fifo = "6" }
+  enum Kind: Character {
+    case file = "0", hardlink = "1", symlink = "2", character = "3", block = "4", directory = "5", fifo = "6"
+  }
 
   /// Adds an entry; pax records are written before it where there are any.
   mutating func add(
@@ -19,7 +21,8 @@ struct TestTar {
       append(body)
     }
     header(
-      String(name.prefix(100)), kind.rawValue, size: declaredSize ?? content.count, link: String(link.prefix(100)), mode: mode,
+      String(name.prefix(100)), kind.rawValue, size: declaredSize ?? content.count, link: String(link.prefix(100)),
+      mode: mode,
       owner: owner, group: group, modified: modified, device: device)
     append(content)
   }
@@ -46,7 +49,9 @@ struct TestTar {
     device: (Int, Int)
   ) {
     var block = [UInt8](repeating: 0, count: 512)
-    func put(_ text: String, _ offset: Int) { for (index, byte) in text.utf8.enumerated() { block[offset + index] = byte } }
+    func put(_ text: String, _ offset: Int) {
+      for (index, byte) in text.utf8.enumerated() { block[offset + index] = byte }
+    }
     func octal(_ value: Int, _ digits: Int) -> String {
       let text = String(value, radix: 8)
       return String(repeating: "0", count: max(0, digits - text.count)) + text

@@ -23,7 +23,9 @@ final class FakeRegistry: Sendable {
     var body: [UInt8] = []
     /// The connection is cut after so many bytes of the body.
     var cutAfter: Int?
-    static func status(_ code: Int, _ headers: [(String, String)] = []) -> Response { Response(status: code, headers: headers) }
+    static func status(_ code: Int, _ headers: [(String, String)] = []) -> Response {
+      Response(status: code, headers: headers)
+    }
   }
   typealias Answer = @Sendable (Request) -> Response
 
@@ -73,9 +75,12 @@ final class FakeRegistry: Sendable {
         state.requests.withLock { $0.append(request) }
         let response = state.answer.withLock { $0 }(request)
         var headers = HTTPHeaders(response.headers)
-        if !headers.contains(name: "content-length") { headers.add(name: "content-length", value: "\(response.body.count)") }
+        if !headers.contains(name: "content-length") {
+          headers.add(name: "content-length", value: "\(response.body.count)")
+        }
         context.write(
-          wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .init(statusCode: response.status), headers: headers))),
+          wrapOutboundOut(
+            .head(HTTPResponseHead(version: .http1_1, status: .init(statusCode: response.status), headers: headers))),
           promise: nil)
         let body = response.cutAfter.map { Array(response.body.prefix($0)) } ?? response.body
         context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: body)))), promise: nil)
@@ -98,7 +103,9 @@ struct ServedImage: Sendable {
   let config: [UInt8]
   let layer: [UInt8]
   let manifest: [UInt8]
-  var layerDescriptor: Descriptor { Descriptor(mediaType: MediaType.ociLayer, digest: digest(layer), size: Int64(layer.count)) }
+  var layerDescriptor: Descriptor {
+    Descriptor(mediaType: MediaType.ociLayer, digest: digest(layer), size: Int64(layer.count))
+  }
 
   init(layerBytes: Int = 100_000) {
     layer = (0..<layerBytes).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 8) }
@@ -117,11 +124,15 @@ struct ServedImage: Sendable {
     let path = request.path.prefix { $0 != "?" }
     let name = path.split(separator: "/").last.map(String.init) ?? ""
     if path.contains("/manifests/"), name == "latest" || name == digest(manifest).description {
-      return .init(headers: [("content-type", MediaType.ociManifest), ("docker-content-digest", "\(digest(manifest))")], body: manifest)
+      return .init(
+        headers: [("content-type", MediaType.ociManifest), ("docker-content-digest", "\(digest(manifest))")],
+        body: manifest)
     }
     for blob in [config, layer] where path.contains("/blobs/") && name == digest(blob).description {
       if let range = request.headers.first(name: "range"), let from = Int(range.dropFirst(6).dropLast()) {
-        return .init(status: 206, headers: [("content-range", "bytes \(from)-\(blob.count - 1)/\(blob.count)")], body: Array(blob[from...]))
+        return .init(
+          status: 206, headers: [("content-range", "bytes \(from)-\(blob.count - 1)/\(blob.count)")],
+          body: Array(blob[from...]))
       }
       return .init(body: blob)
     }
@@ -144,7 +155,9 @@ func quickOptions(hosts: String? = nil, docker: String? = nil) -> RegistryOption
 
 /// Runs `body` with a client, which is closed afterwards whatever happens.
 @discardableResult
-func withClient<R>(_ options: RegistryOptions = quickOptions(), _ body: (RegistryClient) async throws -> R) async throws -> R {
+func withClient<R>(_ options: RegistryOptions = quickOptions(), _ body: (RegistryClient) async throws -> R) async throws
+  -> R
+{
   let client = RegistryClient(options: options, log: quiet)
   let result: Result<R, any Error>
   do { result = .success(try await body(client)) } catch { result = .failure(error) }
@@ -159,7 +172,9 @@ actor Collector {
 }
 
 extension RegistryClient {
-  func blob(_ reference: ImageReference, _ blob: Descriptor, offset: Int64 = 0, credentials: RegistryCredentials? = nil) async throws -> [UInt8] {
+  func blob(_ reference: ImageReference, _ blob: Descriptor, offset: Int64 = 0, credentials: RegistryCredentials? = nil)
+    async throws -> [UInt8]
+  {
     let collector = Collector()
     try await openBlob(reference, blob, offset: offset, credentials: credentials) { await collector.add($0) }
     return await collector.bytes

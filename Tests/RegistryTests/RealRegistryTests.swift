@@ -16,19 +16,24 @@ private final class RealRegistry {
 
   init() async throws {
     directory = try TestDirectory()
-    let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: 0).get()
+    let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: 0)
+      .get()
     port = free.localAddress?.port ?? 0
     try await free.close()
-    let config = "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: \(directory.path)/data}}\nhttp: {addr: '127.0.0.1:\(port)'}\n"
+    let config =
+      "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: \(directory.path)/data}}\nhttp: {addr: '127.0.0.1:\(port)'}\n"
     try Files.writeAtomically("\(directory.path)/config.yml", Array(config.utf8))
     process = try ChildProcess.start(
-      "/usr/bin/docker-registry", arguments: ["docker-registry", "serve", "\(directory.path)/config.yml"], environment: ["PATH=/usr/bin:/bin"])
+      "/usr/bin/docker-registry", arguments: ["docker-registry", "serve", "\(directory.path)/config.yml"],
+      environment: ["PATH=/usr/bin:/bin"])
     try await waitUntilItListens()
   }
 
   private func waitUntilItListens() async throws {
     for _ in 0..<200 {
-      if let channel = try? await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(host: "127.0.0.1", port: port).get() {
+      if let channel = try? await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(
+        host: "127.0.0.1", port: port
+      ).get() {
         try await channel.close()
         return
       }
@@ -39,7 +44,8 @@ private final class RealRegistry {
 
   func shell(_ script: String) async throws {
     let environment = ["PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=\(directory.path)", "REGISTRY=\(authority)"]
-    let outcome = try await ChildProcess.run("/bin/sh", arguments: ["sh", "-ec", "cd \(directory.path)\n\(script)"], environment: environment)
+    let outcome = try await ChildProcess.run(
+      "/bin/sh", arguments: ["sh", "-ec", "cd \(directory.path)\n\(script)"], environment: environment)
     #expect(outcome.status == .exited(0), "\(String(decoding: outcome.errorOutput, as: UTF8.self))")
   }
 }
@@ -74,8 +80,12 @@ private final class RealRegistry {
       #expect(try Files.status("\(bottom)/etc/a")?.mode == 0o4755 && Files.readLink("\(bottom)/etc/link") == "a")
       let docker = try await store.pull(try ImageReference("\(authority)/team/one:docker"), from: source)
       #expect(docker.layerDirectories == record.layerDirectories)
-      let missing = await #expect(throws: ImageError.self) { try await store.pull(try ImageReference("\(authority)/team/none"), from: source) }
-      #expect(missing?.code == .notFound && missing?.description.contains("\(authority)/team/none: resolve manifest latest: 404: not found") == true)
+      let missing = await #expect(throws: ImageError.self) {
+        try await store.pull(try ImageReference("\(authority)/team/none"), from: source)
+      }
+      #expect(
+        missing?.code == .notFound
+          && missing?.description.contains("\(authority)/team/none: resolve manifest latest: 404: not found") == true)
     }
     await store.shutdown()
     try LayerUnpack.remove(registry.directory.path)

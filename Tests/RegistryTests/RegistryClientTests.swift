@@ -34,7 +34,9 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
 
   // MARK: Authentication
 
-  @Test(arguments: [nil, user]) func getsATokenWhereTheRegistryAsksForOne(_ credentials: RegistryCredentials?) async throws {
+  @Test(arguments: [nil, user]) func getsATokenWhereTheRegistryAsksForOne(_ credentials: RegistryCredentials?)
+    async throws
+  {
     let port = Mutex(0)
     let registry = try await FakeRegistry { request in
       let here = port.withLock { $0 }
@@ -43,7 +45,14 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
         return .init(body: Array(#"{"token":"tok-1","expires_in":300}"#.utf8))
       }
       guard request.authorization == "Bearer tok-1" else {
-        return .status(401, [("www-authenticate", "Bearer realm=\"http://127.0.0.1:\(here)/token?x=1\",service=\"reg, \\\"one\\\"\",scope=\"repository:app:pull\"")])
+        return .status(
+          401,
+          [
+            (
+              "www-authenticate",
+              "Bearer realm=\"http://127.0.0.1:\(here)/token?x=1\",service=\"reg, \\\"one\\\"\",scope=\"repository:app:pull\""
+            )
+          ])
       }
       return image.answer(request)
     }
@@ -62,14 +71,17 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
     let port = Mutex(0)
     let registry = try await FakeRegistry { request in
       if request.path == "/token" {
-        return request.method == "POST" && request.authorization == nil ? .init(body: Array(#"{"access_token":"tok"}"#.utf8)) : .status(400)
+        return request.method == "POST" && request.authorization == nil
+          ? .init(body: Array(#"{"access_token":"tok"}"#.utf8)) : .status(400)
       }
       return request.authorization == "Bearer tok"
-        ? image.answer(request) : .status(401, [("www-authenticate", "Bearer realm=\"http://127.0.0.1:\(port.withLock { $0 })/token\"")])
+        ? image.answer(request)
+        : .status(401, [("www-authenticate", "Bearer realm=\"http://127.0.0.1:\(port.withLock { $0 })/token\"")])
     }
     port.withLock { $0 = registry.port }
     try await withClient { client in
-      _ = try await client.resolve(try reference(registry), platform: .host, credentials: RegistryCredentials(identityToken: "id"))
+      _ = try await client.resolve(
+        try reference(registry), platform: .host, credentials: RegistryCredentials(identityToken: "id"))
     }
     try await registry.close()
   }
@@ -89,11 +101,18 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
   @Test func refusedCredentialsAndMissingOnesAreToldApart() async throws {
     let registry = try await FakeRegistry { _ in .status(401, [("www-authenticate", "Basic realm=\"r\"")]) }
     try await withClient { client in
-      let with = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: user) }
+      let with = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: user)
+      }
       #expect(with?.code == .unauthorized && with?.description.contains("the credentials were refused") == true)
       #expect(with?.description.contains("s3cret") == false)
-      let without = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: nil) }
-      #expect(without?.description == "\(registry.authority)/app: resolve manifest latest: 401: access denied; log in to the registry, or check the name: many answer so for what does not exist")
+      let without = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: nil)
+      }
+      #expect(
+        without?.description
+          == "\(registry.authority)/app: resolve manifest latest: 401: access denied; log in to the registry, or check the name: many answer so for what does not exist"
+      )
     }
     try await registry.close()
   }
@@ -104,13 +123,21 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
       request.authorization == basic ? image.answer(request) : .status(401, [("www-authenticate", "Basic realm=\"r\"")])
     }
     let config = "\(directory.path)/config.json"
-    try Files.writeAtomically(config, Array(#"{"auths":{"https://\#(registry.authority)/v1/":{"auth":"YW5uOnMzY3JldA=="},"other.test":{"auth":"b3RoZXI6eA=="}}}"#.utf8))
+    try Files.writeAtomically(
+      config,
+      Array(
+        #"{"auths":{"https://\#(registry.authority)/v1/":{"auth":"YW5uOnMzY3JldA=="},"other.test":{"auth":"b3RoZXI6eA=="}}}"#
+          .utf8))
     try await withClient(quickOptions(docker: config)) { client in
       _ = try await client.resolve(try reference(registry), platform: .host, credentials: nil)
     }
     // A helper of its own comes first, and is told the server on standard input.
     let helper = "\(directory.path)/docker-credential-mt"
-    try Files.writeAtomically(helper, Array("#!/bin/sh\nread server\nif [ \"$1 $server\" = \"get \(registry.authority)\" ]; then echo '{\"Username\":\"ann\",\"Secret\":\"s3cret\"}'; else echo 'credentials not found in native keychain'; exit 1; fi\n".utf8), mode: 0o755)
+    try Files.writeAtomically(
+      helper,
+      Array(
+        "#!/bin/sh\nread server\nif [ \"$1 $server\" = \"get \(registry.authority)\" ]; then echo '{\"Username\":\"ann\",\"Secret\":\"s3cret\"}'; else echo 'credentials not found in native keychain'; exit 1; fi\n"
+          .utf8), mode: 0o755)
     try Files.writeAtomically(config, Array(#"{"credHelpers":{"\#(registry.authority)":"mt"}}"#.utf8))
     var options = quickOptions(docker: config)
     options.helperPath = directory.path
@@ -132,7 +159,9 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
     let storagePort = Mutex(0)
     let registryPort = Mutex(0)
     let registry = try await FakeRegistry { request in
-      if request.path.hasPrefix("/back") { return request.authorization == nil ? .init(body: image.layer) : .status(500) }
+      if request.path.hasPrefix("/back") {
+        return request.authorization == nil ? .init(body: image.layer) : .status(500)
+      }
       if request.path.contains("/blobs/") {
         guard request.authorization == basic else { return .status(401, [("www-authenticate", "Basic realm=\"r\"")]) }
         return .status(307, [("location", "http://127.0.0.1:\(storagePort.withLock { $0 })/store?signature=x")])
@@ -164,7 +193,9 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
     let storage = try await FakeRegistry { _ in .status(401, [("www-authenticate", "Basic realm=\"give me\"")]) }
     port.withLock { $0 = storage.port }
     try await withClient { client in
-      let error = await #expect(throws: RegistryError.self) { try await client.blob(try reference(registry), image.layerDescriptor, credentials: user) }
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.blob(try reference(registry), image.layerDescriptor, credentials: user)
+      }
       #expect(error?.description.contains("by the storage that it redirects to") == true)
     }
     #expect(storage.requests.map(\.authorization) == [nil])
@@ -176,12 +207,15 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
     let registry = try await FakeRegistry { request in
       guard request.authorization == basic else { return .status(401, [("www-authenticate", "Basic realm=\"r\"")]) }
       if request.path.hasPrefix("/moved") { return .init(body: image.layer) }
-      return request.path.contains("/manifests/") ? .status(302, [("location", request.path)]) : .status(301, [("location", "/moved")])
+      return request.path.contains("/manifests/")
+        ? .status(302, [("location", request.path)]) : .status(301, [("location", "/moved")])
     }
     try await withClient { client in
       let bytes4 = try await client.blob(try reference(registry), image.layerDescriptor, credentials: user)
       #expect(bytes4 == image.layer)
-      let error = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: user) }
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: user)
+      }
       #expect(error?.detail == "redirects more than 5 times")
     }
     try await registry.close()
@@ -205,9 +239,13 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
   }
 
   @Test func aDownloadThatNeverGetsOnEndsAfterItsTries() async throws {
-    let registry = try await FakeRegistry { _ in .init(headers: [("content-length", "\(image.layer.count)")], body: image.layer, cutAfter: 0) }
+    let registry = try await FakeRegistry { _ in
+      .init(headers: [("content-length", "\(image.layer.count)")], body: image.layer, cutAfter: 0)
+    }
     try await withClient { client in
-      let error = await #expect(throws: RegistryError.self) { try await client.blob(try reference(registry), image.layerDescriptor) }
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.blob(try reference(registry), image.layerDescriptor)
+      }
       #expect(error?.code == .unavailable && error?.detail.contains("broke off after 0 of 100000 bytes") == true)
     }
     #expect(registry.requests.count == 3)
@@ -217,15 +255,22 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
   @Test(arguments: [429, 503]) func whatMayPassIsTriedAgain(_ status: Int) async throws {
     let count = Mutex(0)
     let registry = try await FakeRegistry { request in
-      let number = count.withLock { $0 += 1; return $0 }
+      let number = count.withLock {
+        $0 += 1; return $0
+      }
       return number < 3 ? .status(status, [("retry-after", "1")]) : image.answer(request)
     }
     try await withClient { client in
       _ = try await client.resolve(try reference(registry), platform: .host, credentials: nil)
       registry.answer { _ in .status(status) }
-      let error = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: nil) }
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: nil)
+      }
       #expect(error?.code == (status == 429 ? .rateLimited : .unavailable))
-      #expect(error?.detail.contains(status == 429 ? "429: too many requests; wait, or log in" : "503: the registry failed; try again later") == true)
+      #expect(
+        error?.detail.contains(
+          status == 429 ? "429: too many requests; wait, or log in" : "503: the registry failed; try again later")
+          == true)
     }
     #expect(registry.requests.count == 6)
     try await registry.close()
@@ -239,14 +284,18 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
       try await withClient { try await $0.resolve(name, platform: .host, credentials: nil) }
     }
     #expect(error?.code == .unavailable)
-    #expect(error?.description.hasPrefix("\(name.registry)/app: resolve manifest latest: cannot reach http://\(name.registry)") == true)
+    #expect(
+      error?.description.hasPrefix(
+        "\(name.registry)/app: resolve manifest latest: cannot reach http://\(name.registry)") == true)
     #expect(error?.description.contains("check that the registry is up") == true)
   }
 
   @Test func anUnknownRepositorySaysWhatTheRegistrySaid() async throws {
     let registry = try await FakeRegistry { image.answer($0) }
     try await withClient { client in
-      let error = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry, ":no"), platform: .host, credentials: nil) }
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry, ":no"), platform: .host, credentials: nil)
+      }
       #expect(error?.code == .notFound)
       #expect(error?.detail == "404: not found (NAME_UNKNOWN: no such thing); check repository and tag")
     }
@@ -259,7 +308,9 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
     let registry = try await FakeRegistry { image.answer($0) }
     try await withClient { client in
       await #expect(throws: Stop.self) {
-        try await client.openBlob(try reference(registry), image.layerDescriptor, offset: 0, credentials: nil) { _ in throw Stop() }
+        try await client.openBlob(try reference(registry), image.layerDescriptor, offset: 0, credentials: nil) { _ in
+          throw Stop()
+        }
       }
     }
     #expect(registry.requests.count == 1)
@@ -269,40 +320,68 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
   // MARK: Bad content
 
   static let badManifests: [(name: String, type: String, body: String, says: String)] = [
-    ("schema 1", MediaType.dockerSchema1Signed, #"{"schemaVersion":1,"fsLayers":[]}"#, "Docker schema 1 manifest, which is not supported"),
+    (
+      "schema 1", MediaType.dockerSchema1Signed, #"{"schemaVersion":1,"fsLayers":[]}"#,
+      "Docker schema 1 manifest, which is not supported"
+    ),
     ("ambiguous", MediaType.ociIndex, #"{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}"#, "is ambiguous"),
-    ("contradiction", MediaType.ociManifest, #"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#, "contradicts"),
-    ("chart", MediaType.ociManifest, #"{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"sha256:\#(String(repeating: "0", count: 64))","size":2},"layers":[]}"#, "is not a container image"),
+    (
+      "contradiction", MediaType.ociManifest,
+      #"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#, "contradicts"
+    ),
+    (
+      "chart", MediaType.ociManifest,
+      #"{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"sha256:\#(String(repeating: "0", count: 64))","size":2},"layers":[]}"#,
+      "is not a container image"
+    ),
     ("page", "text/html", "<html>", "is not acceptable JSON"),
     ("unknown type", "application/x-thing", #"{"schemaVersion":2}"#, "neither an image manifest nor an index"),
     ("deep", MediaType.ociManifest, String(repeating: "[", count: 100_000), "is not acceptable JSON"),
-    ("no platform", MediaType.ociIndex, #"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:\#(String(repeating: "0", count: 64))","size":2,"platform":{"os":"linux","architecture":"s390x"}}]}"#, "no image for linux/"),
+    (
+      "no platform", MediaType.ociIndex,
+      #"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:\#(String(repeating: "0", count: 64))","size":2,"platform":{"os":"linux","architecture":"s390x"}}]}"#,
+      "no image for linux/"
+    ),
   ]
 
   @Test(arguments: badManifests.map(\.name)) func aBadManifestIsRefusedByName(_ name: String) async throws {
     let bad = try #require(Self.badManifests.first { $0.name == name })
-    let registry = try await FakeRegistry { _ in .init(headers: [("content-type", bad.type)], body: Array(bad.body.utf8)) }
+    let registry = try await FakeRegistry { _ in
+      .init(headers: [("content-type", bad.type)], body: Array(bad.body.utf8))
+    }
     try await withClient { client in
-      let error = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: nil) }
-      #expect(error?.stage == "read manifest" && error?.detail.contains(bad.says) == true, "\(String(describing: error))")
+      let error = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: nil)
+      }
+      #expect(
+        error?.stage == "read manifest" && error?.detail.contains(bad.says) == true, "\(String(describing: error))")
     }
     try await registry.close()
   }
 
   @Test func aManifestOfAnotherDigestOrOfMegabytesIsRefused() async throws {
     let registry = try await FakeRegistry { _ in
-      .init(headers: [("content-type", MediaType.ociManifest), ("docker-content-digest", "sha256:\(String(repeating: "0", count: 64))")], body: image.manifest)
+      .init(
+        headers: [
+          ("content-type", MediaType.ociManifest),
+          ("docker-content-digest", "sha256:\(String(repeating: "0", count: 64))"),
+        ], body: image.manifest)
     }
     try await withClient { client in
-      let announced = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: nil) }
+      let announced = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: nil)
+      }
       #expect(announced?.code == .corrupt && announced?.detail.contains("the registry announces") == true)
       registry.answer { _ in .init(headers: [("content-type", MediaType.ociManifest)], body: image.manifest) }
       let pinned = await #expect(throws: RegistryError.self) {
-        try await client.resolve(try reference(registry, "@sha256:\(String(repeating: "1", count: 64))"), platform: .host, credentials: nil)
+        try await client.resolve(
+          try reference(registry, "@sha256:\(String(repeating: "1", count: 64))"), platform: .host, credentials: nil)
       }
       #expect(pinned?.code == .corrupt && pinned?.stage == "verify manifest")
       registry.answer { _ in .init(body: [UInt8](repeating: 0x20, count: 5 << 20)) }
-      let large = await #expect(throws: RegistryError.self) { try await client.resolve(try reference(registry), platform: .host, credentials: nil) }
+      let large = await #expect(throws: RegistryError.self) {
+        try await client.resolve(try reference(registry), platform: .host, credentials: nil)
+      }
       #expect(large?.code == .tooLarge)
     }
     try await registry.close()
@@ -321,11 +400,16 @@ private func reference(_ registry: FakeRegistry, _ tail: String = ":latest") thr
 
   @Test func anIndexLeadsToTheManifestOfThePlatform() async throws {
     let index = ImageIndex(manifests: [
-      Descriptor(mediaType: MediaType.ociManifest, digest: digest([1]), size: 1, platform: Platform(os: "linux", architecture: "s390x")),
-      Descriptor(mediaType: MediaType.ociManifest, digest: digest(image.manifest), size: Int64(image.manifest.count), platform: .host),
+      Descriptor(
+        mediaType: MediaType.ociManifest, digest: digest([1]), size: 1,
+        platform: Platform(os: "linux", architecture: "s390x")),
+      Descriptor(
+        mediaType: MediaType.ociManifest, digest: digest(image.manifest), size: Int64(image.manifest.count),
+        platform: .host),
     ]).json.encoded()
     let registry = try await FakeRegistry { request in
-      request.path.hasSuffix("/many") ? .init(headers: [("content-type", MediaType.ociIndex)], body: index) : image.answer(request)
+      request.path.hasSuffix("/many")
+        ? .init(headers: [("content-type", MediaType.ociIndex)], body: index) : image.answer(request)
     }
     try await withClient { client in
       let resolved = try await client.resolve(try reference(registry, ":many"), platform: .host, credentials: nil)

@@ -41,11 +41,16 @@ private let own = RegistryEndpoint(base: RegistryURL(scheme: "https", authority:
   ])
   func aMistakeInTheFileIsNamed(_ text: String, _ says: String) {
     let error = #expect(throws: RegistryError.self) { try RegistryHosts.parse(text, path: "/x/hosts.toml", own: own) }
-    #expect(error?.description.contains(says) == true && error?.description.contains("/x/hosts.toml") == true, "\(String(describing: error))")
+    #expect(
+      error?.description.contains(says) == true && error?.description.contains("/x/hosts.toml") == true,
+      "\(String(describing: error))")
   }
 
   @Test func plainHTTPIsForThisMachineOnly() throws {
-    for (registry, scheme) in [("docker.io", "https"), ("reg.test:80", "https"), ("localhost", "http"), ("127.0.0.1:5000", "http"), ("[::1]:5000", "http"), ("127.evil.test", "https"), ("localhost.evil.test", "https"), ("10.0.0.1:5000", "https")] {
+    for (registry, scheme) in [
+      ("docker.io", "https"), ("reg.test:80", "https"), ("localhost", "http"), ("127.0.0.1:5000", "http"),
+      ("[::1]:5000", "http"), ("127.evil.test", "https"), ("localhost.evil.test", "https"), ("10.0.0.1:5000", "https"),
+    ] {
       #expect(try RegistryHosts.endpoints(registry, directory: nil).map(\.base.scheme) == [scheme], "\(registry)")
     }
     #expect(try RegistryHosts.endpoints("docker.io", directory: nil)[0].base.authority == "registry-1.docker.io")
@@ -69,11 +74,16 @@ private let own = RegistryEndpoint(base: RegistryURL(scheme: "https", authority:
       request.authorization == basic ? image.answer(request) : .status(401, [("www-authenticate", "Basic realm=\"r\"")])
     }
     let mirror = try await FakeRegistry { request in
-      request.path.contains("/blobs/") ? image.answer(request) : .status(401, [("www-authenticate", "Basic realm=\"r\"")])
+      request.path.contains("/blobs/")
+        ? image.answer(request) : .status(401, [("www-authenticate", "Basic realm=\"r\"")])
     }
     let hosts = "\(directory.path)/127.0.0.1_\(registry.port)_"
     try Files.makeDirectories(hosts)
-    try Files.writeAtomically("\(hosts)/hosts.toml", Array("[host.\"http://\(mirror.authority)\"]\n[host.\"http://\(mirror.authority)\".header]\nx-team = \"blue\"\n".utf8))
+    try Files.writeAtomically(
+      "\(hosts)/hosts.toml",
+      Array(
+        "[host.\"http://\(mirror.authority)\"]\n[host.\"http://\(mirror.authority)\".header]\nx-team = \"blue\"\n".utf8)
+    )
     let name = try ImageReference("\(registry.authority)/app")
     let credentials = RegistryCredentials(username: "a", password: "b")
     try await withClient(quickOptions(hosts: directory.path)) { client in
@@ -96,7 +106,8 @@ private let own = RegistryEndpoint(base: RegistryURL(scheme: "https", authority:
   }
 
   @Test func challengesAreReadAsWritten() {
-    let found = AuthChallenge.parse("Basic realm=\"x\", Bearer realm=\"https://a/t\" , service=plain,scope=\"a:b,c\", Negotiate")
+    let found = AuthChallenge.parse(
+      "Basic realm=\"x\", Bearer realm=\"https://a/t\" , service=plain,scope=\"a:b,c\", Negotiate")
     #expect(found.map(\.scheme) == ["basic", "bearer", "negotiate"])
     #expect(found[1].parameters == ["realm": "https://a/t", "service": "plain", "scope": "a:b,c"])
     #expect(AuthChallenge.parse("") == [] && AuthChallenge.parse("=,\"\"") == [])
