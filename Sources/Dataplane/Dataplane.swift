@@ -111,7 +111,7 @@ package actor Dataplane {
     let step = next.apply(changes)
     let messages = step.messages
     do throws(DataplaneError) {
-      if !messages.isEmpty { try run(messages, stage: "apply services") }
+      if !messages.isEmpty { try runOrReplace(messages, next) }
     } catch {
       _ = next.apply(undo)
       throw error
@@ -148,6 +148,18 @@ package actor Dataplane {
     } catch {
       logger.warning("delete stale UDP flows: \(error); tried again with the next change of a UDP service")
       return nil
+    }
+  }
+
+  private func runOrReplace(_ messages: [Message], _ next: ServiceState) throws(DataplaneError) {
+    do throws(NftRefusal) {
+      try transactions.run(Program.encode(messages))
+    } catch {
+      let detail = Self.describe(error, messages)
+      if error.cause.errno != Errno.noEntry { throw DataplaneError(stage: "apply services", detail: detail) }
+      // Somebody flushed the machine's rules: ours are made again.
+      logger.warning("\(detail): table inet \(ServiceLayout.tableName) was changed by somebody else; it is made again")
+      try run(next.table(layout).replacing(), stage: "replace services")
     }
   }
 

@@ -79,7 +79,7 @@ struct ServiceLayout: Sendable {
     ] + AddressFamily.allCases.map(Self.deliver) + [
       Chain(
         name: Lane.refused.chainName,
-        rules: [Rule(.match(.transport, equal: true, .transport(6)), .resetConnection), Rule(.refuse)]),
+        rules: [Rule(.match(.transport, equal: true, .transport(6)), .resetConnection), Rule(.refuse)])
     ]
   }
 

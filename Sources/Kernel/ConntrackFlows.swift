@@ -99,7 +99,9 @@ package final class ConntrackTable: Sendable {
   }
 
   private static func port(_ tuple: NetlinkView, _ type: Int) -> UInt16? {
-    guard let bytes = tuple.attribute(CNETLINK_CTA_TUPLE_PROTO)?.attribute(type)?.bytes, bytes.count == 2 else { return nil }
+    guard let bytes = tuple.attribute(CNETLINK_CTA_TUPLE_PROTO)?.attribute(type)?.bytes, bytes.count == 2 else {
+      return nil
+    }
     return UInt16(bytes[bytes.startIndex]) << 8 | UInt16(bytes[bytes.startIndex + 1])
   }
 }

@@ -77,7 +77,9 @@ struct NetlinkView {
     let start = bytes.startIndex + offset
     guard offset >= 0, start + T.bitWidth / 8 <= bytes.endIndex else { return nil }
     var value: T = 0
-    for index in (0..<(T.bitWidth / 8)).reversed() { value = (value << (T.bitWidth > 8 ? 8 : 0)) | T(bytes[start + index]) }
+    for index in (0..<(T.bitWidth / 8)).reversed() {
+      value = (value << (T.bitWidth > 8 ? 8 : 0)) | T(bytes[start + index])
+    }
     return value
   }
 
@@ -136,7 +138,8 @@ package final class NetlinkSocket: Sendable {
 
   package init(_ family: Family) throws(SyscallError) {
     let number = CInt(family == .route ? CNETLINK_PROTOCOL_ROUTE : CNETLINK_PROTOCOL_NETFILTER)
-    fd = OwnedFD(adopting: try syscall("socket", on: family == .route ? "rtnetlink" : "nfnetlink") { cnetlink_open(number) })
+    fd = OwnedFD(
+      adopting: try syscall("socket", on: family == .route ? "rtnetlink" : "nfnetlink") { cnetlink_open(number) })
   }
 
   /// Sends all of `bytes` as one datagram. The kernel has worked it off when this returns.
@@ -229,7 +232,9 @@ package final class NetlinkSocket: Sendable {
   private func discardWaiting() throws(SyscallError) { while try !receive().isEmpty {} }
 
   private static func refusal(_ message: NetlinkMessage) -> NetlinkRefusal? {
-    guard message.type == CNETLINK_NLMSG_ERROR, let raw = message.body.number(at: 0, as: UInt32.self), raw != 0 else { return nil }
+    guard message.type == CNETLINK_NLMSG_ERROR, let raw = message.body.number(at: 0, as: UInt32.self), raw != 0 else {
+      return nil
+    }
     // struct nlmsgerr: the error, then the header of the request (its sequence number is at 12), then extended attributes.
     let sequence = message.body.number(at: 12, as: UInt32.self) ?? message.sequence
     let extended = message.body.dropping(20)

@@ -66,7 +66,9 @@ package final class NetworkNamespace: Sendable {
   }
 
   /// Runs `body` inside, on a thread made for it.
-  package func run<R: Sendable>(_ body: @escaping @Sendable () throws(SyscallError) -> R) async throws(SyscallError) -> R {
+  package func run<R: Sendable>(_ body: @escaping @Sendable () throws(SyscallError) -> R) async throws(SyscallError)
+    -> R
+  {
     try await onFreshThread { () throws(SyscallError) -> R in
       try self.enter()
       return try body()
@@ -88,7 +90,9 @@ package final class NetworkNamespace: Sendable {
     try Files.open(path, flags: O_RDONLY | O_CREAT | O_EXCL, mode: 0o400).close()
     do throws(SyscallError) {
       _ = try fd.withRaw { fd throws(SyscallError) in
-        try syscall("mount", on: path) { unsafe clinux_mount("/proc/self/fd/\(fd)", path, nil, UInt(CNETLINK_MS_BIND), nil) }
+        try syscall("mount", on: path) {
+          unsafe clinux_mount("/proc/self/fd/\(fd)", path, nil, UInt(CNETLINK_MS_BIND), nil)
+        }
       }
     } catch {
       try? Files.remove(path)
@@ -100,7 +104,9 @@ package final class NetworkNamespace: Sendable {
   package static func unpin(_ path: String) throws(SyscallError) {
     while true {
       do throws(SyscallError) {
-        _ = try syscall("umount2", on: path) { unsafe clinux_umount2(path, CInt(CNETLINK_MNT_DETACH | CNETLINK_UMOUNT_NOFOLLOW)) }
+        _ = try syscall("umount2", on: path) {
+          unsafe clinux_umount2(path, CInt(CNETLINK_MNT_DETACH | CNETLINK_UMOUNT_NOFOLLOW))
+        }
       } catch {
         if error.errno == ENOENT { return }
         // EINVAL: nothing is mounted on it (any more).

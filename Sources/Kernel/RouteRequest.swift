@@ -176,7 +176,8 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   private static func routeHeader(_ address: IPAddress, length: Int, onLink: Bool) -> [UInt8] {
     let scope = onLink && address.family == .ipv4 ? CNETLINK_RT_SCOPE_LINK : CNETLINK_RT_SCOPE_UNIVERSE
     return [
-      address.familyNumber, UInt8(length), 0, 0, UInt8(CNETLINK_RT_TABLE_MAIN), UInt8(CNETLINK_RTPROT_STATIC), UInt8(scope),
+      address.familyNumber, UInt8(length), 0, 0, UInt8(CNETLINK_RT_TABLE_MAIN), UInt8(CNETLINK_RTPROT_STATIC),
+      UInt8(scope),
       UInt8(CNETLINK_RTN_UNICAST), 0, 0, 0, 0,
     ]
   }

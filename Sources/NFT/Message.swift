@@ -89,7 +89,9 @@ extension Table {
     let oldChains = Dictionary(old.chains.map { ($0.name, $0) }) { $1 }
     let newSets = Dictionary(new.sets.map { ($0.declaration.name, $0) }) { $1 }
     let newChains = Dictionary(new.chains.map { ($0.name, $0) }) { $1 }
-    let redeclared = new.sets.contains { oldSets[$0.declaration.name].map(\.declaration) ?? $0.declaration != $0.declaration }
+    let redeclared = new.sets.contains {
+      oldSets[$0.declaration.name].map(\.declaration) ?? $0.declaration != $0.declaration
+    }
     let rehooked = new.chains.contains { chain in oldChains[chain.name].map { $0.base != chain.base } ?? false }
     if old.name != new.name || redeclared || rehooked { return new.replacing() }
     let name = new.name
@@ -169,7 +171,9 @@ extension Element {
 extension NamedSet {
   package func difference(from old: NamedSet) -> ElementDifference {
     var difference = ElementDifference()
-    for element in old.sortedElements where elements[element.key] != element.value { difference.removed.append(element) }
+    for element in old.sortedElements where elements[element.key] != element.value {
+      difference.removed.append(element)
+    }
     for element in sortedElements where old.elements[element.key] != element.value { difference.added.append(element) }
     return difference
   }

@@ -11,7 +11,9 @@ private struct Writer {
   var bytes: [UInt8] = []
 
   mutating func u8(_ value: UInt8) { bytes.append(value) }
-  mutating func u16(_ value: Int) { bytes += [UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8)] }
+  mutating func u16(_ value: Int) {
+    bytes += [UInt8(truncatingIfNeeded: value), UInt8(truncatingIfNeeded: value >> 8)]
+  }
   mutating func u32(_ value: UInt32) {
     bytes.append(UInt8(truncatingIfNeeded: value))
     bytes.append(UInt8(truncatingIfNeeded: value >> 8))

@@ -151,7 +151,8 @@ extension Statement {
     case .setPriorityFrom(let operand): "meta priority set \(operand.text)"
     case .setPriorityFromMap(let key, let map): "meta priority set \(concatenated(key)) map @\(map)"
     case .verdictMap(let key, let map): "\(concatenated(key)) vmap @\(map)"
-    case .translateDestination(let family, let key, let map): "dnat \(family.header) to \(concatenated(key)) map @\(map)"
+    case .translateDestination(let family, let key, let map):
+      "dnat \(family.header) to \(concatenated(key)) map @\(map)"
     case .masquerade: "masquerade"
     case .resetConnection: "reject with tcp reset"
     case .refuse: "reject"

@@ -79,7 +79,7 @@ package actor PodNetwork {
     do throws(SyscallError) {
       try Files.writeAtomically(layout.record(sandboxID), record.encoded())
       try connect(record, namespace)
-      try applyRules()
+      if !hostPorts.isEmpty { try applyRules() }
       // Last: a pin with a record means that all of it is there.
       try namespace.namespace.pin(at: layout.pin(sandboxID))
     } catch {
@@ -200,7 +200,8 @@ package actor PodNetwork {
     try namespace.inside.run(record.addresses.map { .addAddress(link: RouteRequest.peerIndex, $0) })
     var requests: [RouteRequest] = []
     for address in record.addresses {
-      let source = address.family == .ipv4
+      let source =
+        address.family == .ipv4
         ? open.addresses.addressIPv4(AddressPool.nodeSlot) : open.addresses.addressIPv6(AddressPool.nodeSlot)
       guard let prefix = IPPrefix(address: address, length: address.bytes.count * 8) else { continue }
       requests += [
@@ -216,7 +217,7 @@ package actor PodNetwork {
     let record = pods[sandboxID]?.record
     pods[sandboxID]?.phase = .going
     do throws(SyscallError) {
-      try applyRules()
+      if record?.hostPorts.isEmpty == false { try applyRules() }
       try await reap(link: record?.hostLink, pin: layout.pin(sandboxID))
       try Files.remove(layout.record(sandboxID))
     } catch {
@@ -231,18 +232,21 @@ package actor PodNetwork {
   private func checkHostPorts(_ wanted: [HostPort], _ stage: String) throws(PodNetworkError) {
     for (index, port) in wanted.enumerated() {
       if port.hostPort == 0 || port.containerPort == 0 {
-        throw PodNetworkError(code: .configuration, stage: stage, detail: "host port \(port): 0 is no port; use 1 to 65535")
+        throw PodNetworkError(
+          code: .configuration, stage: stage, detail: "host port \(port): 0 is no port; use 1 to 65535")
       }
       if let hostIP = port.hostIP, !families.contains(hostIP.family) || hostIP.isLoopback {
         throw PodNetworkError(
           code: .configuration, stage: stage,
           detail: "host port \(port.hostPort): host address \(hostIP) "
-            + (hostIP.isLoopback ? "is loopback, from which no packet can be led to a pod" : "is of a family that pods do not have"))
+            + (hostIP.isLoopback
+              ? "is loopback, from which no packet can be led to a pod" : "is of a family that pods do not have"))
       }
       let others = pods.values.flatMap { pod in pod.record.hostPorts.map { (pod.record.sandboxID, $0) } }
       if let (owner, _) = others.first(where: { $0.1.collides(with: port) }) {
         throw PodNetworkError(
-          code: .hostPortTaken, stage: stage, detail: "host port \(port.hostPort)/\(port.transport) is held by pod \(owner)")
+          code: .hostPortTaken, stage: stage,
+          detail: "host port \(port.hostPort)/\(port.transport) is held by pod \(owner)")
       }
       if wanted[..<index].contains(where: { $0.collides(with: port) }) {
         throw PodNetworkError(
@@ -257,7 +261,14 @@ package actor PodNetwork {
     let wanted = wantedTable()
     let messages = Table.difference(from: current, to: wanted)
     if messages.isEmpty { return }
-    try Self.run(messages, transactions)
+    do throws(SyscallError) {
+      try Self.run(messages, transactions)
+    } catch {
+      // Somebody flushed the machine's rules: ours are made again.
+      if error.errno != Errno.noEntry { throw error }
+      logger.warning("\(error): table inet \(PodRules.tableName) was changed by somebody else; it is made again")
+      try Self.run(wanted.replacing(), transactions)
+    }
     open?.table = wanted
   }
 

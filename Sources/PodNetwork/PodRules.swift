@@ -57,7 +57,9 @@ package struct PodRules: Sendable, Hashable {
       var open = NamedSet(Self.open(family))
       var hairpins = NamedSet(Self.hairpins(family))
       for forward in forwards {
-        guard let pod = forward.addresses.first(where: { $0.bytes.count == (family == .ipv4 ? 4 : 16) }) else { continue }
+        guard let pod = forward.addresses.first(where: { $0.bytes.count == (family == .ipv4 ? 4 : 16) }) else {
+          continue
+        }
         let target = ElementValue.data(Words().address(pod.bytes).port(forward.port.containerPort))
         let transport = forward.port.transport.rawValue
         if let hostIP = forward.port.hostIP {
@@ -90,7 +92,8 @@ package struct PodRules: Sendable, Hashable {
         name: "unknown-forwarded", base: .init(kind: .filter, hook: .forward, priority: 0),
         rules: [Rule(.match(.outputLink, equal: true, .link(PodNetwork.nodeLink)), .refuse)]),
       Chain(
-        name: "unknown-output", base: .init(kind: .filter, hook: .output, priority: 0), rules: serviceCIDRs.map(Self.unknown)),
+        name: "unknown-output", base: .init(kind: .filter, hook: .output, priority: 0),
+        rules: serviceCIDRs.map(Self.unknown)),
       Chain(name: "hostports", rules: AddressFamily.allCases.flatMap(Self.entering)),
     ]
   }

@@ -128,7 +128,8 @@ extension PodNetwork {
     }
     guard families.contains(.ipv6), try NetworkNamespace.readSysctl("ipv6/conf/all/forwarding") != "1" else { return }
     // A forwarding host stops listening to routers unless told to (2): it would lose the default route that it has.
-    for entry in try Directory(path: "/proc/sys/net/ipv6/conf").list() where entry.name != "all" && entry.name != "default" {
+    for entry in try Directory(path: "/proc/sys/net/ipv6/conf").list()
+    where entry.name != "all" && entry.name != "default" {
       let name = "ipv6/conf/\(entry.name)/accept_ra"
       if try NetworkNamespace.readSysctl(name) == "1" { try NetworkNamespace.writeSysctl(name, "2") }
     }
@@ -190,7 +191,9 @@ extension PodNetwork {
     let pin = layout.pin(record.sandboxID)
     guard (try? NetworkNamespace.open(pin)) != nil else { return "no network namespace is pinned at \(pin)" }
     if !links.contains(record.hostLink) { return "its link \(record.hostLink) is gone" }
-    if record.addresses != open?.addresses.addresses(record.slot) { return "its addresses are not of the node's blocks" }
+    if record.addresses != open?.addresses.addresses(record.slot) {
+      return "its addresses are not of the node's blocks"
+    }
     return nil
   }
 

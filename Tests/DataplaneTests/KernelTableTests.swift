@@ -22,7 +22,8 @@ struct Bench {
     let made = try await node.namespace.run { () throws(SyscallError) -> Result<Dataplane, DataplaneError> in
       Result { () throws(DataplaneError) in
         try Dataplane(
-          configuration: DataplaneConfiguration(podCIDRs: podCIDRs), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+          configuration: DataplaneConfiguration(podCIDRs: podCIDRs),
+          logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
       }
     }
     return try made.get()
@@ -34,7 +35,9 @@ struct Bench {
   }
 
   /// What the kernel holds, as nft lists it, in an order that does not depend on how it came there.
-  func listing() async throws -> [String] { normalized(try await node.command("nft", "list", "table", "inet", "martlet")) }
+  func listing() async throws -> [String] {
+    normalized(try await node.command("nft", "list", "table", "inet", "martlet"))
+  }
 }
 
 /// Sets and chains sorted, elements sorted within.
@@ -116,7 +119,8 @@ extension Substring {
   @Test func adoptReplacesAForeignTableOfTheName() async throws {
     let bench = try await Bench.make()
     defer { bench.remove() }
-    try await bench.node.command("nft", "add table inet martlet { chain stray { counter; }; set services4 { type mark; }; }")
+    try await bench.node.command(
+      "nft", "add table inet martlet { chain stray { counter; }; set services4 { type mark; }; }")
     let table = try ServiceTable(ServiceTableTests.cases[1].entries)
     try await bench.dataplane.apply(table)
     #expect(try await bench.listing() == normalized(table.table(podCIDRs: podCIDRs).text))
@@ -124,6 +128,16 @@ extension Substring {
     await successor.adopt()
     try await successor.apply(try ServiceTable([]))
     #expect(try await bench.listing() == normalized(ServiceTable().table(podCIDRs: podCIDRs).text))
+  }
+
+  @Test func tableThatSomebodyFlushedIsMadeAgainWithTheNextChange() async throws {
+    let bench = try await Bench.make()
+    defer { bench.remove() }
+    let entries = [service("a", "10.96.0.1", endpoints: 1), service("b", "10.96.0.2", endpoints: 2)]
+    try await bench.dataplane.apply(try ServiceTable(entries))
+    try await bench.node.command("nft", "flush", "ruleset")
+    try await bench.dataplane.change(set: [], remove: [entries[0].key])
+    #expect(try await bench.listing() == normalized(ServiceTable([entries[1]]).table(podCIDRs: podCIDRs).text))
   }
 
   @Test func flushLeavesOtherTablesAlone() async throws {
@@ -149,7 +163,8 @@ extension Substring {
     }
     #expect(
       error?.description.hasPrefix(
-        "apply services: add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 50:2 : 10.88.0.11 . 8080 }: EEXIST (17)")
+        "apply services: add element inet martlet endpoints4 { 10.96.0.2 . tcp . 80 . 50:2 : 10.88.0.11 . 8080 }: EEXIST (17)"
+      )
         == true, "\(String(describing: error))")
     #expect(try await bench.listing() == before)
     // And the state was not advanced: with the stray gone the same change works.
@@ -157,7 +172,8 @@ extension Substring {
     try await bench.dataplane.change(set: [service("b", "10.96.0.2", endpoints: 2)])
   }
 
-  @Test(arguments: 1...12 as ClosedRange<UInt64>) func randomChangesEndWhereAFullApplyEnds(_ seed: UInt64) async throws {
+  @Test(arguments: 1...12 as ClosedRange<UInt64>) func randomChangesEndWhereAFullApplyEnds(_ seed: UInt64) async throws
+  {
     let bench = try await Bench.make()
     defer { bench.remove() }
     var random = SeededGenerator(seed: seed)

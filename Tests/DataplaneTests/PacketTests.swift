@@ -92,7 +92,9 @@ func withPacketBench(_ body: (PacketBench) async throws -> Void) async throws {
 /// One at a time: each has a node with a dozen links, and connections that must not time out.
 @Suite(.serialized) struct PacketTests {
   @Test(
-    arguments: [("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp)])
+    arguments: [
+      ("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp),
+    ])
   func roundRobinReachesEachEndpointEquallyOften(_ virtual: String, _ transport: TransportProtocol) async throws {
     try await withPacketBench { bench in
       try await bench.dataplane.apply(try ServiceTable([bench.entry(virtual, transport)]))
@@ -120,7 +122,9 @@ func withPacketBench(_ body: (PacketBench) async throws -> Void) async throws {
     }
   }
 
-  @Test(arguments: [("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp)])
+  @Test(arguments: [
+    ("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp),
+  ])
   func podThatReachesItselfSeesTheNode(_ virtual: String, _ transport: TransportProtocol) async throws {
     try await withPacketBench { bench in
       try await bench.dataplane.apply(try ServiceTable([bench.entry(virtual, transport, pods: [bench.web[0]])]))
@@ -129,7 +133,9 @@ func withPacketBench(_ body: (PacketBench) async throws -> Void) async throws {
     }
   }
 
-  @Test(arguments: [("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp)])
+  @Test(arguments: [
+    ("10.96.0.10", TransportProtocol.tcp), ("fd00:96::10", .tcp), ("10.96.0.10", .udp), ("fd00:96::10", .udp),
+  ])
   func serviceWithoutEndpointsRefusesAtOnce(_ virtual: String, _ transport: TransportProtocol) async throws {
     try await withPacketBench { bench in
       try await bench.dataplane.apply(try ServiceTable([bench.entry(virtual, transport, pods: [])]))

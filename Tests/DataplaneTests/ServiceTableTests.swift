@@ -89,7 +89,9 @@ func service(
   @Test func endpointOfTheOtherFamilyIsRefused() {
     var entry = service("a", "10.96.0.1", endpoints: 1)
     entry.endpoints.append(ServiceEndpoint(address: address("fd00::1"), port: 80))
-    #expect(throws: ServiceTableError.familyMismatch(id: "a", address: address("10.96.0.1"), endpoint: address("fd00::1"))) {
+    #expect(
+      throws: ServiceTableError.familyMismatch(id: "a", address: address("10.96.0.1"), endpoint: address("fd00::1"))
+    ) {
       try ServiceTable([entry])
     }
   }

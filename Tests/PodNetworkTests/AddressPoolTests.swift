@@ -98,7 +98,8 @@ struct Random: RandomNumberGenerator {
 @Suite struct NetworkRecordTests {
   @Test func recordSurvivesTheDisk() throws {
     let record = NetworkRecord(
-      sandboxID: String(repeating: "a1", count: 32), slot: 7, ipv4: IPAddress("10.88.0.7"), ipv6: IPAddress("fd00:88::7"),
+      sandboxID: String(repeating: "a1", count: 32), slot: 7, ipv4: IPAddress("10.88.0.7"),
+      ipv6: IPAddress("fd00:88::7"),
       hostLink: "mlt0123456789",
       hostPorts: [
         HostPort(transport: .tcp, hostIP: IPAddress("192.0.2.1"), hostPort: 8080, containerPort: 80),
@@ -107,7 +108,10 @@ struct Random: RandomNumberGenerator {
     #expect(try NetworkRecord.parse(record.encoded()) == record)
   }
 
-  @Test(arguments: ["", "{", "[]", "{\"version\":2}", "{\"version\":1,\"sandbox\":\"x\"}", "{\"version\":1,\"sandbox\":\"x\",\"slot\":3,\"hostLink\":\"y\",\"ipv4\":\"300.1.1.1\"}"])
+  @Test(arguments: [
+    "", "{", "[]", "{\"version\":2}", "{\"version\":1,\"sandbox\":\"x\"}",
+    "{\"version\":1,\"sandbox\":\"x\",\"slot\":3,\"hostLink\":\"y\",\"ipv4\":\"300.1.1.1\"}",
+  ])
   func damagedRecordIsAnErrorNotATrap(_ text: String) {
     #expect(throws: NetworkRecord.Damage.self) { try NetworkRecord.parse(Array(text.utf8)) }
   }

@@ -19,7 +19,9 @@ struct NodeBench {
   }
 
   /// As a daemon makes it that starts again on the same directory.
-  static func network(_ directory: TestDirectory, _ node: LabNamespace, _ podCIDRs: [IPPrefix] = podCIDRs, _ poolSize: Int = 2)
+  static func network(
+    _ directory: TestDirectory, _ node: LabNamespace, _ podCIDRs: [IPPrefix] = podCIDRs, _ poolSize: Int = 2
+  )
     -> PodNetwork
   {
     PodNetwork(
@@ -124,9 +126,13 @@ func withNodeBench(
       let server = try await EchoServer(name: "victim", transport: .udp, port: 80, in: lab)
       try await liar.command("ip", "address", "add", "10.88.0.77/32", "dev", "eth0")
       try await liar.command("ip", "address", "add", "fd00:88::77/128", "dev", "eth0", "nodad")
-      try await liar.command("ip", "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "src", "10.88.0.77")
-      try await liar.command("ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0", "src", "fd00:88::77")
-      for target in victim.all { await #expect(throws: SyscallError.self) { try await liar.ask(target, port: 80, .udp) } }
+      try await liar.command(
+        "ip", "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "src", "10.88.0.77")
+      try await liar.command(
+        "ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0", "src", "fd00:88::77")
+      for target in victim.all {
+        await #expect(throws: SyscallError.self) { try await liar.ask(target, port: 80, .udp) }
+      }
       // Not even the question came through.
       let counts = try await lab.command("cat", "/proc/net/snmp", "/proc/net/snmp6").split(separator: "\n")
       let udp = try #require(counts.last { $0.hasPrefix("Udp:") })
@@ -195,15 +201,18 @@ func withNodeBench(
       let far = try await EchoServer(name: "far", transport: .tcp, port: 8443, in: outside)
       #expect(try await lab.ask(IPAddress("192.0.2.2")!, port: 8443).hasPrefix("far "))
       let error = await #expect(throws: PodNetworkError.self) {
-        try await bench.network.attach(ids[1], hostPorts: [HostPort(transport: .tcp, hostPort: 8443, containerPort: 80)])
+        try await bench.network.attach(
+          ids[1], hostPorts: [HostPort(transport: .tcp, hostPort: 8443, containerPort: 80)])
       }
       #expect(error?.code == .hostPortTaken)
       #expect(error?.detail == "host port 8443/tcp is held by pod \(ids[0])")
       for server in [tcp, udp, far] { server.stop() }
       try await bench.network.detach(ids[0])
-      #expect(try await bench.node.command("nft", "list", "table", "inet", "martlet-pods").contains("elements") == false)
+      #expect(
+        try await bench.node.command("nft", "list", "table", "inet", "martlet-pods").contains("elements") == false)
       // Freed with the pod.
-      _ = try await bench.network.attach(ids[1], hostPorts: [HostPort(transport: .tcp, hostPort: 8443, containerPort: 80)])
+      _ = try await bench.network.attach(
+        ids[1], hostPorts: [HostPort(transport: .tcp, hostPort: 8443, containerPort: 80)])
       try await bench.network.detach(ids[1])
       try await bench.node.command("ip", "link", "delete", "up0")
       try outside.remove()

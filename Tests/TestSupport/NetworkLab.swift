@@ -33,7 +33,8 @@ package struct LabNamespace: Sendable {
       environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"], input: Array(input.utf8))
     if outcome.status.code != 0 {
       throw Failure(
-        description: "\(words.joined(separator: " ")): \(String(decoding: outcome.errorOutput + outcome.output, as: UTF8.self))")
+        description:
+          "\(words.joined(separator: " ")): \(String(decoding: outcome.errorOutput + outcome.output, as: UTF8.self))")
     }
     return String(decoding: outcome.output, as: UTF8.self)
   }
@@ -61,7 +62,9 @@ package final class EchoServer: Sendable {
       address.sin6_port = port.bigEndian
       _ = try syscall("bind", on: "port \(port)") {
         withUnsafePointer(to: &address) {
-          $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) }
+          $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+          }
         }
       }
       if transport == .tcp { _ = try syscall("listen", on: "port \(port)") { listen(fd, 128) } }
@@ -109,12 +112,16 @@ package final class EchoServer: Sendable {
       var peer = sockaddr_in6()
       var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
       let count = withUnsafeMutablePointer(to: &peer) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { recvfrom(descriptor, &buffer, 2048, 0, $0, &length) }
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          recvfrom(descriptor, &buffer, 2048, 0, $0, &length)
+        }
       }
       if count <= 0 { break }
       let answer = Array("\(name) \(text(peer))".utf8)
       withUnsafePointer(to: &peer) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = sendto(descriptor, answer, answer.count, 0, $0, length) }
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          _ = sendto(descriptor, answer, answer.count, 0, $0, length)
+        }
       }
     }
     close(descriptor)
@@ -129,7 +136,9 @@ package final class EchoServer: Sendable {
 
 extension TransportProtocol {
   fileprivate var socketType: CInt {
-    self == .tcp ? CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) : CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+    self == .tcp
+      ? CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+      : CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
   }
 }
 
@@ -166,7 +175,9 @@ package final class LabClient: Sendable {
       target.sin_port = port.bigEndian
       withUnsafeMutableBytes(of: &target.sin_addr) { $0.copyBytes(from: address.bytes) }
       return withUnsafePointer(to: &target) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
       }
     }
     var target = sockaddr_in6()
@@ -174,7 +185,9 @@ package final class LabClient: Sendable {
     target.sin6_port = port.bigEndian
     withUnsafeMutableBytes(of: &target.sin6_addr) { $0.copyBytes(from: address.bytes) }
     return withUnsafePointer(to: &target) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in6>.size)) }
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+      }
     }
   }
 
