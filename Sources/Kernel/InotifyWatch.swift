@@ -15,7 +15,8 @@ package final class InotifyWatch: Sendable {
   package init(directory path: String) throws(SyscallError) {
     let fd = OwnedFD(
       adopting: try syscall("inotify_init1", on: path) { inotify_init1(CInt(IN_CLOEXEC | IN_NONBLOCK)) })
-    let mask = UInt32(IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB)
+    let mask =
+      UInt32(IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB)
       | UInt32(IN_DELETE_SELF | IN_MOVE_SELF) | UInt32(IN_ONLYDIR)
     _ = try fd.withRaw { raw throws(SyscallError) in
       try syscall("inotify_add_watch", on: path) { unsafe inotify_add_watch(raw, path, mask) }

@@ -49,7 +49,9 @@ struct FoundNode {
   static func look(_ tools: NodeTools, readyBefore: Set<String>) async throws(CRIError) -> FoundNode {
     var node = FoundNode()
     let all = try await tools.runtime.listPodSandboxes(CRIPodSandboxFilter())
-    let ours = all.filter { $0.labels[PodKey.agent] == tools.facts.nodeName && Names.isUID($0.labels[PodKey.podUID] ?? "") }
+    let ours = all.filter {
+      $0.labels[PodKey.agent] == tools.facts.nodeName && Names.isUID($0.labels[PodKey.podUID] ?? "")
+    }
     let containers = try await tools.runtime.listContainers(CRIContainerFilter())
     for sandbox in ours.sorted(by: { $0.metadata.attempt < $1.metadata.attempt }) {
       let uid = sandbox.labels[PodKey.podUID] ?? ""

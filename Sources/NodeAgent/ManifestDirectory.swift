@@ -16,7 +16,8 @@ package struct ManifestDirectory: Sendable {
   }
 
   package static func isManifest(_ name: String) -> Bool {
-    !name.hasPrefix(".") && [".yaml", ".yml", ".json"].contains { name.hasSuffix($0) && name.utf8.count > $0.utf8.count }
+    !name.hasPrefix(".")
+      && [".yaml", ".yml", ".json"].contains { name.hasSuffix($0) && name.utf8.count > $0.utf8.count }
   }
 
   /// Reads every manifest. Blocks on the file system. A file that cannot be read is an error of that file alone.

@@ -58,7 +58,8 @@ package struct ManifestSet: Hashable, Sendable {
   private mutating func add(_ file: String, _ bytes: [UInt8], _ nodeName: String, _ limits: ManifestLimits) {
     guard let text = String(validating: bytes, as: UTF8.self) else {
       errors.append(
-        ManifestError(place: ManifestPlace(file: file, document: 1), object: "", field: "", problem: "is not UTF-8 text"))
+        ManifestError(
+          place: ManifestPlace(file: file, document: 1), object: "", field: "", problem: "is not UTF-8 text"))
       return
     }
     for document in Self.documents(file, text, limits) {
@@ -74,7 +75,8 @@ package struct ManifestSet: Hashable, Sendable {
   private static func documents(_ file: String, _ text: String, _ limits: ManifestLimits) -> [ManifestDocument] {
     guard file.hasSuffix(".json") else { return YAMLDocument.all(text, limits: limits) }
     do throws(JSONError) {
-      let value = try JSONValue.parse(text, limits: JSONLimits(maxBytes: limits.fileBytesMax, maxDepth: limits.depthMax))
+      let value = try JSONValue.parse(
+        text, limits: JSONLimits(maxBytes: limits.fileBytesMax, maxDepth: limits.depthMax))
       return [ManifestDocument(number: 1, content: .success(value))]
     } catch {
       return [ManifestDocument(number: 1, content: .failure(DocumentError("\(error)")))]

@@ -2,50 +2,10 @@ internal import CRIClient
 internal import CRIModel
 internal import JSON
 internal import Kernel
-package import KubeModel
+internal import KubeModel
 internal import Logging
 internal import PodTranslation
 internal import Volumes
-
-/// What a Service needs to know of a pod.
-package struct ServiceBackend: Hashable, Sendable {
-  package var namespace: String
-  package var name: String
-  package var labels: [String: String]
-  package var addresses: [String]
-  package var isReady: Bool
-  /// Named ports of its containers, by protocol and name: `TCP/http`.
-  package var namedPorts: [String: Int32]
-}
-
-/// How a Service stands after it was put into the dataplane.
-package struct ServiceReport: Hashable, Sendable {
-  package struct Port: Hashable, Sendable {
-    package var name: String
-    package var transport: String
-    package var port: Int32
-    /// As `10.1.0.5:8080`.
-    package var endpoints: [String]
-
-    package init(name: String, transport: String, port: Int32, endpoints: [String]) {
-      (self.name, self.transport, self.port, self.endpoints) = (name, transport, port, endpoints)
-    }
-  }
-  package var namespace: String
-  package var name: String
-  package var clusterIPs: [String]
-  package var ports: [Port]
-  /// Why it is not in the dataplane; empty where it is.
-  package var problem: String
-
-  package init(namespace: String, name: String, clusterIPs: [String], ports: [Port], problem: String = "") {
-    (self.namespace, self.name, self.clusterIPs, self.ports, self.problem) = (namespace, name, clusterIPs, ports, problem)
-  }
-}
-
-/// Puts Services into the kernel and says how they stand; returns when it is done.
-package typealias ServiceSync =
-  @Sendable (_ services: [Placed<Service>], _ backends: [ServiceBackend]) async -> [ServiceReport]
 
 /// Makes a node be what its manifests say.
 ///
@@ -61,6 +21,8 @@ package actor NodeAgent {
     /// The runtime is asked what runs after so long, when it sends no events and when it does.
     package var relist: Duration = .seconds(1)
     package var relistWithEvents: Duration = .seconds(10)
+    /// Between two looks at the least.
+    package var relistGap: Duration = .milliseconds(10)
     /// emptyDirs with a limit are measured so often.
     package var measure: Duration = .seconds(10)
     /// Changes of the status are gathered for so long before they are written.
@@ -78,17 +40,19 @@ package actor NodeAgent {
   private var acceptedFiles: [String: [UInt8]] = [:]
   private(set) var errors: [ManifestError] = []
   private var readErrors: [ManifestError] = []
-  private var workers: [String: PodWorker] = [:]
+  var workers: [String: PodWorker] = [:]
   private(set) var reports: [String: PodReport] = [:]
   private(set) var serviceReports: [ServiceReport] = []
   /// Sandboxes of pods whose manifest is there and cannot be read: left alone.
-  private(set) var kept: [String] = []
+  var kept: [String] = []
   private var runtimeProblem: String?
   private var started = false
-  // Signals between the loops; each holds at most one.
+  // Holds at most one: that something changed.
   private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-  private let (relists, relistSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+  // One entry for each pod that starts, so no longer than the list of pods.
   private let (starts, startSignal) = AsyncStream<PodWorker>.makeStream(bufferingPolicy: .unbounded)
+  private var relistAsked = false
+  private var relistPause: Task<Void, Never>?
   private var eventsFlow = false
   private var servicesUnderWay = false
   private var serviceWaiters: [CheckedContinuation<Void, Never>] = []
@@ -123,7 +87,6 @@ package actor NodeAgent {
       watch.interrupt()
       startSignal.finish()
       statusSignal.finish()
-      relistSignal.finish()
     }
   }
 
@@ -141,15 +104,18 @@ package actor NodeAgent {
     }
   }
 
-  private func setRuntimeProblem(_ problem: String?) {
+  func setRuntimeProblem(_ problem: String?) {
     guard problem != runtimeProblem else { return }
+    // How a dead socket is described changes from try to try; once is enough for the log.
+    let isNews = (problem == nil) != (runtimeProblem == nil)
     runtimeProblem = problem
+    statusSignal.yield()
+    guard isNews else { return }
     if let problem {
       tools.logger.warning("the container runtime does not answer: \(problem)")
     } else {
       tools.logger.info("the container runtime answers")
     }
-    statusSignal.yield()
   }
 
   // MARK: manifests
@@ -212,26 +178,21 @@ package actor NodeAgent {
   private func reconcile() async {
     guard started, !Task.isCancelled else { return }
     await syncServices()
+    // No waiting between a look at the manifests and what follows from it: they may change meanwhile.
     let wanted = Dictionary(manifests.pods.map { ($0.object.metadata.uid ?? "", $0) }) { first, _ in first }
     for (uid, worker) in workers where wanted[uid] == nil {
       if reports[uid]?.machine.isDeleting != true { worker.deliver(.deletionRequested(graceSeconds: nil)) }
     }
-    for placed in manifests.pods {
-      let uid = placed.object.metadata.uid ?? ""
-      if let worker = workers[uid] {
-        await worker.update(objects(in: placed.namespace))
-        continue
-      }
+    for placed in manifests.pods where workers[placed.object.metadata.uid ?? ""] == nil {
       // Another pod of this name is still on its way out: names, ports and addresses are free when it is gone.
       if workers.values.contains(where: { $0.key == placed.key }) { continue }
-      var rules = PodRules(placed.object, backoff: tools.backoff)
-      rules.backoff = tools.backoff
-      start(placed.object, place: placed.place, machine: PodMachine(rules))
+      start(placed.object, place: placed.place, machine: PodMachine(PodRules(placed.object, backoff: tools.backoff)))
     }
     statusSignal.yield()
+    for worker in workers.values { await worker.update(objects(in: worker.translation.namespace)) }
   }
 
-  private func start(_ pod: Pod, place: ManifestPlace?, machine: PodMachine) {
+  func start(_ pod: Pod, place: ManifestPlace?, machine: PodMachine) {
     let translation = PodTranslation(pod: pod, facts: tools.facts, manifest: place?.file ?? "")
     let uid = translation.uid
     let worker = PodWorker(
@@ -322,19 +283,27 @@ package actor NodeAgent {
 
   private func heardEvent() {
     eventsFlow = true
-    relistSignal.yield()
+    relistAsked = true
+    relistPause?.cancel()
   }
 
   private func relistLoop() async {
     while !Task.isCancelled {
+      relistAsked = false
       await relist()
-      let pause = eventsFlow ? settings.relistWithEvents : settings.relist
-      await withTaskGroup(of: Void.self) { group in
-        group.addTask { try? await Task.sleep(for: pause) }
-        group.addTask { for await _ in self.relists { return } }
-        await group.next()
-        group.cancelAll()
+      // Events come in bursts: one look answers those of a moment.
+      try? await Task.sleep(for: settings.relistGap)
+      guard !relistAsked else { continue }
+      let pause = Task { [pause = eventsFlow ? settings.relistWithEvents : settings.relist] in
+        _ = try? await Task.sleep(for: pause)
       }
+      relistPause = pause
+      await withTaskCancellationHandler {
+        await pause.value
+      } onCancel: {
+        pause.cancel()
+      }
+      relistPause = nil
     }
   }
 
@@ -351,65 +320,6 @@ package actor NodeAgent {
       }
     } catch {
       setRuntimeProblem(error.description)
-    }
-  }
-
-  /// Fails pods whose emptyDirs hold more than they may.
-  private func measureLoop() async {
-    while !Task.isCancelled {
-      try? await Task.sleep(for: settings.measure)
-      for (uid, report) in reports where report.machine.failure == nil && !report.machine.isDeleting {
-        for volume in report.pod.spec.volumes {
-          guard let empty = volume.emptyDir, empty.medium != "Memory", let limit = empty.sizeLimit?.value, limit > 0 else {
-            continue
-          }
-          let (store, name) = (tools.volumes, volume.name)
-          let used = await onFreshThread { (try? store.usedBytes(name, pod: uid)) ?? 0 }
-          guard used > limit else { continue }
-          let message = "Usage of EmptyDir volume \"\(name)\" exceeds the limit \"\(empty.sizeLimit?.text ?? "")\". "
-          workers[uid]?.deliver(.failed(reason: "Evicted", message: message))
-        }
-      }
-    }
-  }
-
-  // MARK: taking over
-
-  private func adopt() async {
-    let found: FoundNode
-    do throws(CRIError) {
-      found = try await FoundNode.look(tools, readyBefore: NodeStatus.readyContainers(in: settings.statusFile))
-    } catch {
-      setRuntimeProblem(error.description)
-      return
-    }
-    let wanted = Dictionary(manifests.pods.map { ($0.object.metadata.uid ?? "", $0) }) { first, _ in first }
-    let unreadable = Set(errors.map(\.place.file))
-    for (uid, stranger) in found.pods.sorted(by: { $0.key < $1.key }) {
-      if let placed = wanted[uid] {
-        let rules = PodRules(placed.object, backoff: tools.backoff)
-        tools.logger.info("pod \(placed.key): taken over")
-        start(placed.object, place: placed.place, machine: PodMachine(rules, adopting: stranger.found, now: tools.now()))
-      } else if unreadable.contains(stranger.manifest) {
-        kept.append(uid)
-        tools.logger.warning("pod \(stranger.namespace)/\(stranger.name): left as it is; mend \(stranger.manifest)")
-      } else {
-        tools.logger.info("pod \(stranger.namespace)/\(stranger.name): no manifest asks for it any more")
-        let machine = PodMachine(stranger.rules(tools.backoff), adopting: stranger.found, now: tools.now())
-        start(stranger.pod, place: nil, machine: machine)
-        workers[uid]?.deliver(.deletionRequested(graceSeconds: stranger.graceSeconds))
-      }
-    }
-    // Volumes of pods that no sandbox is left of.
-    let store = tools.volumes
-    let known = Set(workers.keys).union(kept).union(wanted.keys)
-    let left = await onFreshThread { (try? store.pods()) ?? [] }
-    for uid in left where !known.contains(uid) {
-      do throws(VolumeError) {
-        try await onFreshThread { () throws(VolumeError) in try store.remove(pod: uid) }
-      } catch {
-        tools.logger.warning("\(error)")
-      }
     }
   }
 
@@ -431,7 +341,11 @@ package actor NodeAgent {
     NodeStatus(
       nodeName: tools.facts.nodeName, ready: started, runtimeProblem: runtimeProblem,
       files: files.mapValues(StaticPod.fingerprint),
-      pods: reports.values.sorted { ($0.pod.metadata.namespace ?? "", $0.pod.metadata.name ?? "") < ($1.pod.metadata.namespace ?? "", $1.pod.metadata.name ?? "") },
+      pods: reports.values.sorted {
+        ($0.pod.metadata.namespace ?? "", $0.pod.metadata.name ?? "") < (
+          $1.pod.metadata.namespace ?? "", $1.pod.metadata.name ?? ""
+        )
+      },
       services: serviceReports, errors: errors, kept: kept, hostIPs: tools.facts.hostIPs)
   }
 }

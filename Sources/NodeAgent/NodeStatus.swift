@@ -68,7 +68,9 @@ package struct NodeStatus: Sendable {
 
   /// Ids of the containers that an earlier status of this machine's present boot calls ready.
   static func readyContainers(in path: String) -> Set<String> {
-    guard let bytes = try? Files.read(path, maxBytes: 64 << 20), let value = try? JSONValue.parse(bytes) else { return [] }
+    guard let bytes = try? Files.read(path, maxBytes: 64 << 20), let value = try? JSONValue.parse(bytes) else {
+      return []
+    }
     var ids: Set<String> = []
     for pod in value["pods"]?.array ?? [] {
       let status = pod["status"]

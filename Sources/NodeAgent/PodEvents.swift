@@ -41,6 +41,8 @@ package enum PodEvent: Hashable, Sendable {
   case exited(container: String, ContainerExit)
   case stopFailed(container: String, id: String, message: String)
   case probed(container: String, id: String, ProbeKind, success: Bool, message: String)
+  /// A ConfigMap, Secret or Service of its namespace is another than before: what waited for one is tried at once.
+  case contentChanged
   /// No Service leads to this pod any more.
   case withdrawn
   case deletionRequested(graceSeconds: Int64?)

@@ -95,7 +95,8 @@ extension PodMachine {
     guard pause(restart.until, now) else {
       if containers[index].lastExit != nil, containers[index].waiting == nil {
         let seconds = max(1, (restart.until - now + 999) / 1000)
-        containers[index].waiting = Waiting("CrashLoopBackOff", "back-off \(seconds)s restarting failed container=\(name)")
+        containers[index].waiting = Waiting(
+          "CrashLoopBackOff", "back-off \(seconds)s restarting failed container=\(name)")
       }
       return []
     }

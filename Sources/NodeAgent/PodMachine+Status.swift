@@ -45,7 +45,8 @@ extension PodMachine {
 
   package var report: Report {
     Report(
-      phase: phase, isReady: isReady, containersReady: containersReady, initialized: initialized, isDeleting: isDeleting,
+      phase: phase, isReady: isReady, containersReady: containersReady, initialized: initialized,
+      isDeleting: isDeleting,
       isGone: isGone, waiting: waiting, failure: failure, sandboxID: sandboxID, addresses: addresses,
       containers: containers.map(\.withoutProbeResults))
   }

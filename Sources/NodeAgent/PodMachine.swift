@@ -85,6 +85,11 @@ package struct PodMachine: Sendable {
       addresses = []
     case .sandboxCleared: if case .clearing = sandbox { sandboxCleared(now) }
     case .sandboxHalted: if case .halting(let id) = sandbox { sandbox = .halted(id: id) }
+    case .contentChanged:
+      volumeBackoff.clear()
+      for index in containers.indices where containers[index].waiting?.reason == "CreateContainerConfigError" {
+        containers[index].restartBackoff.clear()
+      }
     case .withdrawn where ending == .withdrawing: ending = .stopping
     case .deletionRequested(let grace): requestDeletion(grace, now)
     case .failed(let reason, let message) where failure == nil && !isDeleting:

@@ -38,7 +38,9 @@ extension PodWorker {
   func postStart(_ container: Container, _ id: String) async {
     guard let hook = container.lifecycle?.postStart else { return }
     let limit = Duration.seconds(pod.spec.terminationGracePeriodSeconds ?? 30)
-    guard let result = await run(hook, container.name, id, timeout: max(limit, .seconds(30))), !result.success else { return }
+    guard let result = await run(hook, container.name, id, timeout: max(limit, .seconds(30))), !result.success else {
+      return
+    }
     tools.logger.warning("pod \(key): container \(container.name): postStart hook failed: \(result.message)")
     try? await tools.runtime.stopContainer(id, graceSeconds: pod.spec.terminationGracePeriodSeconds ?? 30)
   }

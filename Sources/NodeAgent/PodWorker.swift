@@ -136,6 +136,7 @@ package actor PodWorker {
   func update(_ new: PodObjects) async {
     guard new != objects else { return }
     objects = new
+    send.yield(.contentChanged)
     guard !machine.isDeleting, !volumePaths.isEmpty else { return }
     // What is missing now keeps its last content.
     guard let plans = try? VolumePlan.volumes(of: pod, objects: new, facts: tools.facts) else { return }
@@ -158,7 +159,9 @@ package actor PodWorker {
     for state in machine.containers {
       guard let (id, attempt) = state.current else { continue }
       if let listed = containers[id] {
-        guard listed.state == .containerExited, let exit = await exit(of: id, state.rule.name, attempt) else { continue }
+        guard listed.state == .containerExited, let exit = await exit(of: id, state.rule.name, attempt) else {
+          continue
+        }
         send.yield(.exited(container: state.rule.name, exit))
       } else if isMissing(id) {
         let lost = ContainerExit(
@@ -176,10 +179,17 @@ package actor PodWorker {
     case .makeVolumes: send.yield(await makeAllVolumes())
     case .makeSandbox(let attempt): send.yield(await makeSandbox(attempt))
     case .clearSandbox(let id):
-      send.yield(await answer(.sandboxCleared) { try await self.removeSandbox(id) } failed: { .sandboxFailed(message: $0) })
+      send.yield(
+        await answer(.sandboxCleared) {
+          try await self.removeSandbox(id)
+        } failed: {
+          .sandboxFailed(message: $0)
+        })
     case .haltSandbox(let id):
       send.yield(
-        await answer(.sandboxHalted) { try await self.tools.runtime.stopPodSandbox(id) } failed: {
+        await answer(.sandboxHalted) {
+          try await self.tools.runtime.stopPodSandbox(id)
+        } failed: {
           .sandboxFailed(message: $0)
         })
     case .pull(let name): startPull(name)
@@ -192,7 +202,12 @@ package actor PodWorker {
       await withdraw()
       send.yield(.withdrawn)
     case .tearDown:
-      send.yield(await answer(.tornDown) { try await self.tearDown() } failed: { .teardownFailed(message: $0) })
+      send.yield(
+        await answer(.tornDown) {
+          try await self.tearDown()
+        } failed: {
+          .teardownFailed(message: $0)
+        })
     }
   }
 
@@ -272,7 +287,8 @@ package actor PodWorker {
           return .imageFailed(container: name, reason: "ErrImageNeverPull", message: message)
         }
       }
-      let reference = try await tools.runtime.pullImage(image, auth: nil, sandboxConfig: translation.sandbox(attempt: 0))
+      let reference = try await tools.runtime.pullImage(
+        image, auth: nil, sandboxConfig: translation.sandbox(attempt: 0))
       imageReferences[name] = reference
       return .imageReady(container: name)
     } catch {
@@ -282,90 +298,6 @@ package actor PodWorker {
 
   nonisolated func container(_ name: String) -> Container? {
     pod.spec.containers.first { $0.name == name } ?? pod.spec.initContainers.first { $0.name == name }
-  }
-
-  private func start(_ name: String, _ attempt: UInt32) async {
-    guard let container = container(name), let sandbox = machine.sandboxID else {
-      send.yield(.startFailed(container: name, attempt: attempt, id: nil, reason: "RunContainerError", message: "no sandbox"))
-      return
-    }
-    let config: CRIContainerConfig
-    do {
-      config = try await self.config(container, attempt)
-    } catch {
-      let known = error as? TranslationError
-      send.yield(
-        .startFailed(
-          container: name, attempt: attempt, id: nil, reason: known?.reason ?? "CreateContainerConfigError",
-          message: known?.message ?? "\(error)"))
-      return
-    }
-    var made: String?
-    do {
-      let id = try await tools.runtime.createContainer(
-        podSandboxID: sandbox, config: config, sandboxConfig: translation.sandbox(attempt: machine.sandboxAttempt))
-      made = id
-      try await tools.runtime.startContainer(id)
-      send.yield(.started(container: name, id: id, attempt: attempt, at: SystemClock.wallNanoseconds))
-      await postStart(container, id)
-    } catch {
-      let reason = made == nil ? "CreateContainerError" : "RunContainerError"
-      send.yield(.startFailed(container: name, attempt: attempt, id: made, reason: reason, message: error.message))
-    }
-  }
-
-  private func config(_ container: Container, _ attempt: UInt32) async throws -> CRIContainerConfig {
-    let image = imageReferences[container.name] ?? container.image ?? ""
-    if pod.spec.securityContext?.runAsNonRoot ?? false || container.securityContext?.runAsNonRoot ?? false {
-      let known = try await tools.runtime.imageStatus(image, verbose: false).image
-      let user = known.hasUid ? known.uid.value : nil
-      try translation.checkNonRoot(container, imageUser: user, imageUserName: known.username)
-    }
-    let translated = try ContainerTranslation(container, of: translation, objects: objects, podIPs: machine.addresses)
-    let inner = try translated.innerPaths()
-    let hosts = translation.hostsFile(podIPs: machine.addresses, hostText: tools.hostsText())
-    let (store, uid, paths, name) = (tools.volumes, uid, volumePaths, container.name)
-    let logs = "\(translation.logDirectory)/\(name)"
-    let words = Self.lastWordsFile(name, attempt)
-    let sources: [String]
-    let hostsPath: String?
-    let wordsPath: String
-    (sources, hostsPath, wordsPath) = try await onFreshThread { () throws(VolumeError) in
-      var sources: [String] = []
-      for (index, mount) in container.volumeMounts.enumerated() {
-        guard let path = paths[mount.name] else { throw VolumeError(mount.name, "was not made") }
-        sources.append(
-          try store.mountSource(volumePath: path, inner: inner[index], pod: uid, container: name, index: index))
-      }
-      let hostsPath = try hosts.map { text throws(VolumeError) in try store.writeFile("hosts", Array(text.utf8), pod: uid) }
-      let wordsPath = try store.writeFile(words, [], pod: uid, mode: 0o666)
-      do throws(SyscallError) {
-        try Files.makeDirectories(logs, mode: 0o755)
-      } catch {
-        throw VolumeError(name, "\(error)")
-      }
-      return (sources, hostsPath, wordsPath)
-    }
-    return translated.config(
-      attempt: attempt, imageReference: image, mountSources: sources, hostsFile: hostsPath, terminationLog: wordsPath)
-  }
-
-  static func lastWordsFile(_ container: String, _ attempt: UInt32) -> String { "\(container).\(attempt).termination" }
-
-  private func probe(_ name: String, _ id: String, _ kind: ProbeKind) async -> PodEvent {
-    let owner = container(name)
-    let probe =
-      switch kind {
-      case .startup: owner?.startupProbe
-      case .liveness: owner?.livenessProbe
-      case .readiness: owner?.readinessProbe
-      }
-    guard let owner, let probe,
-      let target = ProbeTarget(probe, of: owner, address: machine.addresses.first ?? "127.0.0.1")
-    else { return .probed(container: name, id: id, kind, success: false, message: "no target") }
-    let timeout = Duration.seconds(Int64(max(1, probe.timeoutSeconds ?? 1)))
-    let result = await tools.prober.run(target, container: id, runtime: tools.runtime, timeout: timeout)
-    return .probed(container: name, id: id, kind, success: result.success, message: result.message)
   }
 }
 

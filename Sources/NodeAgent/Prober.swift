@@ -122,7 +122,9 @@ package struct Prober: Sendable {
     func line(_ text: String) -> String { String(text.filter { !$0.isNewline && $0 != "\0" }) }
     let target = line(path.hasPrefix("/") ? path : "/\(path)").replacing(" ", with: "%20")
     var text = "GET \(target) HTTP/1.1\r\n"
-    var fields = [("Host", host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"), ("User-Agent", "martlet-probe")]
+    var fields = [
+      ("Host", host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"), ("User-Agent", "martlet-probe"),
+    ]
     fields += [("Accept", "*/*"), ("Connection", "close")]
     for header in headers {
       fields.removeAll { $0.0.lowercased() == header.name.lowercased() }

@@ -92,7 +92,9 @@ package enum YAMLDocument {
         let next = position + 1 < bytes.count ? bytes[position + 1] : UInt8(ascii: " ")
         let blankNext = next == UInt8(ascii: " ") || next == UInt8(ascii: "\t") || next == UInt8(ascii: "\r")
         let before = bytes[..<position].reversed().drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
-        if byte == UInt8(ascii: "?"), blankNext, before.first.map({ "-?[{,".utf8.contains($0) }) ?? true { return index + 1 }
+        if byte == UInt8(ascii: "?"), blankNext, before.first.map({ "-?[{,".utf8.contains($0) }) ?? true {
+          return index + 1
+        }
         guard byte == UInt8(ascii: ":") else { continue }
         if let last = before.first, last == UInt8(ascii: "]") || last == UInt8(ascii: "}") { return index + 1 }
         // `*name :` is an alias: without the blank the colon belongs to its name.
@@ -132,16 +134,21 @@ private struct Reader {
     switch node {
     case .scalar(let scalar):
       try count(node, text: scalar.string.utf8.count)
-      return try YAMLScalar.value(scalar.string, tag: Self.tag(scalar.tag), plain: scalar.style == .plain, Self.place(node))
+      return try YAMLScalar.value(
+        scalar.string, tag: Self.tag(scalar.tag), plain: scalar.style == .plain, Self.place(node))
     case .sequence(let sequence):
       try count(node)
-      guard ["", "seq"].contains(Self.tag(sequence.tag)) else { throw DocumentError("\(Self.place(node))a tag that is no list") }
+      guard ["", "seq"].contains(Self.tag(sequence.tag)) else {
+        throw DocumentError("\(Self.place(node))a tag that is no list")
+      }
       var items: [JSONValue] = []
       for item in sequence { items.append(try value(item, depth: depth + 1)) }
       return .array(items)
     case .mapping(let mapping):
       try count(node)
-      guard ["", "map"].contains(Self.tag(mapping.tag)) else { throw DocumentError("\(Self.place(node))a tag that is no map") }
+      guard ["", "map"].contains(Self.tag(mapping.tag)) else {
+        throw DocumentError("\(Self.place(node))a tag that is no map")
+      }
       return .object(try object(mapping, depth: depth))
     case .alias:
       throw DocumentError("\(Self.place(node))an alias without its anchor")
@@ -156,13 +163,17 @@ private struct Reader {
       if scalar.string == "<<", scalar.style == .plain {
         let value = try value(item, depth: depth + 1)
         for source in value.array ?? [value] {
-          guard let inner = source.object else { throw DocumentError("\(Self.place(key))<< needs a map or a list of maps") }
+          guard let inner = source.object else {
+            throw DocumentError("\(Self.place(key))<< needs a map or a list of maps")
+          }
           merged.append(inner)
         }
         continue
       }
       try count(key, text: scalar.string.utf8.count)
-      guard object[scalar.string] == nil else { throw DocumentError("\(Self.place(key))\"\(scalar.string)\" stands twice") }
+      guard object[scalar.string] == nil else {
+        throw DocumentError("\(Self.place(key))\"\(scalar.string)\" stands twice")
+      }
       object[scalar.string] = try value(item, depth: depth + 1)
     }
     for source in merged {
@@ -226,7 +237,8 @@ enum YAMLScalar {
   }
 
   private static func float(_ text: String) -> JSONValue? {
-    guard let first = text.utf8.first, text.utf8.contains(where: { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+    guard let first = text.utf8.first,
+      text.utf8.contains(where: { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
       "+-.0123456789".utf8.contains(first), text.utf8.allSatisfy({ "+-.0123456789eE".utf8.contains($0) }),
       let value = Double(text), value.isFinite
     else { return nil }

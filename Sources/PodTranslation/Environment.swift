@@ -80,7 +80,8 @@ struct Environment {
       return try FieldReference.value(of: field.fieldPath, pod: pod, facts: facts, podIPs: podIPs)
     }
     if let selector = source.resourceFieldRef {
-      let owner = (pod.spec.initContainers + pod.spec.containers).first { $0.name == selector.containerName } ?? container
+      let owner =
+        (pod.spec.initContainers + pod.spec.containers).first { $0.name == selector.containerName } ?? container
       return try FieldReference.value(of: selector, container: owner, facts: facts)
     }
     if let selector = source.configMapKeyRef {

@@ -100,7 +100,8 @@ package struct PodTranslation: Sendable {
       let domain = facts.clusterDomain
       settings = DNSSettings(
         servers: facts.clusterDNS,
-        searches: ["\(namespace).svc.\(domain)", "svc.\(domain)", domain] + facts.hostDNS.searches, options: ["ndots:5"])
+        searches: ["\(namespace).svc.\(domain)", "svc.\(domain)", domain] + facts.hostDNS.searches, options: ["ndots:5"]
+      )
     }
     if let extra = pod.spec.dnsConfig {
       settings.servers += extra.nameservers.filter { !settings.servers.contains($0) }

@@ -52,12 +52,15 @@ package struct PodValidation {
     if let grace = spec.terminationGracePeriodSeconds, !(0...86_400).contains(grace) {
       invalid("spec.terminationGracePeriodSeconds", "must be 0 to 86400 seconds")
     }
-    if let deadline = spec.activeDeadlineSeconds, deadline < 1 { invalid("spec.activeDeadlineSeconds", "must be positive") }
+    if let deadline = spec.activeDeadlineSeconds, deadline < 1 {
+      invalid("spec.activeDeadlineSeconds", "must be positive")
+    }
     if spec.shareProcessNamespace == true, spec.hostPID == true {
       invalid("spec.shareProcessNamespace", "cannot go with hostPID")
     }
     for (index, alias) in spec.hostAliases.enumerated() {
-      let fine = alias.hostnames.allSatisfy(Names.isSubdomain) && alias.ip.allSatisfy { $0.isHexDigit || ".:".contains($0) }
+      let fine =
+        alias.hostnames.allSatisfy(Names.isSubdomain) && alias.ip.allSatisfy { $0.isHexDigit || ".:".contains($0) }
       if !fine { invalid("spec.hostAliases[\(index)]", "needs an address and DNS names") }
     }
     for (index, sysctl) in (spec.securityContext?.sysctls ?? []).enumerated() {
@@ -89,7 +92,9 @@ package struct PodValidation {
       if let medium = volume.emptyDir?.medium, !["", "Memory"].contains(medium) {
         refuse("\(path).emptyDir.medium", "only \"\" and Memory")
       }
-      if let limit = volume.emptyDir?.sizeLimit, limit.value < 0 { invalid("\(path).emptyDir.sizeLimit", "is negative") }
+      if let limit = volume.emptyDir?.sizeLimit, limit.value < 0 {
+        invalid("\(path).emptyDir.sizeLimit", "is negative")
+      }
       if let host = volume.hostPath {
         let steps = host.path.split(separator: "/")
         if !host.path.hasPrefix("/") || steps.contains("..") || host.path.utf8.contains(0) {
@@ -124,7 +129,8 @@ package struct PodValidation {
     if let policy = container.restartPolicy, !["Always", "OnFailure", "Never"].contains(policy) {
       problems.append(
         FieldProblem(
-          path: "\(path).restartPolicy", kind: .unsupportedValue(found: policy, supported: ["Always", "Never", "OnFailure"])))
+          path: "\(path).restartPolicy",
+          kind: .unsupportedValue(found: policy, supported: ["Always", "Never", "OnFailure"])))
     }
     let runsAlong = !initial || container.restartPolicy == "Always"
     let probes = [
@@ -135,9 +141,13 @@ package struct PodValidation {
       guard let probe else { continue }
       if !runsAlong { invalid("\(path).\(name)", "an init container that ends has no probes") }
       self.probe(probe, "\(path).\(name)", container)
-      if name != "readinessProbe", (probe.successThreshold ?? 1) != 1 { invalid("\(path).\(name).successThreshold", "must be 1") }
+      if name != "readinessProbe", (probe.successThreshold ?? 1) != 1 {
+        invalid("\(path).\(name).successThreshold", "must be 1")
+      }
     }
-    if !runsAlong, container.lifecycle != nil { invalid("\(path).lifecycle", "an init container that ends has no hooks") }
+    if !runsAlong, container.lifecycle != nil {
+      invalid("\(path).lifecycle", "an init container that ends has no hooks")
+    }
     mounts(container, path, spec)
     for (index, port) in container.ports.enumerated() {
       let place = "\(path).ports[\(index)]"
@@ -193,9 +203,13 @@ package struct PodValidation {
   private mutating func probe(_ probe: Probe, _ path: String, _ container: Container) {
     let handlers = [probe.exec != nil, probe.httpGet != nil, probe.tcpSocket != nil, probe.grpc != nil].count { $0 }
     if handlers != 1 { invalid(path, "needs exactly one of exec, httpGet, tcpSocket") }
-    if let exec = probe.exec, exec.command.isEmpty { problems.append(FieldProblem(path: "\(path).exec.command", kind: .required)) }
+    if let exec = probe.exec, exec.command.isEmpty {
+      problems.append(FieldProblem(path: "\(path).exec.command", kind: .required))
+    }
     for (name, port) in [("httpGet", probe.httpGet?.port), ("tcpSocket", probe.tcpSocket?.port)] {
-      if let port, container.port(port) == nil { invalid("\(path).\(name).port", "no port \"\(port)\" in this container") }
+      if let port, container.port(port) == nil {
+        invalid("\(path).\(name).port", "no port \"\(port)\" in this container")
+      }
     }
     let numbers = [
       ("periodSeconds", probe.periodSeconds), ("timeoutSeconds", probe.timeoutSeconds),

@@ -68,7 +68,8 @@ enum Resources {
     }
     let requested = total { ($0.requests["cpu"] ?? $0.limits["cpu"])?.milliValue ?? 0 } ?? 0
     let limit = total { $0.limits["cpu"]?.milliValue }
-    fill(&out, cpuRequest: requested > 0 ? Quantity("\(requested)m") : nil, cpuLimit: limit.flatMap { Quantity("\($0)m") })
+    fill(
+      &out, cpuRequest: requested > 0 ? Quantity("\(requested)m") : nil, cpuLimit: limit.flatMap { Quantity("\($0)m") })
     if let memory = total({ $0.limits["memory"]?.value }), memory > 0 { out.memoryLimitInBytes = memory }
   }
 

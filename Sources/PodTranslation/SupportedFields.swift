@@ -113,6 +113,7 @@ extension SupportedFields {
   package static let service = SupportedFields(
     metadata + [
       "spec.{clusterIP,type,ipFamilyPolicy,internalTrafficPolicy,sessionAffinity,publishNotReadyAddresses}",
-      "spec.clusterIPs.*", "spec.ipFamilies.*", "spec.selector.*", "spec.ports[].{name,port,protocol,targetPort,appProtocol}",
+      "spec.clusterIPs.*", "spec.ipFamilies.*", "spec.selector.*",
+      "spec.ports[].{name,port,protocol,targetPort,appProtocol}",
     ])
 }

@@ -125,7 +125,9 @@ private struct Projection {
   mutating func addConfigMap(_ name: String?, _ items: [KeyToPath], _ optional: Bool?) throws(TranslationError) {
     let map = objects.configMaps[name ?? ""]
     if map == nil, optional != true { throw missing("configmap", name) }
-    let content = (map?.data.mapValues { Array($0.utf8) } ?? [:]).merging(map?.binaryData.mapValues(\.bytes) ?? [:]) { $1 }
+    let content = (map?.data.mapValues { Array($0.utf8) } ?? [:]).merging(map?.binaryData.mapValues(\.bytes) ?? [:]) {
+      $1
+    }
     try add(content, items, "configmap \"\(name ?? "")\"", optional: optional)
   }
 

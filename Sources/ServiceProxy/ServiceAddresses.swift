@@ -29,8 +29,12 @@ struct ServiceAddresses {
     var addresses: [IPAddress] = []
     for text in Self.named(service) {
       guard let address = IPAddress(text) else { throw ServiceProblem("spec.clusterIP: \"\(text)\" is no address") }
-      if address.isUnspecified || address.isLoopback { throw ServiceProblem("spec.clusterIP: \(text) cannot be a Service's") }
-      if let holder = holders[address], holder != key { throw ServiceProblem("spec.clusterIP: \(text) is taken by service \(holder)") }
+      if address.isUnspecified || address.isLoopback {
+        throw ServiceProblem("spec.clusterIP: \(text) cannot be a Service's")
+      }
+      if let holder = holders[address], holder != key {
+        throw ServiceProblem("spec.clusterIP: \(text) is taken by service \(holder)")
+      }
       addresses.append(address)
     }
     for family in try families(service) where !addresses.contains(where: { $0.family == family }) {

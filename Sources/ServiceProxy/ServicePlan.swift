@@ -72,7 +72,9 @@ package struct ServicePlan: Equatable, Sendable {
 
   private static func checkSupported(_ service: Service) throws(ServiceProblem) {
     let spec = service.spec
-    if let type = spec.type, type != "ClusterIP" { throw ServiceProblem("spec.type: \(type) is not supported, only ClusterIP") }
+    if let type = spec.type, type != "ClusterIP" {
+      throw ServiceProblem("spec.type: \(type) is not supported, only ClusterIP")
+    }
     if let affinity = spec.sessionAffinity, affinity != "None" {
       throw ServiceProblem("spec.sessionAffinity: \(affinity) is not supported, only None")
     }
@@ -97,7 +99,8 @@ package struct ServicePlan: Equatable, Sendable {
       service.spec.selector.isEmpty
       ? []
       : targets.filter {
-        $0.namespace == service.metadata.namespace ?? "default" && ($0.isReady || service.spec.publishNotReadyAddresses == true)
+        $0.namespace == service.metadata.namespace ?? "default"
+          && ($0.isReady || service.spec.publishNotReadyAddresses == true)
           && LabelSelector.matches($0.labels, equality: service.spec.selector)
       }
     var seen: Set<String> = []
@@ -105,10 +108,18 @@ package struct ServicePlan: Equatable, Sendable {
     for (index, port) in service.spec.ports.enumerated() {
       let place = "spec.ports[\(index)]"
       let transport = port.`protocol` ?? "TCP"
-      guard transport == "TCP" || transport == "UDP" else { throw ServiceProblem("\(place).protocol: \(transport) is not supported") }
-      guard let number = UInt16(exactly: port.port), number > 0 else { throw ServiceProblem("\(place).port: must be 1 to 65535") }
-      guard seen.insert("\(transport)/\(number)").inserted else { throw ServiceProblem("\(place).port: \(number) stands twice") }
-      if service.spec.ports.count > 1, (port.name ?? "").isEmpty { throw ServiceProblem("\(place).name: required where there are several ports") }
+      guard transport == "TCP" || transport == "UDP" else {
+        throw ServiceProblem("\(place).protocol: \(transport) is not supported")
+      }
+      guard let number = UInt16(exactly: port.port), number > 0 else {
+        throw ServiceProblem("\(place).port: must be 1 to 65535")
+      }
+      guard seen.insert("\(transport)/\(number)").inserted else {
+        throw ServiceProblem("\(place).port: \(number) stands twice")
+      }
+      if service.spec.ports.count > 1, (port.name ?? "").isEmpty {
+        throw ServiceProblem("\(place).name: required where there are several ports")
+      }
       var endpoints: Set<ServiceEndpoint> = []
       for target in chosen {
         guard let inner = try targetPort(port, transport, target, place) else { continue }
@@ -128,7 +139,9 @@ package struct ServicePlan: Equatable, Sendable {
     switch port.targetPort ?? .int(port.port) {
     case .string(let name): return target.namedPorts["\(transport)/\(name)"]
     case .int(let number):
-      guard let inner = UInt16(exactly: number), inner > 0 else { throw ServiceProblem("\(place).targetPort: must be 1 to 65535") }
+      guard let inner = UInt16(exactly: number), inner > 0 else {
+        throw ServiceProblem("\(place).targetPort: must be 1 to 65535")
+      }
       return inner
     }
   }
@@ -141,7 +154,9 @@ package struct ServicePlan: Equatable, Sendable {
         let entry = ServiceEntry(
           id: id, address: address, transport: port.transport == "UDP" ? .udp : .tcp, port: port.port, balance: balance,
           endpoints: port.endpoints.filter { $0.address.family == address.family })
-        if let other = next.services[entry.key] { throw ServiceProblem("\(address) port \(port.port) is taken by service \(other.id)") }
+        if let other = next.services[entry.key] {
+          throw ServiceProblem("\(address) port \(port.port) is taken by service \(other.id)")
+        }
         do throws(ServiceTableError) {
           try next.set(entry)
         } catch {

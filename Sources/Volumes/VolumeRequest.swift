@@ -16,7 +16,9 @@ package struct VolumeRequest: Hashable, Sendable {
     package var bytes: [UInt8]
     package var mode: UInt32
 
-    package init(path: String, bytes: [UInt8], mode: UInt32) { (self.path, self.bytes, self.mode) = (path, bytes, mode) }
+    package init(path: String, bytes: [UInt8], mode: UInt32) {
+      (self.path, self.bytes, self.mode) = (path, bytes, mode)
+    }
   }
   package enum Source: Hashable, Sendable {
     case emptyDirectory(inMemory: Bool, sizeLimitBytes: Int64?)

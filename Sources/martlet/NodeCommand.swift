@@ -37,7 +37,8 @@ struct NodeCommand: AsyncParsableCommand {
 
   @Option(
     name: [.customLong("cri-socket"), .customLong("socket")],
-    help: ArgumentHelp("The container runtime's socket; martlet.sock in the run directory by default.", valueName: "path"))
+    help: ArgumentHelp(
+      "The container runtime's socket; martlet.sock in the run directory by default.", valueName: "path"))
   var criSocket: String?
 
   @Option(help: ArgumentHelp("Where pods' logs are kept.", valueName: "directory"))

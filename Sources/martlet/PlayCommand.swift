@@ -59,7 +59,11 @@ struct PlayCommand: AsyncParsableCommand {
       if states.allSatisfy(\.isDone) { break }
       if SystemClock.bootNanoseconds > deadline {
         let waiting = states.filter { !$0.isDone }.flatMap(\.lines).map { "  \($0.text)" }.joined(separator: "\n")
-        throw Failure("not \(down ? "gone" : "ready") after \(Int(timeout)) s:\n\(waiting)")
+        throw Failure(
+          "not \(down ? "gone" : "ready") after \(Int(timeout)) s:\n\(waiting)",
+          hint: down
+            ? "the node agent goes on trying; its log says why"
+            : "the node agent goes on trying; take it down with: martlet play --down \(files.joined(separator: " "))")
       }
       try await Task.sleep(for: Self.pollPause)
     }
@@ -185,8 +189,9 @@ struct PlayStatus {
     var readyContainers: Int
     var containers: Int
     var addresses: [String]
-    /// What it waits for; empty when it is ready.
-    var waiting: String
+    /// What it waits for, an entry for the pod and each container; empty when it is ready.
+    var waits: [String]
+    var waiting: String { waits.joined(separator: ", ") }
   }
   struct ServiceLine {
     var name: String
@@ -227,7 +232,9 @@ struct PlayStatus {
       } else if let ended = state?["terminated"] {
         why = "\(ended["reason"]?.string ?? "ended") (\(ended["exitCode"]?.integer ?? 0))"
       } else if state?["running"] != nil {
-        why = "running, not ready"
+        why =
+          pod["terminating"]?.bool == true
+          ? "stopping" : container["started"]?.bool == true ? "not ready yet" : "running"
       }
       waits.append("\(container["name"]?.string ?? ""): \(why)")
     }
@@ -236,7 +243,7 @@ struct PlayStatus {
     return PodLine(
       name: key(pod), phase: status?["phase"]?.string ?? "Pending", isReady: pod["ready"]?.bool == true,
       readyContainers: containers.count { $0["ready"]?.bool == true }, containers: containers.count,
-      addresses: (status?["podIPs"]?.array ?? []).compactMap { $0["ip"]?.string }, waiting: waits.joined(separator: ", "))
+      addresses: (status?["podIPs"]?.array ?? []).compactMap { $0["ip"]?.string }, waits: waits)
   }
 
   func services(_ play: Play) -> [ServiceLine] {
@@ -245,7 +252,8 @@ struct PlayStatus {
       return ServiceLine(
         name: Self.key(service), addresses: (service["clusterIPs"]?.array ?? []).compactMap(\.string),
         ports: ports.map { "\($0["port"]?.integer ?? 0)/\($0["protocol"]?.string ?? "TCP")" },
-        endpoints: ports.first?["endpoints"]?.array?.count ?? 0, problem: service["problem"]?.string ?? "")
+        endpoints: ports.map { $0["endpoints"]?.array?.count ?? 0 }.max() ?? 0,
+        problem: service["problem"]?.string ?? "")
     }
   }
 
@@ -267,12 +275,19 @@ struct PlayStatus {
     let values = podValues(play)
     let there = values.filter { wanted.contains($0["uid"]?.string ?? "") }
     let old = values.filter { !wanted.contains($0["uid"]?.string ?? "") }
-    var lines = there.map(Self.line).map { pod in
-      let done = pod.isReady || pod.phase == "Succeeded"
-      return Line(text: "pod \(pod.name): \(done ? pod.phase == "Succeeded" ? "Succeeded" : "Ready" : pod.waiting.isEmpty ? pod.phase : pod.waiting)", isDone: done)
+    var lines = there.map(Self.line).flatMap { pod -> [Line] in
+      if pod.phase == "Succeeded" || pod.isReady {
+        return [Line(text: "pod \(pod.name): \(pod.isReady ? "ready" : "succeeded")", isDone: true)]
+      }
+      let waits = pod.waits.isEmpty ? [pod.phase.lowercased()] : pod.waits
+      return waits.map { Line(text: "pod \(pod.name): \($0)", isDone: false) }
     }
-    lines += old.map(Self.line).map { Line(text: "pod \($0.name): the one before is going: \($0.waiting)", isDone: false) }
-    if there.count < wanted.count, old.isEmpty { lines.append(Line(text: "pods: \(there.count) of \(wanted.count) begun", isDone: false)) }
+    lines += old.map(Self.line).map {
+      Line(text: "pod \($0.name): the one before is going: \($0.waiting)", isDone: false)
+    }
+    if there.count < wanted.count, old.isEmpty {
+      lines.append(Line(text: "pods: \(there.count) of \(wanted.count) begun", isDone: false))
+    }
     let services = services(play)
     if let broken = services.first(where: { !$0.problem.isEmpty }) {
       return State(isDone: false, failure: "service \(broken.name): \(broken.problem)", lines: lines)
@@ -290,7 +305,9 @@ struct PlayStatus {
     guard value["manifests"] != nil, value["manifests"]?[play.name] == nil else {
       return State(isDone: false, failure: nil, lines: [Line(text: "\(play.name): still being read", isDone: false)])
     }
-    var lines = podValues(play).map(Self.line).map { Line(text: "pod \($0.name): \($0.waiting)", isDone: false) }
+    var lines = podValues(play).map(Self.line).flatMap { pod in
+      pod.waits.map { Line(text: "pod \(pod.name): \($0)", isDone: false) }
+    }
     lines += services(play).map { Line(text: "service \($0.name): still there", isDone: false) }
     return State(isDone: lines.isEmpty, failure: nil, lines: lines)
   }

@@ -99,11 +99,12 @@ private func problems(_ text: String) throws -> [String] {
 }
 
 @Suite struct ScalarTests {
-  @Test(arguments: [
-    ("0", 0, 0), ("1", 1, 1000), ("500m", 1, 500), ("1.5", 2, 1500), ("128Mi", 134_217_728, 134_217_728_000),
-    ("2e3", 2000, 2_000_000), ("1E", 1_000_000_000_000_000_000, Int64.max), ("1n", 1, 1), ("-1", -1, -1000),
-    ("0.1", 1, 100), ("1Ki", 1024, 1_024_000), ("12e-1", 2, 1200), ("8Ei", Int64.max, Int64.max), (".5", 1, 500),
-  ] as [(String, Int64, Int64)])
+  @Test(
+    arguments: [
+      ("0", 0, 0), ("1", 1, 1000), ("500m", 1, 500), ("1.5", 2, 1500), ("128Mi", 134_217_728, 134_217_728_000),
+      ("2e3", 2000, 2_000_000), ("1E", 1_000_000_000_000_000_000, Int64.max), ("1n", 1, 1), ("-1", -1, -1000),
+      ("0.1", 1, 100), ("1Ki", 1024, 1_024_000), ("12e-1", 2, 1200), ("8Ei", Int64.max, Int64.max), (".5", 1, 500),
+    ] as [(String, Int64, Int64)])
   func readsQuantities(_ text: String, _ value: Int64, _ milli: Int64) throws {
     let quantity = try #require(Quantity(text))
     #expect(quantity.value == value)
@@ -115,10 +116,11 @@ private func problems(_ text: String) throws -> [String] {
 
   @Test func comparesQuantitiesByAmount() { #expect(Quantity("1") == Quantity("1000m")) }
 
-  @Test(arguments: [
-    ("1970-01-01T00:00:00Z", 0), ("2000-02-29T12:30:45Z", 951_827_445), ("2026-11-21T22:00:00+01:00", 1_795_294_800),
-    ("1969-12-31T23:59:59Z", -1), ("2400-12-31T23:59:59.5Z", 13_601_087_999),
-  ] as [(String, Int64)])
+  @Test(
+    arguments: [
+      ("1970-01-01T00:00:00Z", 0), ("2000-02-29T12:30:45Z", 951_827_445), ("2026-11-21T22:00:00+01:00", 1_795_294_800),
+      ("1969-12-31T23:59:59Z", -1), ("2400-12-31T23:59:59.5Z", 13_601_087_999),
+    ] as [(String, Int64)])
   func readsTimes(_ text: String, _ seconds: Int64) { #expect(Time(text)?.secondsSinceEpoch == seconds) }
 
   @Test(arguments: [0, 951_827_445, -1, -62_135_596_800, 4_102_444_799] as [Int64])
@@ -126,7 +128,9 @@ private func problems(_ text: String) throws -> [String] {
     #expect(Time(Time(secondsSinceEpoch: seconds).description)?.secondsSinceEpoch == seconds)
   }
 
-  @Test(arguments: ["", "2026-01-31", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00", "20260101T000000Z----"])
+  @Test(arguments: [
+    "", "2026-01-31", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:00", "20260101T000000Z----",
+  ])
   func refusesWhatIsNoTime(_ text: String) { #expect(Time(text) == nil) }
 
   @Test func base64GoesBothWays() {
@@ -139,10 +143,11 @@ private func problems(_ text: String) throws -> [String] {
   }
 
   @Test func selectorsMatchAsKubernetesSays() throws {
-    let selector = try LabelSelector(strictly: #"""
-      {"matchLabels":{"app":"web"},"matchExpressions":[{"key":"tier","operator":"In","values":["a","b"]},
-       {"key":"old","operator":"DoesNotExist"},{"key":"zone","operator":"NotIn","values":["x"]}]}
-      """#)
+    let selector = try LabelSelector(
+      strictly: #"""
+        {"matchLabels":{"app":"web"},"matchExpressions":[{"key":"tier","operator":"In","values":["a","b"]},
+         {"key":"old","operator":"DoesNotExist"},{"key":"zone","operator":"NotIn","values":["x"]}]}
+        """#)
     #expect(selector.matches(["app": "web", "tier": "a"]))
     #expect(!selector.matches(["app": "web"]))
     #expect(!selector.matches(["app": "web", "tier": "a", "old": ""]))

@@ -31,7 +31,8 @@ final class FakeRuntime: RuntimeClient {
   }
   let state = Mutex(State())
 
-  private func use<Result>(_ call: String, _ body: (inout State) throws(CRIError) -> Result) throws(CRIError) -> Result {
+  private func use<Result>(_ call: String, _ body: (inout State) throws(CRIError) -> Result) throws(CRIError) -> Result
+  {
     var result: Swift.Result<Result, CRIError>?
     state.withLock { state in
       if state.isAway {
@@ -116,7 +117,8 @@ final class FakeRuntime: RuntimeClient {
     try use("StartContainer") { state throws(CRIError) in
       guard let made = state.containers[id] else { throw Self.missing(id, "StartContainer") }
       if state.containers.values.contains(where: {
-        $0.sandbox == made.sandbox && $0.config.metadata.name == made.config.metadata.name && $0.state == .containerRunning
+        $0.sandbox == made.sandbox && $0.config.metadata.name == made.config.metadata.name
+          && $0.state == .containerRunning
       }) {
         state.doubles += 1
       }

@@ -21,7 +21,8 @@ private func problem(_ text: String, limits: ManifestLimits = ManifestLimits()) 
     ("a: Off", #"{"a":false}"#), ("a: ~", #"{"a":null}"#), ("a:", #"{"a":null}"#), ("a: 'yes'", #"{"a":"yes"}"#),
     (#"a: "1""#, #"{"a":"1"}"#), ("a: 12:30:45", #"{"a":"12:30:45"}"#), ("a: 1.2.3", #"{"a":"1.2.3"}"#),
     ("a: !!str 5", #"{"a":"5"}"#), ("a: 2001-01-01", #"{"a":"2001-01-01"}"#), ("a: .5", #"{"a":0.5}"#),
-    ("a: 99999999999999999999", #"{"a":1e+20}"#), ("a: 500m", #"{"a":"500m"}"#), ("a: [1, {b: c}]", #"{"a":[1,{"b":"c"}]}"#),
+    ("a: 99999999999999999999", #"{"a":1e+20}"#), ("a: 500m", #"{"a":"500m"}"#),
+    ("a: [1, {b: c}]", #"{"a":[1,{"b":"c"}]}"#),
     ("a: |\n  x\n  y\n", #"{"a":"x\ny\n"}"#), ("x: &k {p: 1}\ny: *k", #"{"x":{"p":1},"y":{"p":1}}"#),
     ("b: &b {p: 1, q: 2}\nc: {<<: *b, q: 3}", #"{"b":{"p":1,"q":2},"c":{"q":3,"p":1}}"#),
   ])
@@ -49,28 +50,35 @@ private func problem(_ text: String, limits: ManifestLimits = ManifestLimits()) 
   @Test(arguments: ["? *b\n: x", "{*b : x}", "*b : x", "[*b]: x", "- ? *b", "{a: 1}: x"])
   func aBombInAKeyIsRefusedBeforeItIsRead(_ key: String) {
     var text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
-    for level in 1...9 { text += "a\(level): &a\(level) [\((0..<10).map { _ in "*a\(level - 1)" }.joined(separator: ","))]\n" }
+    for level in 1...9 {
+      text += "a\(level): &a\(level) [\((0..<10).map { _ in "*a\(level - 1)" }.joined(separator: ","))]\n"
+    }
     text += "b: &b [*a9,*a9]\nkeys:\n  \(key.split(separator: "\n").joined(separator: "\n  "))\n"
     let time = ContinuousClock().measure { #expect(problem(text).contains("a key that is not plain text")) }
     #expect(time < .seconds(2))
   }
 
   @Test func scriptsInManifestsAreNoBombs() throws {
-    let text = "data:\n  run.sh: |\n    cmd && echo \"really? yes\" & wait\n    case x in *a) ;; esac 2>&1\n    ${a:-{}}: x\n"
+    let text =
+      "data:\n  run.sh: |\n    cmd && echo \"really? yes\" & wait\n    case x in *a) ;; esac 2>&1\n    ${a:-{}}: x\n"
     #expect(try values(text).count == 1)
   }
 
   @Test func aLongTextRepeatedIsCounted() {
     var limits = ManifestLimits()
     limits.textBytesMax = 10_000
-    let text = "a: &a \(String(repeating: "x", count: 1000))\nb: [\((0..<20).map { _ in "*a" }.joined(separator: ","))]\n"
+    let text =
+      "a: &a \(String(repeating: "x", count: 1000))\nb: [\((0..<20).map { _ in "*a" }.joined(separator: ","))]\n"
     #expect(problem(text, limits: limits).contains("expands to more than"))
   }
 
   @Test(arguments: [
-    (String(repeating: "[", count: 100_000), "YAML"), (String(repeating: "[", count: 100) + String(repeating: "]", count: 100), "deeper than 64"),
-    ("a: 1\na: 2", "YAML"), ("a: *none", "YAML"), ("a: [1", "YAML"), ("a: !!binary aGk=", "the tag binary is not supported"),
-    ("a: !!int x", "is not a !!int"), ("a: !ruby/object x", "the tag !ruby/object is not supported"), ("\ta: 1", "YAML"),
+    (String(repeating: "[", count: 100_000), "YAML"),
+    (String(repeating: "[", count: 100) + String(repeating: "]", count: 100), "deeper than 64"),
+    ("a: 1\na: 2", "YAML"), ("a: *none", "YAML"), ("a: [1", "YAML"),
+    ("a: !!binary aGk=", "the tag binary is not supported"),
+    ("a: !!int x", "is not a !!int"), ("a: !ruby/object x", "the tag !ruby/object is not supported"),
+    ("\ta: 1", "YAML"),
     ("a: &a [*a]", "YAML"),
   ])
   func refuses(_ text: String, _ message: String) { #expect(problem(text).contains(message)) }
@@ -101,7 +109,8 @@ private func set(_ files: [String: String]) -> ManifestSet {
   @Test func kindsAndFieldsThatAreNotDoneAreRefused() {
     let found = set([
       "a.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n",
-      "b.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}], externalIPs: [1.2.3.4]}\n",
+      "b.yaml":
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}], externalIPs: [1.2.3.4]}\n",
     ])
     #expect(
       found.errors.map(\.description) == [

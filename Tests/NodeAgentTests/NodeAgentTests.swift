@@ -179,7 +179,8 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
       try await node.wait("taken over") { isReady("web")($0) && $0.pod("gone") == nil }
       try await Task.sleep(for: .milliseconds(100))
       #expect(runtime.starts.sorted() == ["gone.0", "web.0"])
-      #expect(runtime.state.withLock { $0.sandboxes.keys.contains("theirs") && $0.sandboxes.keys.contains("other-node") })
+      #expect(
+        runtime.state.withLock { $0.sandboxes.keys.contains("theirs") && $0.sandboxes.keys.contains("other-node") })
       #expect(runtime.state.withLock { $0.sandboxes.count } == 3)
       #expect(runtime.state.withLock { $0.doubles } == 0)
     }
@@ -245,7 +246,8 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
     try await node.withAgent {
       try node.put(
         "app.yaml",
-        pod("web", "volumes: [{name: v, secret: {secretName: keys}}],", ", volumeMounts: [{name: v, mountPath: /keys}]"))
+        pod("web", "volumes: [{name: v, secret: {secretName: keys}}],", ", volumeMounts: [{name: v, mountPath: /keys}]")
+      )
       try await node.wait("ready", isReady("web"))
       let mount = try #require(node.runtime.config("web")?.mounts.first { $0.containerPath == "/keys" })
       #expect(mount.readonly)
@@ -264,7 +266,9 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
     let node = try TestNode()
     node.runtime.state.withLock { $0.execAnswers["check"] = 1 }
     try await node.withAgent {
-      try node.put("app.yaml", pod("web", "", ", readinessProbe: {periodSeconds: 1, failureThreshold: 1, exec: {command: [check]}}"))
+      try node.put(
+        "app.yaml",
+        pod("web", "", ", readinessProbe: {periodSeconds: 1, failureThreshold: 1, exec: {command: [check]}}"))
       try await node.wait("running") { $0.runtime.starts.count == 1 }
       try await Task.sleep(for: .milliseconds(100))
       #expect(node.pod("web")?["ready"]?.bool == false)

@@ -1,7 +1,9 @@
 import NodeAgent
 import Testing
 
-private func rules(_ restart: RestartPolicy = .always, grace: Int64 = 30, probes: [ProbeKind: ProbeRule] = [:]) -> PodRules {
+private func rules(_ restart: RestartPolicy = .always, grace: Int64 = 30, probes: [ProbeKind: ProbeRule] = [:])
+  -> PodRules
+{
   var rules = PodRules()
   rules.graceSeconds = grace
   rules.containers = [ContainerRule(name: "a", role: .main, restart: restart, probes: probes)]
@@ -80,9 +82,10 @@ private struct Led {
     #expect(led.end(1) == [.pull(container: "a")])
   }
 
-  @Test(arguments: [
-    (RestartPolicy.never, 1, PodMachine.Phase.failed), (.never, 0, .succeeded), (.onFailure, 0, .succeeded),
-  ] as [(RestartPolicy, Int32, PodMachine.Phase)])
+  @Test(
+    arguments: [
+      (RestartPolicy.never, 1, PodMachine.Phase.failed), (.never, 0, .succeeded), (.onFailure, 0, .succeeded),
+    ] as [(RestartPolicy, Int32, PodMachine.Phase)])
   func aPodThatIsDoneStopsItsSandboxAndStays(_ policy: RestartPolicy, _ code: Int32, _ phase: PodMachine.Phase) {
     var led = Led(rules(policy))
     led.run()
@@ -129,7 +132,10 @@ private struct Led {
     _ = led.tell(.imageReady(container: "a"))
     _ = led.tell(.deletionRequested(graceSeconds: 3))
     #expect(led.tell(.withdrawn) == [])
-    #expect(led.tell(.started(container: "a", id: "c0", attempt: 0, at: 0)) == [.stop(container: "a", id: "c0", graceSeconds: 3)])
+    #expect(
+      led.tell(.started(container: "a", id: "c0", attempt: 0, at: 0)) == [
+        .stop(container: "a", id: "c0", graceSeconds: 3)
+      ])
   }
 
   @Test func deletionCancelsAPull() {
@@ -180,7 +186,12 @@ private struct Led {
   }
 
   @Test func aProbeOfAnEarlierInstanceChangesNothing() {
-    var led = Led(rules(probes: [.liveness: { var rule = ProbeRule(); rule.failureThreshold = 1; return rule }()]))
+    var led = Led(
+      rules(probes: [
+        .liveness: {
+          var rule = ProbeRule(); rule.failureThreshold = 1; return rule
+        }()
+      ]))
     led.run()
     _ = led.end(1)
     led.startOnce()
@@ -199,10 +210,25 @@ private struct Led {
     #expect(led.tell(.tick, after: 1) == [.pull(container: "a")])
   }
 
+  @Test func whatWaitedForAnObjectIsTriedAgainWhenObjectsChange() {
+    var led = Led(rules())
+    _ = led.tell(.tick)
+    #expect(led.tell(.volumesFailed(reason: "ContainerCreating", message: "secret not found")) == [])
+    #expect(led.tell(.contentChanged) == [.makeVolumes])
+    _ = led.tell(.volumesMade)
+    _ = led.tell(.sandboxMade(id: "s", addresses: []))
+    _ = led.tell(.imageReady(container: "a"))
+    let missing = PodEvent.startFailed(
+      container: "a", attempt: 0, id: nil, reason: "CreateContainerConfigError", message: "configmap not found")
+    #expect(led.tell(missing) == [])
+    #expect(led.tell(.contentChanged) == [.pull(container: "a")])
+  }
+
   @Test func initContainersRunOneAfterAnotherAndSidecarsStay() {
     var rules = PodRules()
     rules.containers = [
-      ContainerRule(name: "i", role: .initial, restart: .onFailure), ContainerRule(name: "s", role: .sidecar, restart: .always),
+      ContainerRule(name: "i", role: .initial, restart: .onFailure),
+      ContainerRule(name: "s", role: .sidecar, restart: .always),
       ContainerRule(name: "a", role: .main, restart: .always),
     ]
     var led = Led(rules)
@@ -277,7 +303,10 @@ private struct Led {
     #expect(machine.handle(.tick, now: 0) == [.makeVolumes])
     #expect(machine.handle(.volumesMade, now: 0) == [], "nothing is started twice")
     #expect(machine.containers[0].restartCount == 2)
-    #expect(machine.handle(.exited(container: "a", ContainerExit(id: "c2", attempt: 2, code: 0)), now: 1) == [.pull(container: "a")])
+    #expect(
+      machine.handle(.exited(container: "a", ContainerExit(id: "c2", attempt: 2, code: 0)), now: 1) == [
+        .pull(container: "a")
+      ])
     #expect(
       machine.handle(.imageReady(container: "a"), now: 1)
         == [.start(container: "a", attempt: 3), .forget(container: "a", id: "c1", attempt: 1)])

@@ -83,11 +83,15 @@ private struct World {
       }
     case .makeSandbox: if !sandboxes.isEmpty { problems.append("a second sandbox is made") }
     case .stop(let name, _, _):
-      if deletedAt != nil, !isWithdrawn, !machine.containers.contains(where: { $0.rule.name == name && $0.failedForTest }) {
+      if deletedAt != nil, !isWithdrawn,
+        !machine.containers.contains(where: { $0.rule.name == name && $0.failedForTest })
+      {
         problems.append("\(name) is stopped while Services lead to it")
       }
     case .tearDown:
-      if instances.values.contains(where: { $0.exit == nil && $0.started }) { problems.append("torn down while something runs") }
+      if instances.values.contains(where: { $0.exit == nil && $0.started }) {
+        problems.append("torn down while something runs")
+      }
     default: break
     }
   }
@@ -148,15 +152,20 @@ private struct World {
 
   private mutating func start(_ name: String, _ attempt: UInt32, _ fails: Bool) -> PodEvent {
     guard let sandbox = sandboxes.first(where: { $0.value.alive })?.key else {
-      return .startFailed(container: name, attempt: attempt, id: nil, reason: "CreateContainerError", message: "no sandbox")
+      return .startFailed(
+        container: name, attempt: attempt, id: nil, reason: "CreateContainerError", message: "no sandbox")
     }
     if fails, dice.chance(50) {
       return .startFailed(container: name, attempt: attempt, id: nil, reason: "CreateContainerError", message: "no")
     }
     let id = fresh("c")
-    if instances.values.contains(where: { $0.name == name && $0.started && $0.exit == nil }) { problems.append("\(name) runs twice") }
+    if instances.values.contains(where: { $0.name == name && $0.started && $0.exit == nil }) {
+      problems.append("\(name) runs twice")
+    }
     instances[id] = Instance(name: name, attempt: attempt, sandbox: sandbox, exit: nil, started: !fails)
-    if fails { return .startFailed(container: name, attempt: attempt, id: id, reason: "RunContainerError", message: "no") }
+    if fails {
+      return .startFailed(container: name, attempt: attempt, id: id, reason: "RunContainerError", message: "no")
+    }
     return .started(container: name, id: id, attempt: attempt, at: now * 1_000_000)
   }
 
@@ -176,7 +185,7 @@ private struct World {
     }
     if dice.chance(failures / 15), let id = sandboxes.keys.sorted().first {
       sandboxes[id]?.alive = false
-      for (instanceID, instance) in instances where instance.sandbox == id { end(instanceID, code: 137) ; _ = instance }
+      for (instanceID, instance) in instances where instance.sandbox == id { end(instanceID, code: 137); _ = instance }
     }
   }
 
@@ -249,7 +258,9 @@ private struct World {
     machine.isFinished
       || machine.containers.allSatisfy { container in
         container.rule.role == .initial || (container.isRunning && container.ready)
-          || (container.lastExit.map { container.rule.restart == .never || ($0.code == 0 && container.rule.restart == .onFailure) } ?? false)
+          || (container.lastExit.map {
+            container.rule.restart == .never || ($0.code == 0 && container.rule.restart == .onFailure)
+          } ?? false)
       }
   }
 

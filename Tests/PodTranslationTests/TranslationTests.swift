@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 
 func pod(_ spec: String, metadata: String = #"{"name":"web","uid":"u-1"}"#) throws -> Pod {
-  var pod = try Pod(strict: JSONValue.parse(#"{"apiVersion":"v1","kind":"Pod","metadata":\#(metadata),"spec":\#(spec)}"#))
+  var pod = try Pod(
+    strict: JSONValue.parse(#"{"apiVersion":"v1","kind":"Pod","metadata":\#(metadata),"spec":\#(spec)}"#))
   pod.applyDefaults()
   return pod
 }
@@ -22,12 +23,25 @@ func facts() -> NodeFacts {
 }
 
 let objects = PodObjects(
-  configMaps: ["settings": { var map = ConfigMap(); map.data = ["COLOR": "red", "nested": "x"]; return map }()],
+  configMaps: [
+    "settings": {
+      var map = ConfigMap(); map.data = ["COLOR": "red", "nested": "x"]; return map
+    }()
+  ],
   secrets: [
-    "keys": { var secret = Secret(); secret.data = ["token": Bytes([115, 51])]; secret.stringData = ["plain": "p"]; return secret }()
+    "keys": {
+      var secret = Secret(); secret.data = ["token": Bytes([115, 51])]; secret.stringData = ["plain": "p"];
+      return secret
+    }()
   ],
   services: [
-    ServiceLink(name: "my-db", clusterIP: "10.96.0.9", ports: [{ var port = ServicePort(); port.name = "sql"; port.port = 5432; return port }()])
+    ServiceLink(
+      name: "my-db", clusterIP: "10.96.0.9",
+      ports: [
+        {
+          var port = ServicePort(); port.name = "sql"; port.port = 5432; return port
+        }()
+      ])
   ])
 
 /// Requests as sorted JSON text.
@@ -39,7 +53,8 @@ func text(_ message: some Message) throws -> String {
 
 private func sorted(_ value: JSONValue) -> JSONValue {
   switch value {
-  case .object(let object): .object(JSONObject(sorted: Dictionary(uniqueKeysWithValues: object.members.map { ($0.key, sorted($0.value)) })))
+  case .object(let object):
+    .object(JSONObject(sorted: Dictionary(uniqueKeysWithValues: object.members.map { ($0.key, sorted($0.value)) })))
   case .array(let items): .array(items.map(sorted))
   default: value
   }
@@ -99,9 +114,11 @@ private let cases: [(name: String, spec: String)] = [
       out += "container \(container.name)\n"
       out += try text(
         one.config(
-          attempt: 1, imageReference: "sha256:aa", mountSources: sources, hostsFile: "/files/hosts", terminationLog: "/files/log"))
+          attempt: 1, imageReference: "sha256:aa", mountSources: sources, hostsFile: "/files/hosts",
+          terminationLog: "/files/log"))
     }
-    out += "hosts\n" + (translation.hostsFile(podIPs: ["10.1.0.2", "fd00::2"], hostText: "127.0.0.1 localhost") ?? "none\n")
+    out +=
+      "hosts\n" + (translation.hostsFile(podIPs: ["10.1.0.2", "fd00::2"], hostText: "127.0.0.1 localhost") ?? "none\n")
     try Golden.check(out, named: "\(name).txt")
   }
 
@@ -123,42 +140,52 @@ private let cases: [(name: String, spec: String)] = [
 
   @Test(arguments: [
     (#"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"none","key":"k"}}}"#, #"configmap "none" not found"#),
-    (#"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"settings","key":"k"}}}"#, #"couldn't find key k in configmap "settings""#),
+    (
+      #"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"settings","key":"k"}}}"#,
+      #"couldn't find key k in configmap "settings""#
+    ),
     (#"{"name":"X","valueFrom":{"secretKeyRef":{"name":"keys","key":"k"}}}"#, #"couldn't find key k in secret "keys""#),
   ])
   func aMissingKeyStopsTheContainer(_ variable: String, _ message: String) throws {
     let pod = try pod(#"{"containers":[{"name":"a","image":"a","env":[\#(variable)]}]}"#)
     let error = #expect(throws: TranslationError.self) {
-      try ContainerTranslation(pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
+      try ContainerTranslation(
+        pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
     }
     #expect(error?.message == message)
     #expect(error?.reason == "CreateContainerConfigError")
   }
 
   @Test func anOptionalMissingKeyLeavesTheVariableOut() throws {
-    let spec = #"{"containers":[{"name":"a","image":"a","env":[{"name":"X","valueFrom":{"secretKeyRef":{"name":"n","key":"k","optional":true}}}]}],"enableServiceLinks":false}"#
+    let spec =
+      #"{"containers":[{"name":"a","image":"a","env":[{"name":"X","valueFrom":{"secretKeyRef":{"name":"n","key":"k","optional":true}}}]}],"enableServiceLinks":false}"#
     let pod = try pod(spec)
-    let one = try ContainerTranslation(pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
+    let one = try ContainerTranslation(
+      pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
     let config = one.config(attempt: 0, imageReference: "", mountSources: [], hostsFile: nil, terminationLog: nil)
     #expect(config.envs.isEmpty)
   }
 
-  @Test(arguments: [
-    (#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"1","memory":"1Gi"}}}]}"#, QOSClass.guaranteed, -997),
-    (#"{"containers":[{"name":"a"}]}"#, .bestEffort, 1000),
-    (#"{"containers":[{"name":"a","resources":{"requests":{"memory":"256Mi"}}}]}"#, .burstable, 750),
-    (#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"1"}}}]}"#, .burstable, 999),
-  ] as [(String, QOSClass, Int64)])
+  @Test(
+    arguments: [
+      (#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"1","memory":"1Gi"}}}]}"#, QOSClass.guaranteed, -997),
+      (#"{"containers":[{"name":"a"}]}"#, .bestEffort, 1000),
+      (#"{"containers":[{"name":"a","resources":{"requests":{"memory":"256Mi"}}}]}"#, .burstable, 750),
+      (#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"1"}}}]}"#, .burstable, 999),
+    ] as [(String, QOSClass, Int64)])
   func ranksPodsAsKubernetesDoes(_ spec: String, _ qos: QOSClass, _ score: Int64) throws {
     let pod = try pod(spec)
     #expect(QOSClass(pod.spec) == qos)
-    let one = try ContainerTranslation(pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
+    let one = try ContainerTranslation(
+      pod.spec.containers[0], of: PodTranslation(pod: pod, facts: facts()), objects: objects, podIPs: [])
     let config = one.config(attempt: 0, imageReference: "", mountSources: [], hostsFile: nil, terminationLog: nil)
     #expect(config.linux.resources.oomScoreAdj == score)
   }
 
   @Test func rootIsFoundOutWhereItIsForbidden() throws {
-    let pod = try pod(#"{"securityContext":{"runAsNonRoot":true},"containers":[{"name":"a","image":"a"},{"name":"b","image":"b","securityContext":{"runAsUser":5}}]}"#)
+    let pod = try pod(
+      #"{"securityContext":{"runAsNonRoot":true},"containers":[{"name":"a","image":"a"},{"name":"b","image":"b","securityContext":{"runAsUser":5}}]}"#
+    )
     let translation = PodTranslation(pod: pod, facts: facts())
     let (first, second) = (pod.spec.containers[0], pod.spec.containers[1])
     #expect(throws: TranslationError.self) { try translation.checkNonRoot(first, imageUser: 0, imageUserName: "") }
@@ -171,7 +198,8 @@ private let cases: [(name: String, spec: String)] = [
 
 @Suite struct VolumePlanTests {
   private func plans(_ volume: String) throws -> [VolumePlan] {
-    let spec = #"{"containers":[{"name":"a","image":"a","resources":{"limits":{"memory":"64Mi"}}}],"volumes":[\#(volume)]}"#
+    let spec =
+      #"{"containers":[{"name":"a","image":"a","resources":{"limits":{"memory":"64Mi"}}}],"volumes":[\#(volume)]}"#
     let metadata = #"{"name":"web","uid":"u","labels":{"b":"2","a":"1\"x"}}"#
     return try VolumePlan.volumes(of: pod(spec, metadata: metadata), objects: objects, facts: facts())
   }
@@ -182,7 +210,8 @@ private let cases: [(name: String, spec: String)] = [
   }
 
   @Test func secretsAndConfigMapsBecomeFiles() throws {
-    #expect(try files(#"{"name":"v","secret":{"secretName":"keys","defaultMode":256}}"#) == ["plain 400 p", "token 400 s3"])
+    #expect(
+      try files(#"{"name":"v","secret":{"secretName":"keys","defaultMode":256}}"#) == ["plain 400 p", "token 400 s3"])
     #expect(
       try files(#"{"name":"v","configMap":{"name":"settings","items":[{"key":"COLOR","path":"a/b","mode":384}]}}"#)
         == ["a/b 600 red"])
@@ -201,7 +230,10 @@ private let cases: [(name: String, spec: String)] = [
 
   @Test(arguments: [
     (#"{"name":"v","secret":{"secretName":"none"}}"#, #"volume "v": secret "none" not found"#),
-    (#"{"name":"v","configMap":{"name":"settings","items":[{"key":"k","path":"p"}]}}"#, #"volume "v": configmap "settings" has no key "k""#),
+    (
+      #"{"name":"v","configMap":{"name":"settings","items":[{"key":"k","path":"p"}]}}"#,
+      #"volume "v": configmap "settings" has no key "k""#
+    ),
   ])
   func waitsForWhatIsNotThere(_ volume: String, _ message: String) throws {
     let error = #expect(throws: TranslationError.self) { try plans(volume) }
@@ -210,7 +242,11 @@ private let cases: [(name: String, spec: String)] = [
 
   @Test func emptyDirsKeepTheirMediumAndLimit() throws {
     #expect(
-      try plans(#"{"name":"v","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}},{"name":"w","emptyDir":{}}"#).map(\.source)
-        == [.emptyDirectory(inMemory: true, sizeLimitBytes: 1 << 20), .emptyDirectory(inMemory: false, sizeLimitBytes: nil)])
+      try plans(#"{"name":"v","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}},{"name":"w","emptyDir":{}}"#).map(
+        \.source)
+        == [
+          .emptyDirectory(inMemory: true, sizeLimitBytes: 1 << 20),
+          .emptyDirectory(inMemory: false, sizeLimitBytes: nil),
+        ])
   }
 }

@@ -4,7 +4,8 @@ import PodTranslation
 import Testing
 
 private func problems(_ spec: String, metadata: String = #"{"name":"web"}"#) throws -> [String] {
-  let pod = try Pod(strict: JSONValue.parse(#"{"apiVersion":"v1","kind":"Pod","metadata":\#(metadata),"spec":\#(spec)}"#))
+  let pod = try Pod(
+    strict: JSONValue.parse(#"{"apiVersion":"v1","kind":"Pod","metadata":\#(metadata),"spec":\#(spec)}"#))
   return PodValidation.problems(in: pod).map(\.description)
 }
 
@@ -13,7 +14,10 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
 @Suite struct ValidationTests {
   @Test(arguments: [
     (containers(#""livenessProbe":{"grpc":{"port":1}}"#), ["spec.containers[0].livenessProbe.grpc: not supported"]),
-    (containers(#""volumeDevices":[{"devicePath":"/dev/x","name":"v"}]"#), ["spec.containers[0].volumeDevices: not supported"]),
+    (
+      containers(#""volumeDevices":[{"devicePath":"/dev/x","name":"v"}]"#),
+      ["spec.containers[0].volumeDevices: not supported"]
+    ),
     (
       containers(#""resources":{"limits":{"nvidia.com/gpu":"1"}}"#),
       ["spec.containers[0].resources.limits[nvidia.com/gpu]: not supported"]
@@ -26,7 +30,10 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
       #"{"containers":[{"name":"a","image":"a"}],"ephemeralContainers":[{"name":"e"}]}"#,
       ["spec.ephemeralContainers: not supported"]
     ),
-    (#"{"containers":[{"name":"a","image":"a"}],"hostUsers":false}"#, ["spec.hostUsers: not supported: user namespaces"]),
+    (
+      #"{"containers":[{"name":"a","image":"a"}],"hostUsers":false}"#,
+      ["spec.hostUsers: not supported: user namespaces"]
+    ),
     (#"{"containers":[{"name":"a","image":"a"}],"nodeSelector":{"a":"b"}}"#, ["spec.nodeSelector: not supported"]),
     (
       containers(#""securityContext":{"seccompProfile":{"type":"Localhost","localhostProfile":"x"}}"#),
@@ -57,8 +64,14 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
       #"{"initContainers":[{"name":"a","image":"a"}],"containers":[{"name":"a","image":"a"}]}"#,
       #"spec.containers[0].name: "a" stands twice"#
     ),
-    (containers(#""volumeMounts":[{"name":"v","mountPath":"/x"}]"#), #"spec.containers[0].volumeMounts[0].name: the pod has no volume "v""#),
-    (containers(#""livenessProbe":{}"#), "spec.containers[0].livenessProbe: needs exactly one of exec, httpGet, tcpSocket"),
+    (
+      containers(#""volumeMounts":[{"name":"v","mountPath":"/x"}]"#),
+      #"spec.containers[0].volumeMounts[0].name: the pod has no volume "v""#
+    ),
+    (
+      containers(#""livenessProbe":{}"#),
+      "spec.containers[0].livenessProbe: needs exactly one of exec, httpGet, tcpSocket"
+    ),
     (
       containers(#""livenessProbe":{"httpGet":{"port":"http"}}"#),
       #"spec.containers[0].livenessProbe.httpGet.port: no port "http" in this container"#
@@ -91,7 +104,9 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
       #"{"initContainers":[{"name":"i","image":"a","readinessProbe":{"tcpSocket":{"port":1}}}],"containers":[{"name":"a","image":"a"}]}"#,
       "spec.initContainers[0].readinessProbe: an init container that ends has no probes"
     ),
-    (containers(#""ports":[{"containerPort":70000}]"#), "spec.containers[0].ports[0].containerPort: must be 1 to 65535"),
+    (
+      containers(#""ports":[{"containerPort":70000}]"#), "spec.containers[0].ports[0].containerPort: must be 1 to 65535"
+    ),
   ])
   func whatMakesNoSenseIsNamed(_ spec: String, _ problem: String) throws {
     #expect(try problems(spec) == [problem])
@@ -100,7 +115,8 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
   @Test(arguments: [
     (#"{"name":"../../etc"}"#, #"metadata.name: "../../etc" is not a lower case DNS name"#),
     (#"{"name":"a","namespace":"a/b"}"#, #"metadata.namespace: "a/b" is not a lower case DNS label"#),
-    (#"{"name":"a","uid":"../x"}"#, #"metadata.uid: "../x" cannot be a file's name"#), (#"{}"#, "metadata.name: required"),
+    (#"{"name":"a","uid":"../x"}"#, #"metadata.uid: "../x" cannot be a file's name"#),
+    (#"{}"#, "metadata.name: required"),
     (#"{"name":"a","finalizers":["x"]}"#, "metadata.finalizers: not supported"),
   ])
   func namesCannotLeaveTheirDirectories(_ metadata: String, _ problem: String) throws {

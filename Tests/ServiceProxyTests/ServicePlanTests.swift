@@ -8,7 +8,8 @@ import Testing
 private func service(_ name: String, _ spec: String, annotations: String = "{}") throws -> Service {
   var service = try Service(
     strict: JSONValue.parse(
-      #"{"apiVersion":"v1","kind":"Service","metadata":{"name":"\#(name)","annotations":\#(annotations)},"spec":\#(spec)}"#))
+      #"{"apiVersion":"v1","kind":"Service","metadata":{"name":"\#(name)","annotations":\#(annotations)},"spec":\#(spec)}"#
+    ))
   service.applyDefaults()
   return service
 }
@@ -18,7 +19,8 @@ private func target(
   namespace: String = "default"
 ) -> ServiceTarget {
   ServiceTarget(
-    namespace: namespace, labels: labels, addresses: addresses.compactMap { IPAddress($0) }, isReady: ready, namedPorts: ports)
+    namespace: namespace, labels: labels, addresses: addresses.compactMap { IPAddress($0) }, isReady: ready,
+    namedPorts: ports)
 }
 
 private let ranges = [IPPrefix("10.96.0.0/16"), IPPrefix("fd00:96::/112")].compactMap { $0 }
@@ -63,7 +65,8 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
   @Test func aDualStackServiceHasAnAddressOfEachFamily() throws {
     let spec = #"{"ipFamilyPolicy":"PreferDualStack","selector":{"app":"web"},"ports":[{"port":80}]}"#
     let plan = ServicePlan(
-      services: [try service("web", spec)], targets: [target(["app": "web"], ["10.1.0.2", "fd00:1::2"])], ranges: ranges)
+      services: [try service("web", spec)], targets: [target(["app": "web"], ["10.1.0.2", "fd00:1::2"])], ranges: ranges
+    )
     let outcome = try #require(plan.outcomes.first)
     #expect(outcome.addresses.map(\.family) == [.ipv4, .ipv6])
     #expect(zip(outcome.addresses, ranges).allSatisfy { $1.contains($0) })
@@ -102,7 +105,10 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
 
   @Test(arguments: [
     (#"{"type":"NodePort","ports":[{"port":80}]}"#, "spec.type: NodePort is not supported, only ClusterIP"),
-    (#"{"sessionAffinity":"ClientIP","ports":[{"port":80}]}"#, "spec.sessionAffinity: ClientIP is not supported, only None"),
+    (
+      #"{"sessionAffinity":"ClientIP","ports":[{"port":80}]}"#,
+      "spec.sessionAffinity: ClientIP is not supported, only None"
+    ),
     (#"{"ports":[]}"#, "spec.ports: required"),
     (#"{"ports":[{"port":0}]}"#, "spec.ports[0].port: must be 1 to 65535"),
     (#"{"ports":[{"port":80,"protocol":"SCTP"}]}"#, "spec.ports[0].protocol: SCTP is not supported"),

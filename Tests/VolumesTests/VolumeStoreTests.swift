@@ -24,7 +24,9 @@ private func withStore(_ body: (VolumeStore, String) throws -> Void) throws {
 private func text(_ path: String) throws -> String { String(decoding: try Files.read(path), as: UTF8.self) }
 
 private func files(_ pairs: [String: String], mode: UInt32 = 0o644) -> VolumeRequest {
-  let files = pairs.sorted { $0.key < $1.key }.map { VolumeRequest.File(path: $0.key, bytes: Array($0.value.utf8), mode: mode) }
+  let files = pairs.sorted { $0.key < $1.key }.map {
+    VolumeRequest.File(path: $0.key, bytes: Array($0.value.utf8), mode: mode)
+  }
   return VolumeRequest(name: "files", source: .projection(files))
 }
 
@@ -133,7 +135,8 @@ private func files(_ pairs: [String: String], mode: UInt32 = 0o644) -> VolumeReq
       try Files.symlink("../../../outside", at: "\(volume)/relative")
       try Files.symlink("/proc/self/root\(scratch)/outside", at: "\(volume)/magic")
       for name in ["absolute", "relative", "magic"] {
-        let found = try? store.mountSource(volumePath: volume, inner: "\(name)/secret", pod: "uid", container: "c", index: 0)
+        let found = try? store.mountSource(
+          volumePath: volume, inner: "\(name)/secret", pod: "uid", container: "c", index: 0)
         if let found { #expect(try Files.status(found)?.kind == .directory, "made inside, not the host's file") }
         #expect(try text("\(scratch)/outside/secret") == "host")
         #expect(try Directory(path: "\(scratch)/outside").list().count == 1, "nothing was made outside")
@@ -171,7 +174,8 @@ private func files(_ pairs: [String: String], mode: UInt32 = 0o644) -> VolumeReq
       let path = try store.make(host, pod: "uid")
       #expect(path == "\(scratch)/host")
       _ = try store.mountSource(volumePath: path, inner: "dir", pod: "uid", container: "c", index: 0)
-      _ = try store.make(VolumeRequest(name: "m", source: .emptyDirectory(inMemory: true, sizeLimitBytes: nil)), pod: "uid")
+      _ = try store.make(
+        VolumeRequest(name: "m", source: .emptyDirectory(inMemory: true, sizeLimitBytes: nil)), pod: "uid")
       try store.remove(pod: "uid")
       try store.remove(pod: "uid")
       #expect(Files.exists("\(scratch)/host/dir/precious"))
