@@ -105,7 +105,8 @@ package struct ImageError: Error, Sendable, CustomStringConvertible {
 package struct ImageStoreOptions: Hashable, Sendable {
   /// Keep the compressed blobs of layers after unpacking them (twice the disk).
   package var keepBlobs: Bool
-  /// Layers unpacked at the same time, over all pulls; at most the number of processors is useful.
+  /// Layers unpacked at the same time, over all pulls; 0 takes the number of processors (and at least three at a time
+  /// where layers come over a network).
   package var unpackThreadsMax: Int
   /// Pulls that may run at the same time; more wait in order.
   package var pullsMax: Int

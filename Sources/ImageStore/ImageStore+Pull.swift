@@ -162,7 +162,9 @@ extension ImageStore {
     } catch {
       unbusy(distinct.keys)
       // Layers that did finish are of no use to anybody now.
-      do { try await removeUnused() } catch { log.error("image store: clean-up", metadata: ["error": "\(error)"]) }
+      do { try await removeUnused(pullsFailing: 1) } catch {
+        log.error("image store: clean-up", metadata: ["error": "\(error)"])
+      }
       throw error
     }
   }
@@ -209,7 +211,8 @@ extension ImageStore {
 
   private func unpack(_ layer: WantedLayer, subject: String, progress: Progress?) async throws {
     let digest = layer.blob.digest
-    try await unpackSlots.with {
+    let isFile = if case .file = layer.origin { true } else { false }
+    try await (isFile ? unpackSlots : fetchSlots).with {
       let temporary = "\(files.layers)/\(StoreFiles.temporaryName())"
       let skeleton = "\(files.skeletons)/\(StoreFiles.temporaryName())"
       let blob = options.keepBlobs ? "\(files.blobs)/\(StoreFiles.temporaryName())" : nil

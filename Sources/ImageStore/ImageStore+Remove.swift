@@ -53,8 +53,9 @@ extension ImageStore {
   }
 
   /// Removes layers and blobs that no image, and no pull under way, needs.
+  /// - Parameter pullsFailing: pulls still counted that have nothing more to write.
   @discardableResult
-  func removeUnused() async throws -> (layers: [Digest], bytes: Int64) {
+  func removeUnused(pullsFailing: Int = 0) async throws -> (layers: [Digest], bytes: Int64) {
     let needed = Set(stored.values.flatMap(\.config.diffIDs))
     var doomed: [String] = []
     var removed: [Digest] = []
@@ -69,14 +70,14 @@ extension ImageStore {
       doomed.append(name)
       removed.append(diffID)
     }
-    try removeUnusedFiles()
+    try removeUnusedFiles(pullsFailing)
     for name in doomed { try await Self.removeTree(name) }
     return (removed, bytes)
   }
 
-  private func removeUnusedFiles() throws {
+  private func removeUnusedFiles(_ pullsFailing: Int) throws {
     // A pull under way has its blobs on disk before its record; the next removal takes what it may leave.
-    guard busyLayers.isEmpty, flights.isEmpty, pullsUnderWay == 0 else { return }
+    guard busyLayers.isEmpty, flights.isEmpty, pullsUnderWay == pullsFailing else { return }
     var needed: Set<String> = []
     for image in stored.values {
       needed.insert(image.id.hex)

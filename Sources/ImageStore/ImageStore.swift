@@ -12,8 +12,10 @@ package actor ImageStore {
   package nonisolated let options: ImageStoreOptions
   nonisolated let log: Logger
   nonisolated let files: StoreFiles
-  /// Layers being fetched and unpacked: no more threads than processors.
+  /// Layers being unpacked from files: no more threads than processors.
   nonisolated let unpackSlots: Slots
+  /// Layers being fetched and unpacked: their threads mostly wait for the network.
+  nonisolated let fetchSlots: Slots
   nonisolated let pullSlots: Slots
 
   var stored: [Digest: StoredImage] = [:]
@@ -29,6 +31,8 @@ package actor ImageStore {
   /// Held as long as the store lives: two daemons on one root would remove each other's layers.
   private var lock: SharedFD?
 
+  /// Layers fetched at the same time even where there are fewer processors.
+  private static let fetchesMin = 3
   /// Bytes of one of our own records.
   private static let recordBytesMax = 4 << 20
 
@@ -38,7 +42,9 @@ package actor ImageStore {
     self.options = options
     self.log = log
     files = StoreFiles(root: root)
-    unpackSlots = Slots(options.unpackThreadsMax > 0 ? options.unpackThreadsMax : LayerUnpack.processors)
+    let asked = options.unpackThreadsMax
+    unpackSlots = Slots(asked > 0 ? asked : LayerUnpack.processors)
+    fetchSlots = Slots(asked > 0 ? asked : max(Self.fetchesMin, LayerUnpack.processors))
     pullSlots = Slots(max(1, options.pullsMax))
   }
 

@@ -163,6 +163,14 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     try await it.close()
   }
 
+  @Test func aFailedPullKeepsNoBlobsEither() async throws {
+    let it = try await StoreFixture(options: ImageStoreOptions(keepBlobs: true))
+    let image = try await TestImage(layers: [tar([("a", "1")]), tar([("../evil", "x")])])
+    await #expect(throws: ImageError.self) { try await it.store.pull(reference, from: MemorySource(image).source) }
+    #expect(try it.contents() == [])
+    try await it.close()
+  }
+
   @Test func aFullDiskLeavesNothingAndSaysWhatToDo() async throws {
     let directory = try TestDirectory()
     let small = "\(directory.path)/small"

@@ -14,15 +14,25 @@ private final class RealRegistry {
   let process: ChildProcess
   var authority: String { "127.0.0.1:\(port)" }
 
-  init() async throws {
+  init(tls: Bool = false) async throws {
     directory = try TestDirectory()
     let free = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: 0)
       .get()
     port = free.localAddress?.port ?? 0
     try await free.close()
     let config =
-      "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: \(directory.path)/data}}\nhttp: {addr: '127.0.0.1:\(port)'}\n"
-    try Files.writeAtomically("\(directory.path)/config.yml", Array(config.utf8))
+      "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: \(directory.path)/data}}\nhttp:\n  addr: '127.0.0.1:\(port)'\n"
+    let secure = tls ? "  tls: {certificate: \(directory.path)/cert.pem, key: \(directory.path)/key.pem}\n" : ""
+    try Files.writeAtomically("\(directory.path)/config.yml", Array((config + secure).utf8))
+    if tls {
+      let made = try await ChildProcess.run(
+        "/usr/bin/openssl",
+        arguments: [
+          "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mt", "-addext",
+          "subjectAltName=IP:127.0.0.1", "-keyout", "\(directory.path)/key.pem", "-out", "\(directory.path)/cert.pem",
+        ])
+      #expect(made.status == .exited(0))
+    }
     process = try ChildProcess.start(
       "/usr/bin/docker-registry", arguments: ["docker-registry", "serve", "\(directory.path)/config.yml"],
       environment: ["PATH=/usr/bin:/bin"])
@@ -88,6 +98,29 @@ private final class RealRegistry {
           && missing?.description.contains("\(authority)/team/none: resolve manifest latest: 404: not found") == true)
     }
     await store.shutdown()
+    try LayerUnpack.remove(registry.directory.path)
+  }
+
+  @Test func tlsNeedsATrustedAuthorityOrHostsTomlThatSaysOtherwise() async throws {
+    let registry = try await RealRegistry(tls: true)
+    let name = try ImageReference("\(registry.authority)/none")
+    let hosts = "\(registry.directory.path)/certs.d/127.0.0.1_\(registry.port)_"
+    try Files.makeDirectories(hosts)
+    func ask(_ toml: String) async throws -> RegistryError? {
+      try Files.writeAtomically("\(hosts)/hosts.toml", Array(toml.utf8))
+      let options = quickOptions(hosts: "\(registry.directory.path)/certs.d")
+      return await #expect(throws: RegistryError.self) {
+        try await withClient(options) { try await $0.resolve(name, platform: .host, credentials: nil) }
+      }
+    }
+    let server = "server = \"https://\(registry.authority)\"\n"
+    let untrusted = try await ask(server)
+    #expect(
+      untrusted?.code == .unavailable && untrusted?.detail.contains("TLS failed") == true,
+      "\(String(describing: untrusted))")
+    // Past TLS, the registry itself says that it has no such repository.
+    #expect(try await ask(server + "ca = \"\(registry.directory.path)/cert.pem\"\n")?.code == .notFound)
+    #expect(try await ask(server + "skip_verify = true\n")?.code == .notFound)
     try LayerUnpack.remove(registry.directory.path)
   }
 }
