@@ -197,8 +197,14 @@ func target(_ room: Room) -> Target {
   case .test:
     return .testTarget(
       name: room.name, dependencies: uses, path: "Tests/\(room.name)",
-      exclude: [], swiftSettings: strict)
+      exclude: goldenFiles(room.name), swiftSettings: strict)
   }
+}
+
+/// Golden files lie beside the tests that read them.
+func goldenFiles(_ room: String) -> [String] {
+  let rooms = ["ContainerPlanTests", "DataplaneTests", "MartletTests", "NFTTests", "PodNetworkTests", "PodTranslationTests"]
+  return rooms.contains(room) ? ["Golden"] : []
 }
 
 /// The `.proto` files and the tables lie beside what is generated from them.

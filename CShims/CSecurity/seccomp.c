@@ -1,7 +1,6 @@
 #include "CSecurity.h"
 
 #include <errno.h>
-#include <linux/audit.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -25,36 +24,25 @@ void *csecurity_filter_new(uint32_t default_action) {
 
 void csecurity_filter_free(void *filter) { seccomp_release(filter); }
 
+static const struct {
+  const char *name;
+  uint32_t token;
+} architectures[] = {
+    {"SCMP_ARCH_X86", SCMP_ARCH_X86}, {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64},   {"SCMP_ARCH_X32", SCMP_ARCH_X32},
+    {"SCMP_ARCH_ARM", SCMP_ARCH_ARM}, {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},
+};
+
+uint32_t csecurity_architecture(const char *name) {
+  for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++)
+    if (strcmp(architectures[i].name, name) == 0) return architectures[i].token;
+  return 0;
+}
+
 int csecurity_filter_add_architecture(void *filter, const char *name) {
-  static const struct {
-    const char *name;
-    uint32_t token;
-  } known[] = {
-      {"SCMP_ARCH_NATIVE", SCMP_ARCH_NATIVE},
-      {"SCMP_ARCH_X86", SCMP_ARCH_X86},
-      {"SCMP_ARCH_X86_64", SCMP_ARCH_X86_64},
-      {"SCMP_ARCH_X32", SCMP_ARCH_X32},
-      {"SCMP_ARCH_ARM", SCMP_ARCH_ARM},
-      {"SCMP_ARCH_AARCH64", SCMP_ARCH_AARCH64},
-      {"SCMP_ARCH_MIPS", SCMP_ARCH_MIPS},
-      {"SCMP_ARCH_MIPS64", SCMP_ARCH_MIPS64},
-      {"SCMP_ARCH_MIPS64N32", SCMP_ARCH_MIPS64N32},
-      {"SCMP_ARCH_MIPSEL", SCMP_ARCH_MIPSEL},
-      {"SCMP_ARCH_MIPSEL64", SCMP_ARCH_MIPSEL64},
-      {"SCMP_ARCH_MIPSEL64N32", SCMP_ARCH_MIPSEL64N32},
-      {"SCMP_ARCH_PPC", SCMP_ARCH_PPC},
-      {"SCMP_ARCH_PPC64", SCMP_ARCH_PPC64},
-      {"SCMP_ARCH_PPC64LE", SCMP_ARCH_PPC64LE},
-      {"SCMP_ARCH_S390", SCMP_ARCH_S390},
-      {"SCMP_ARCH_S390X", SCMP_ARCH_S390X},
-      {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
-  };
-  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-    if (strcmp(known[i].name, name) != 0) continue;
-    int result = seccomp_arch_add(filter, known[i].token);
-    return result == -EEXIST ? 0 : result;
-  }
-  return -ENOENT;
+  uint32_t token = csecurity_architecture(name);
+  if (token == 0) return -ENOENT;
+  int result = seccomp_arch_add(filter, token);
+  return result == -EEXIST ? 0 : result;
 }
 
 int csecurity_filter_add_rule(
@@ -139,7 +127,29 @@ static const struct {
     {"file_setattr", 469},
 };
 
-int csecurity_recent_call(const char *name) {
+// Calls that 32-bit x86 had only as parts of socketcall and ipc, which is how libseccomp numbers them, and has by
+// themselves since Linux 4.3 or 5.1, or always.
+static const struct {
+  const char *name;
+  int number;
+} split_x86[] = {
+    {"socket", 359},   {"socketpair", 360}, {"bind", 361},       {"connect", 362},     {"listen", 363},
+    {"accept4", 364},  {"getsockopt", 365}, {"setsockopt", 366}, {"getsockname", 367}, {"getpeername", 368},
+    {"sendto", 369},   {"sendmsg", 370},    {"recvfrom", 371},   {"recvmsg", 372},     {"shutdown", 373},
+    {"recvmmsg", 337}, {"sendmmsg", 345},   {"semget", 393},     {"semctl", 394},      {"shmget", 395},
+    {"shmctl", 396},   {"shmat", 397},      {"shmdt", 398},      {"msgget", 399},      {"msgsnd", 400},
+    {"msgrcv", 401},   {"msgctl", 402},
+};
+
+int csecurity_call_number(uint32_t architecture, const char *name) {
+  int number = seccomp_syscall_resolve_name_arch(architecture, name);
+  if (number >= 0) return number;
+  if (architecture == SCMP_ARCH_X86)
+    for (size_t i = 0; i < sizeof split_x86 / sizeof split_x86[0]; i++)
+      if (strcmp(split_x86[i].name, name) == 0) return split_x86[i].number;
+  // Negative for a call that another architecture has, and for a name that is none or newer than the library. Those
+  // since Linux 5.1 have one number everywhere.
+  if (number != __NR_SCMP_ERROR) return -1;
   for (size_t i = 0; i < sizeof recent / sizeof recent[0]; i++)
     if (strcmp(recent[i].name, name) == 0) return recent[i].number;
   return -1;
@@ -147,21 +157,13 @@ int csecurity_recent_call(const char *name) {
 
 int csecurity_highest_call(void) { return recent[sizeof recent / sizeof recent[0] - 1].number; }
 
-uint32_t csecurity_native_architecture(void) {
-#if defined(__x86_64__)
-  return AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-  return AUDIT_ARCH_AARCH64;
-#else
-#error "an architecture that Martlet has not been tried on"
-#endif
-}
-
 const char *csecurity_native_architecture_name(void) {
 #if defined(__x86_64__)
   return "SCMP_ARCH_X86_64";
-#else
+#elif defined(__aarch64__)
   return "SCMP_ARCH_AARCH64";
+#else
+#error "an architecture that Martlet has not been tried on"
 #endif
 }
 

@@ -151,7 +151,8 @@ struct PlanCompiler {
     if path == "/" { throw PlanError("\(field).destination", "/ is the root itself") }
     let allowed: Set<String> = [
       "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
-      "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+      "/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid",
+      "/proc/sys/crypto/fips_enabled",
     ]
     if path.hasPrefix("/proc/"), !allowed.contains(path) {
       throw PlanError("\(field).destination", "\(path): nothing may be mounted there")
@@ -252,7 +253,8 @@ struct PlanCompiler {
   mutating func addNodes() throws(PlanError) {
     let hasDev = mounts.contains { $0.destination == "/dev" }
     for device in (hasDev ? [] : Self.standardDevices) + spec.linux.devices {
-      if device.path.hasPrefix("/dev/"), hasDev || (Self.isStandard(device.path) && spec.linux.devices.contains(device)) {
+      if device.path.hasPrefix("/dev/"), hasDev || (Self.isStandard(device.path) && spec.linux.devices.contains(device))
+      {
         continue
       }
       try addNode(device)
@@ -287,7 +289,9 @@ struct PlanCompiler {
   }
 
   mutating func protectPaths() throws(PlanError) {
-    for path in spec.linux.readonlyPaths { add(.makeReadOnly(path: try checkedPath(path, field: "linux.readonlyPaths"))) }
+    for path in spec.linux.readonlyPaths {
+      add(.makeReadOnly(path: try checkedPath(path, field: "linux.readonlyPaths")))
+    }
     for path in spec.linux.maskedPaths { add(.mask(path: try checkedPath(path, field: "linux.maskedPaths"))) }
     if context.createsWorkingDirectory {
       let path = try checkedPath(spec.process.workingDirectory, field: "process.cwd")

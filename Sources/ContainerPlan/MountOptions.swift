@@ -24,7 +24,9 @@ struct MountOptions {
     "nosymfollow": (.noSymbolicLinks, []), "symfollow": ([], .noSymbolicLinks),
   ]
 
-  private static let superblockFlags: Set<String> = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"]
+  private static let superblockFlags: Set<String> = [
+    "sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand",
+  ]
 
   /// - Parameter field: where the options stand, for messages.
   init(_ options: [String], field: String) throws(PlanError) {

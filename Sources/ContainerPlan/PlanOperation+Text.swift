@@ -25,7 +25,7 @@ extension PlanOperation: CustomStringConvertible {
     case .makeLink(let root, let path, let target): "make link \(path) to \(target) in \(root.name)"
     case .mask(let path): "mask \(path)"
     case .makeReadOnly(let path): "make \(path) read-only"
-    case .enterRoot: "enter the root"
+    case .enterRoot: "pivot to the root"
     case .setHostname(let name): "set hostname \(name)"
     case .setDomainName(let name): "set domain name \(name)"
     case .setSysctl(let path, let value): "set \(path) to \(value)"
@@ -74,6 +74,8 @@ extension PlanOperation: CustomStringConvertible {
     case (.attach, 2): "there is no such path in the image, and it could not be made"
     case (.copyTree(_, let path, _, _), 2): "the host has no \(path)"
     case (.copyTree(_, _, _, true), 19): "/dev/null of the host is not the null device"
+    case (.makeMount(let slot, _), 22) where slot.name == "root":
+      "the writable layer was mounted before and cannot be again, or its file system has no overlay on it"
     case (.openFileSystem(_, let type), 19): "the kernel has no file system \(type)"
     case (.openTerminal, 19), (.openTerminal, 2): "the container has no devpts on /dev/pts"
     case (.execute, 2): "there is no such file in the container, or its interpreter or loader is missing"

@@ -8,7 +8,8 @@ package enum PlanOperation: Hashable, Sendable {
   case setFlag(slot: Slot, key: String)
   /// Makes a detached mount of the file system that was opened in the slot.
   case makeMount(slot: Slot, attributes: MountAttributes)
-  case setAttributes(slot: Slot, set: MountAttributes, clear: MountAttributes, propagation: Propagation?, isRecursive: Bool)
+  case setAttributes(
+    slot: Slot, set: MountAttributes, clear: MountAttributes, propagation: Propagation?, isRecursive: Bool)
   /// Into a mount namespace of its own, a copy of the empty seed, and other new namespaces.
   case enterNamespaces(Namespaces)
   case attachRoot(slot: Slot)

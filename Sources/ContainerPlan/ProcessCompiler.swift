@@ -66,7 +66,9 @@ struct ProcessCompiler {
     let permitted = mask(sets.permitted, "permitted")
     add(.setCapabilities(effective: mask(sets.effective, "effective") & permitted, permitted: permitted))
     // Inheritable is always empty (CVE-2022-24769), and the kernel allows no ambient capability without it.
-    if !sets.ambient.isEmpty { warnings.append("ambient capabilities are not given: inheritable ones are always empty") }
+    if !sets.ambient.isEmpty {
+      warnings.append("ambient capabilities are not given: inheritable ones are always empty")
+    }
     if process.noNewPrivileges {
       add(.forbidNewPrivileges)
       addFilter()

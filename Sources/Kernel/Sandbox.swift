@@ -26,7 +26,9 @@ package enum Sandbox {
   }
 
   /// Bytes as a file without a name, for the reader of a descriptor.
-  package static func memoryFile(_ name: String, _ bytes: [UInt8], isSealed: Bool = false) throws(SyscallError) -> OwnedFD {
+  package static func memoryFile(_ name: String, _ bytes: [UInt8], isSealed: Bool = false) throws(SyscallError)
+    -> OwnedFD
+  {
     // MFD_EXEC says what every kernel before 6.3 did anyway and does not know.
     let flags: UInt32 = 0x0001 | (isSealed ? 0x0002 | 0x0010 : 0)
     var raw = unsafe clinux_memfd_create(name, flags)

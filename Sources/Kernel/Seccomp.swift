@@ -49,7 +49,7 @@ package struct SeccompFilter: Hashable, Sendable {
   }
 }
 
-/// Compiles filters to programs of the kernel's, with libseccomp.
+/// Compiles filters to programs of the kernel's.
 package enum Seccomp {
   package struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
     package let what: String
@@ -59,12 +59,49 @@ package enum Seccomp {
   }
 
   /// Changes when this code makes other programs of the same filters.
-  package static let programVersion = 1
+  package static let programVersion = 2
+  /// Instructions that the kernel takes.
+  package static let instructionsMax = 4096
 
-  /// - Returns: the program's instructions, 8 bytes each. Blocks some milliseconds; needs no privilege.
-  /// - Throws: `Failure` naming the rule. Calls that neither libseccomp nor this file knows are left out, as the
-  ///   specification of OCI says: they fall to the default action.
+  /// - Returns: the program's instructions, 8 bytes each. Needs no privilege.
+  /// - Throws: `Failure` naming the architecture, or EFBIG for a program that is too long. Calls that no architecture
+  ///   has are left out, as the specification of OCI says.
   package static func compile(_ filter: SeccompFilter) throws(Failure) -> [UInt8] {
+    let otherwise = action(filter.defaultAction)
+    let unknown = csecurity_action_errno(UInt32(ENOSYS))
+    let native = unsafe String(cString: csecurity_native_architecture_name())
+    var names = [native]
+    for name in filter.architectures where !names.contains(name) && name != "SCMP_ARCH_NATIVE" { names.append(name) }
+    var parts: [(audit: UInt32, ranges: [SeccompTable.Range])] = []
+    for name in names {
+      let token = unsafe csecurity_architecture(name)
+      guard token != 0 else {
+        // Another machine's: nothing of it runs here.
+        if name.hasPrefix("SCMP_ARCH_") { continue }
+        throw Failure(what: "architecture \(name)", errno: EINVAL)
+      }
+      // Its calls have the audit number of x86-64 and a bit of their own; the table of that one answers them.
+      if name == "SCMP_ARCH_X32" { continue }
+      var table = SeccompTable(audit: token, otherwise: otherwise)
+      for rule in filter.rules {
+        for call in rule.names {
+          let number = unsafe csecurity_call_number(token, call)
+          if number >= 0 { table.add(UInt32(number), action(rule.action), rule.arguments) }
+        }
+      }
+      let alien: UInt32? = name == "SCMP_ARCH_X86_64" ? 0x4000_0000 : nil
+      parts.append((token, table.ranges(highest: UInt32(csecurity_highest_call()), alien: alien, unknown: unknown)))
+    }
+    var writer = SeccompWriter()
+    writer.write(parts, alien: unknown)
+    guard writer.program.count <= instructionsMax * 8 else {
+      throw Failure(what: "\(writer.program.count / 8) instructions, more than \(instructionsMax)", errno: EFBIG)
+    }
+    return writer.program
+  }
+
+  /// What libseccomp makes of a filter, to compare with.
+  package static func libraryProgram(_ filter: SeccompFilter) throws(Failure) -> [UInt8] {
     guard let context = unsafe csecurity_filter_new(action(filter.defaultAction)) else {
       throw Failure(what: "default action", errno: ENOMEM)
     }
@@ -73,7 +110,6 @@ package enum Seccomp {
     for architecture in filter.architectures {
       try check(unsafe csecurity_filter_add_architecture(context, architecture), "architecture \(architecture)")
     }
-    var recent: [(number: UInt32, action: UInt32)] = []
     for rule in filter.rules {
       let arguments = rule.arguments.map { argument in
         csecurity_argument(
@@ -83,15 +119,10 @@ package enum Seccomp {
       for name in rule.names {
         let code = unsafe csecurity_filter_add_rule(
           context, action(rule.action), name, arguments, UInt32(arguments.count))
-        if code == -ENOENT {
-          let number = unsafe csecurity_recent_call(name)
-          if number >= 0, arguments.isEmpty { recent.append((UInt32(number), action(rule.action))) }
-        } else {
-          try check(code, "rule for \(name)")
-        }
+        if code != -ENOENT { try check(code, "rule for \(name)") }
       }
     }
-    return prologue(recent) + (try unsafe export(context))
+    return try unsafe export(context)
   }
 
   private static func check(_ code: CInt, _ what: String) throws(Failure) {
@@ -104,43 +135,10 @@ package enum Seccomp {
       let code = file.withRaw { raw in unsafe csecurity_filter_export(context, raw) }
       if code < 0 { throw SyscallError(call: "seccomp_export_bpf", subject: "filter", errno: -code) }
       file.withRaw { raw in _ = lseek(raw, 0, SEEK_SET) }
-      return try file.readAll(maxBytes: 4096 * 8)
+      return try file.readAll(maxBytes: instructionsMax * 8)
     } catch {
       throw Failure(what: error.call, errno: error.errno)
     }
-  }
-
-  /// What libseccomp cannot say: rules for calls newer than it, and ENOSYS, which makes a program use an older call, for
-  /// those newer than this code. EPERM would break it instead.
-  private static func prologue(_ recent: [(number: UInt32, action: UInt32)]) -> [UInt8] {
-    var rules: [(number: UInt32, action: UInt32)] = []
-    for entry in recent where !rules.contains(where: { $0.number == entry.number }) { rules.append(entry) }
-    rules.sort { $0.number < $1.number }
-    // Jumps reach 255 instructions; there are not that many new calls.
-    rules = Array(rules.prefix(100))
-    var program: [UInt8] = []
-    func emit(_ code: UInt16, _ whenTrue: Int, _ whenFalse: Int, _ value: UInt32) {
-      program += [UInt8(truncatingIfNeeded: code), UInt8(code >> 8), UInt8(whenTrue), UInt8(whenFalse)]
-      for shift in stride(from: 0, to: 32, by: 8) { program.append(UInt8(truncatingIfNeeded: value >> UInt32(shift))) }
-    }
-    let (load, jumpEqual, jumpGreater, jumpAtLeast, answer): (UInt16, UInt16, UInt16, UInt16, UInt16) =
-      (0x20, 0x15, 0x25, 0x35, 0x06)
-    let tests = rules.count * 2
-    // Another architecture, another set of numbers: libseccomp's part looks at it.
-    emit(load, 0, 0, 4)
-    emit(jumpEqual, 0, 1 + 1 + 1 + tests + 2, csecurity_native_architecture())
-    emit(load, 0, 0, 0)
-    // The x32 variant of a call has this bit; nothing there is new.
-    emit(jumpAtLeast, 1 + tests + 2, 0, 0x4000_0000)
-    emit(jumpGreater, tests, 0, UInt32(csecurity_highest_call()))
-    for rule in rules {
-      emit(jumpEqual, 0, 1, rule.number)
-      emit(answer, 0, 0, rule.action)
-    }
-    // Reached by all that matched nothing, and by the too new ones.
-    emit(jumpGreater, 0, 1, UInt32(csecurity_highest_call()))
-    emit(answer, 0, 0, csecurity_action_errno(UInt32(ENOSYS)))
-    return program
   }
 
   private static func action(_ action: SeccompFilter.Action) -> UInt32 {

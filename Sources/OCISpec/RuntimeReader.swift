@@ -107,7 +107,8 @@ struct RuntimeReader {
   func refuse(_ keys: String...) throws(RuntimeSpecError) {
     for key in keys {
       guard let value = member(key) else { continue }
-      let isEmpty = value == .string("") || value == .bool(false) || value.array?.isEmpty == true
+      let isEmpty =
+        value == .string("") || value == .bool(false) || value.array?.isEmpty == true
         || value.object?.isEmpty == true
       if !isEmpty { throw error(key, "not supported") }
     }

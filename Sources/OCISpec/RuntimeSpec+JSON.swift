@@ -76,7 +76,8 @@ extension RuntimeSpec.Process {
 extension RuntimeSpec.Linux {
   init(_ reader: RuntimeReader) throws(RuntimeSpecError) {
     try reader.refuse(
-      "uidMappings", "gidMappings", "intelRdt", "mountLabel", "personality", "timeOffsets", "netDevices", "memoryPolicy")
+      "uidMappings", "gidMappings", "intelRdt", "mountLabel", "personality", "timeOffsets", "netDevices", "memoryPolicy"
+    )
     for entry in try reader.objects("namespaces") {
       let type = try entry.requiredString("type")
       guard let kind = RuntimeSpec.Namespace.Kind(rawValue: type) else {

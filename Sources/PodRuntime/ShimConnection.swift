@@ -58,8 +58,9 @@ final class ShimConnection: Sendable {
   func hello() async throws(ShimError) -> ShimMessage {
     let early = state.withLock { $0.hello.take() }
     if let early { return early }
-    return try await wait(request: "start", isExec: false, secondsMax: Self.answerSecondsMax, number: Self.helloNumber) {}
-      .message
+    return try await wait(request: "start", isExec: false, secondsMax: Self.answerSecondsMax, number: Self.helloNumber)
+    {}
+    .message
   }
 
   /// Sends a request and waits for its answer. The descriptors stay the caller's.

@@ -1,4 +1,4 @@
-internal import Kernel
+package import Kernel
 package import OCISpec
 internal import Synchronization
 
@@ -43,7 +43,7 @@ package final class SeccompPrograms: Sendable {
     return String(hash.0, radix: 16) + "-" + String(hash.1, radix: 16) + ".bpf"
   }
 
-  private static func filter(_ profile: RuntimeSpec.Seccomp) throws -> SeccompFilter {
+  package static func filter(_ profile: RuntimeSpec.Seccomp) throws -> SeccompFilter {
     guard profile.flags.allSatisfy({ $0.isEmpty }) else {
       throw RuntimeSpecError.unsupported("linux.seccomp.flags", profile.flags.joined(separator: ", "))
     }

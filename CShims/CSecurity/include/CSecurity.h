@@ -42,11 +42,11 @@ int csecurity_filter_add_rule(
     const struct csecurity_argument *_Nullable arguments, unsigned int count);
 /// Writes the program to a descriptor, as an array of the kernel's instructions.
 int csecurity_filter_export(void *_Nonnull filter, int fd);
-/// The number of a system call that libseccomp does not know yet: those since Linux 5.1 have one number everywhere.
-/// -1 for what is not known here either.
-int csecurity_recent_call(const char *_Nonnull name);
-/// AUDIT_ARCH_* of this machine, and the highest number of a call that this file or libseccomp knows.
-uint32_t csecurity_native_architecture(void);
+/// The number of an architecture, AUDIT_ARCH_*, by its name, as "SCMP_ARCH_X86_64"; 0 for none.
+uint32_t csecurity_architecture(const char *_Nonnull name);
+/// The number of a system call of an architecture; -1 where it has none of that name.
+int csecurity_call_number(uint32_t architecture, const char *_Nonnull name);
+/// The highest number of a call that was known when this was written.
 int csecurity_highest_call(void);
 /// "SCMP_ARCH_X86_64" of this machine.
 const char *_Nonnull csecurity_native_architecture_name(void);
