@@ -88,7 +88,9 @@ let rooms: [Room] = [
   // Floor 4: services.
   Room(
     name: "CRIServer", kind: .generated,
-    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "PodRuntime", "ImageStore", "PodNetwork", "Registry"],
+    uses: [
+      "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "PodRuntime", "ImageStore", "PodNetwork", "Registry",
+    ],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, logging]),
   Room(
     name: "Streaming", kind: .swift, uses: ["Kernel", "JSON"],
@@ -101,11 +103,15 @@ let rooms: [Room] = [
   // Floor 5: executables.
   Room(
     name: "martletd", kind: .executable,
-    uses: ["Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "Registry"],
+    uses: [
+      "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "Registry",
+    ],
     products: [argumentParser, logging, toml]),
   Room(
     name: "martlet", kind: .executable,
-    uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "CRIClient", "NodeAgent", "ServiceProxy", "Dataplane", "Volumes"],
+    uses: [
+      "Kernel", "JSON", "KubeModel", "CRIModel", "CRIClient", "NodeAgent", "ServiceProxy", "Dataplane", "Volumes",
+    ],
     products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
   Room(
     name: "martlet-bench", kind: .executable,
@@ -121,7 +127,8 @@ let rooms: [Room] = [
     uses: ["ContainerPlan", "OCISpec", "JSON", "CSandbox", "Kernel", "TestSupport"]),
   Room(name: "NFTTests", kind: .test, uses: ["NFT", "TestSupport"]),
   Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),
-  Room(name: "PodTranslationTests", kind: .test, uses: ["PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
+  Room(
+    name: "PodTranslationTests", kind: .test, uses: ["PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
   Room(
     name: "PodRuntimeTests", kind: .test,
     uses: ["PodRuntime", "ContainerPlan", "OCISpec", "JSON", "Kernel", "TestSupport"]),
@@ -151,7 +158,9 @@ let rooms: [Room] = [
       "NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "CRIClient", "Volumes", "Kernel", "JSON", "TestSupport",
     ],
     products: [swiftProtobuf, logging]),
-  Room(name: "ServiceProxyTests", kind: .test, uses: ["ServiceProxy", "KubeModel", "Dataplane", "JSON", "Kernel", "TestSupport"]),
+  Room(
+    name: "ServiceProxyTests", kind: .test,
+    uses: ["ServiceProxy", "KubeModel", "Dataplane", "JSON", "Kernel", "TestSupport"]),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
     products: [grpcCore, swiftProtobuf]),
@@ -203,7 +212,9 @@ func target(_ room: Room) -> Target {
 
 /// Golden files lie beside the tests that read them.
 func goldenFiles(_ room: String) -> [String] {
-  let rooms = ["ContainerPlanTests", "DataplaneTests", "MartletTests", "NFTTests", "PodNetworkTests", "PodTranslationTests"]
+  let rooms = [
+    "ContainerPlanTests", "DataplaneTests", "MartletTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
+  ]
   return rooms.contains(room) ? ["Golden"] : []
 }
 
