@@ -32,9 +32,18 @@ package final class ContainerGatherer: Sendable {
   /// Nodes of one requested device directory.
   private static let devicesMax = 256
 
+  private let nodeCapabilities: [String]
+
   package init(images: ImageStore, seccomp: SeccompPrograms) {
+    nodeCapabilities = Self.boundingSet() ?? ContainerDefaults.allCapabilities
     self.images = images
     self.seccomp = seccomp
+  }
+
+  private static func boundingSet() -> [String]? {
+    guard let status = (try? Files.readText("/proc/self/status")).flatMap({ $0 }) else { return nil }
+    let line = status.split(separator: "\n").first { $0.hasPrefix("CapBnd:") }
+    return line?.split(separator: "\t").last.flatMap { UInt64($0, radix: 16) }.map(ContainerDefaults.capabilities)
   }
 
   /// The request as it is kept on disk: equal requests give equal bytes.
@@ -58,6 +67,7 @@ package final class ContainerGatherer: Sendable {
       var input = ContainerSpecInput(
         config: config, sandbox: sandbox, places: places, imageID: image.id.description, imageConfig: image.config,
         layers: image.layerDirectories)
+      input.nodeCapabilities = nodeCapabilities
       let accounts = try accounts(of: image)
       input.passwd = accounts.passwd
       input.group = accounts.group

@@ -7,13 +7,17 @@ extension ContainerSpecBuilder {
   mutating func setCapabilities() throws(RequestRefusal) {
     let request = security.capabilities
     let field = "linux.security_context.capabilities"
-    var names = Set(RuntimeDefaults.capabilities)
+    let node = Set(input.nodeCapabilities)
+    var names = Set(RuntimeDefaults.capabilities).intersection(node)
     if security.privileged {
-      names = Set(ContainerDefaults.allCapabilities)
+      names = node
     } else {
       let add = try Self.capabilities(request.addCapabilities, "\(field).add_capabilities")
       let drop = try Self.capabilities(request.dropCapabilities, "\(field).drop_capabilities")
-      if add.all { names = Set(ContainerDefaults.allCapabilities) }
+      if let lacking = add.names.first(where: { !node.contains($0) }) {
+        throw .unsupported("\(field).add_capabilities", "\(lacking): martletd lacks it itself")
+      }
+      if add.all { names = node }
       if drop.all { names = [] }
       names.formUnion(add.names)
       names.subtract(drop.names)
@@ -61,7 +65,8 @@ extension ContainerSpecBuilder {
     // Asked for nothing in particular, in a pod that does not share: its own.
     case .pod where !hasOptions: context.processNamespace = .container
     case .pod:
-      throw .invalid("\(field).pid", "POD needs a pod sandbox that was made with POD, this one has \(pod.processes.rawValue)")
+      throw .invalid(
+        "\(field).pid", "POD needs a pod sandbox that was made with POD, this one has \(pod.processes.rawValue)")
     case .container: context.processNamespace = .container
     case .node: context.processNamespace = .node
     case .target:
@@ -72,7 +77,6 @@ extension ContainerSpecBuilder {
     context.hasOwnNetwork = pod.network == .pod
     context.hasOwnUTS = pod.network == .pod
     context.hasOwnIPC = pod.interprocess == .pod
-    context.hasCgroupNamespace = !security.privileged
     context.sharedMemory = pod.interprocess == .pod ? .pod : .node
   }
 
@@ -124,7 +128,8 @@ extension ContainerSpecBuilder {
 
 /// Reads CRI's resource message.
 enum ResourceReader {
-  static func resources(_ message: CRILinuxContainerResources, _ field: String) throws(RequestRefusal) -> LinuxResources {
+  static func resources(_ message: CRILinuxContainerResources, _ field: String) throws(RequestRefusal) -> LinuxResources
+  {
     var resources = LinuxResources()
     resources.cpuPeriod = message.cpuPeriod
     resources.cpuQuota = message.cpuQuota
@@ -179,6 +184,11 @@ package enum ContainerDefaults {
     "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
     "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
   ]
+
+  /// The names of a mask as /proc/PID/status writes it.
+  package static func capabilities(mask: UInt64) -> [String] {
+    allCapabilities.enumerated().filter { mask >> UInt64($0.offset) & 1 == 1 }.map(\.element)
+  }
 }
 
 /// The signal that asks a container to end.

@@ -14,7 +14,8 @@ package struct HostDevice: Hashable, Sendable {
   package var gid: UInt32
 
   package init(
-    kind: RuntimeSpec.Device.Kind, hostPath: String, major: UInt32, minor: UInt32, mode: UInt32, uid: UInt32, gid: UInt32
+    kind: RuntimeSpec.Device.Kind, hostPath: String, major: UInt32, minor: UInt32, mode: UInt32, uid: UInt32,
+    gid: UInt32
   ) {
     self.kind = kind
     self.hostPath = hostPath
@@ -42,6 +43,8 @@ package struct ContainerSpecInput: Sendable {
   package var devices: [String: [HostDevice]]
   /// Every device of the node, for privileged containers.
   package var nodeDevices: [HostDevice]
+  /// What the daemon has itself and so can give.
+  package var nodeCapabilities: [String]
   /// The parsed file of a `localhost` seccomp profile.
   package var localhostSeccomp: SeccompTemplate?
 
@@ -57,6 +60,7 @@ package struct ContainerSpecInput: Sendable {
     self.layers = layers
     devices = [:]
     nodeDevices = []
+    nodeCapabilities = ContainerDefaults.allCapabilities
   }
 }
 

@@ -39,7 +39,9 @@ struct MartletImageCalls: MartletImages.SimpleServiceProtocol {
     request: MartletImportImageRequest, response: RPCWriter<MartletImageProgress>, context: ServerContext
   ) async throws {
     try await calls.answer("Images.Import", request.path) {
-      guard request.path.hasPrefix("/") else { throw RequestRefusal.invalid("path", "\(request.path): must be absolute") }
+      guard request.path.hasPrefix("/") else {
+        throw RequestRefusal.invalid("path", "\(request.path): must be absolute")
+      }
       let names = request.reference.isEmpty ? [] : [try ImageReference(request.reference)]
       try await stream(response) { progress in
         try await images.importArchive(path: request.path, names: names, progress: progress)
@@ -51,7 +53,9 @@ struct MartletImageCalls: MartletImages.SimpleServiceProtocol {
     request: MartletExportImageRequest, response: RPCWriter<MartletImageProgress>, context: ServerContext
   ) async throws {
     try await calls.answer("Images.Export", request.path) {
-      guard request.path.hasPrefix("/") else { throw RequestRefusal.invalid("path", "\(request.path): must be absolute") }
+      guard request.path.hasPrefix("/") else {
+        throw RequestRefusal.invalid("path", "\(request.path): must be absolute")
+      }
       guard !request.references.isEmpty else { throw RequestRefusal.invalid("references", "are empty") }
       guard !Files.exists(request.path) else { throw RequestRefusal.invalid("path", "\(request.path): exists already") }
       try await stream(response, stage: .exporting) { progress in

@@ -60,7 +60,8 @@ struct CallLog: Sendable {
     let start = SystemClock.bootNanoseconds
     do {
       let result = try await body()
-      log.debug("\(call)", metadata: ["subject": "\(subject)", "us": "\((SystemClock.bootNanoseconds - start) / 1000)"])
+      log.debug(
+        "\(call)", metadata: ["subject": "\(subject)", "us": "\((SystemClock.bootNanoseconds - start) / 1000)"])
       return result
     } catch {
       if let error = error as? RPCError { throw error }

@@ -34,7 +34,8 @@ final class ResourceFigures: Sendable {
   init(runtime: Runtime) { self.runtime = runtime }
 
   /// Drops what was kept of things that are gone.
-  private func forget(except ids: Set<String>) {
+  private func forget() {
+    let ids = Set(runtime.containers.map(\.id)).union(runtime.sandboxes.map(\.id))
     cache.withLock { cache in
       cache.cpu = cache.cpu.filter { ids.contains($0.key) }
       cache.layers = cache.layers.filter { ids.contains($0.key) }
@@ -42,10 +43,16 @@ final class ResourceFigures: Sendable {
   }
 
   func containers(_ snapshots: [ContainerSnapshot]) async -> [CRIContainerStats] {
-    let all = Set(runtime.containers.map(\.id)).union(runtime.sandboxes.map(\.id))
-    forget(except: all)
+    forget()
     var messages: [CRIContainerStats] = []
     for snapshot in snapshots { messages.append(await container(snapshot)) }
+    return messages
+  }
+
+  func sandboxes(_ snapshots: [SandboxSnapshot]) async -> [CRIPodSandboxStats] {
+    forget()
+    var messages: [CRIPodSandboxStats] = []
+    for snapshot in snapshots { messages.append(await sandbox(snapshot)) }
     return messages
   }
 
@@ -91,10 +98,9 @@ final class ResourceFigures: Sendable {
       linux.network.defaultInterface = usage
       linux.network.interfaces = [usage]
     }
-    let own = runtime.containers.filter { container in
-      if case .running = container.phase { container.sandboxID == snapshot.id } else { false }
+    for container in runtime.containers where container.sandboxID == snapshot.id {
+      if case .running = container.phase { linux.containers.append(await self.container(container)) }
     }
-    linux.containers = await containers(own)
     message.linux = linux
     return message
   }

@@ -18,14 +18,18 @@ extension RuntimeCalls {
           .deadlineExceeded, stage: "ExecSync", subject: request.containerID,
           reason: "the command ran longer than \(request.timeout) s and was killed")
       }
-      if output.wasTruncated {
+      // Each may have half, and what the other leaves.
+      let bytesMax = RuntimeBounds.execOutputBytesMax
+      let errors = output.errorOutput.prefix(max(bytesMax / 2, bytesMax - output.output.count))
+      let standard = output.output.prefix(bytesMax - errors.count)
+      if output.wasTruncated || standard.count + errors.count < output.output.count + output.errorOutput.count {
         calls.log.warning(
           "output of a command was longer than is kept",
           metadata: ["container": "\(request.containerID)", "bytes": "\(RuntimeBounds.execOutputBytesMax)"])
       }
       var response = CRIExecSyncResponse()
-      response.stdout = Data(output.output)
-      response.stderr = Data(output.errorOutput)
+      response.stdout = Data(standard)
+      response.stderr = Data(errors)
       response.exitCode = output.exit.status.code
       return response
     }
@@ -54,7 +58,8 @@ extension RuntimeCalls {
         throw RequestRefusal.invalid("stdin", "the container was created without standard input")
       }
       guard request.tty == config.terminal else {
-        throw RequestRefusal.invalid("tty", "the container was created \(config.terminal ? "with" : "without") a terminal")
+        throw RequestRefusal.invalid(
+          "tty", "the container was created \(config.terminal ? "with" : "without") a terminal")
       }
       var response = CRIAttachResponse()
       response.url = try await streaming.url(
@@ -130,9 +135,8 @@ extension RuntimeCalls {
       filter.id = request.filter.id
       filter.labelSelector = request.filter.labelSelector
       var response = CRIListPodSandboxStatsResponse()
-      for snapshot in runtime.sandboxes where snapshot.isReady && ListFilter.passes(snapshot, filter) {
-        response.stats.append(await figures.sandbox(snapshot))
-      }
+      response.stats = await figures.sandboxes(
+        runtime.sandboxes.filter { $0.isReady && ListFilter.passes($0, filter) })
       return response
     }
   }

@@ -76,7 +76,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     return response
   }
 
-  func runtimeConfig(request: CRIRuntimeConfigRequest, context: ServerContext) async throws -> CRIRuntimeConfigResponse {
+  func runtimeConfig(request: CRIRuntimeConfigRequest, context: ServerContext) async throws -> CRIRuntimeConfigResponse
+  {
     var response = CRIRuntimeConfigResponse()
     response.linux.cgroupDriver = .cgroupfs
     return response
@@ -154,7 +155,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
 
   func container(_ id: String) throws -> ContainerSnapshot {
     guard let snapshot = runtime.container(id) else {
-      throw PodRuntime.RuntimeError(.notFound, stage: "find container", subject: id, reason: "there is no such container")
+      throw PodRuntime.RuntimeError(
+        .notFound, stage: "find container", subject: id, reason: "there is no such container")
     }
     return snapshot
   }
@@ -211,7 +213,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     }
   }
 
-  func stopContainer(request: CRIStopContainerRequest, context: ServerContext) async throws -> CRIStopContainerResponse {
+  func stopContainer(request: CRIStopContainerRequest, context: ServerContext) async throws -> CRIStopContainerResponse
+  {
     try await calls.answer("StopContainer", request.containerID) {
       let seconds = max(0, request.timeout)
       let (milliseconds, overflow) = seconds.multipliedReportingOverflow(by: 1000)

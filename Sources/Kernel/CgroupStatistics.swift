@@ -75,11 +75,20 @@ extension Cgroup {
       statistics.swapBytes = number("memory.swap.current")
       statistics.swapBytesMax = number("memory.swap.max")
     }
-    statistics.processes = number("pids.current") ?? (try? processes()).map { UInt64($0.count) }
+    statistics.processes = number("pids.current") ?? countProcesses()
     statistics.cpuPressure = PressureStall(text("cpu.pressure"))
     statistics.memoryPressure = PressureStall(text("memory.pressure"))
     statistics.ioPressure = PressureStall(text("io.pressure"))
     return statistics
+  }
+
+  /// Processes here and below, where no controller counts them.
+  private func countProcesses() -> UInt64 {
+    var count = UInt64((try? processes())?.count ?? 0)
+    for entry in (try? Directory(path: directory).list()) ?? [] where entry.kind == .directory {
+      if let inner = try? child(entry.name) { count += inner.countProcesses() }
+    }
+    return count
   }
 
   /// How many processes here or below the kernel killed for memory; 0 without the memory controller.

@@ -73,6 +73,16 @@ package struct ContainerPlaces: Hashable, Sendable {
   /// `<root>/containers/<id>`, with the writable layer `upper` and overlayfs's own `work`.
   package var storageDirectory: String
 
+  package init(
+    containerID: String, sandboxID: String, podDirectory: String, directory: String, storageDirectory: String
+  ) {
+    self.containerID = containerID
+    self.sandboxID = sandboxID
+    self.podDirectory = podDirectory
+    self.directory = directory
+    self.storageDirectory = storageDirectory
+  }
+
   package var upperDirectory: String { storageDirectory + "/upper" }
   package var workDirectory: String { storageDirectory + "/work" }
 }

@@ -48,7 +48,11 @@ extension PodSandbox {
       throw RuntimeError(.invalidArgument, stage: "exec", subject: id, reason: "the command is empty")
     }
     let template: ExecTemplate
-    if let known = containers[id]?.execTemplate { template = known } else { template = try await recompile(id).template }
+    if let known = containers[id]?.execTemplate {
+      template = known
+    } else {
+      template = try await recompile(id).template
+    }
     var process = template.process
     process.arguments = request.command
     process.terminal = request.terminal

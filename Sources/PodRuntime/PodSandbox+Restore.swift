@@ -29,7 +29,8 @@ extension PodSandbox {
       do {
         try await environment.hooks.holdImage(container.record.config.imageID, container.record.id)
       } catch {
-        log.error("the image of a container is gone", metadata: ["container": "\(container.record.id)", "error": "\(error)"])
+        log.error(
+          "the image of a container is gone", metadata: ["container": "\(container.record.id)", "error": "\(error)"])
       }
     }
     // Only now: an exit that the shim reports must find its container here.

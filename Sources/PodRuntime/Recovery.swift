@@ -71,6 +71,7 @@ extension Runtime {
         }
         if record.bootID != environment.bootID {
           report.ghosts.append(record.id)
+          environment.madeGroups.note(record.madeGroups)
           try await discard(directory)
           continue
         }
@@ -139,7 +140,8 @@ extension Runtime {
 
   private func moveAside(_ directory: String, _ id: String, _ problem: RecordError) {
     let bad = "\(environment.configuration.runDirectory)/bad"
-    environment.log.error("a record is set aside", metadata: ["record": "\(id)", "problem": "\(problem)", "in": "\(bad)"])
+    environment.log.error(
+      "a record is set aside", metadata: ["record": "\(id)", "problem": "\(problem)", "in": "\(bad)"])
     do {
       try Files.makeDirectories(bad)
       try Files.rename(directory, to: "\(bad)/\(id).\(SystemClock.wallNanoseconds)")

@@ -87,7 +87,9 @@ package final class Runtime: Sendable {
 
   package var sandboxes: [SandboxSnapshot] { environment.board.sandboxes.filter { !$0.isHidden } }
   package var containers: [ContainerSnapshot] { environment.board.containers }
-  package func sandbox(_ id: String) -> SandboxSnapshot? { environment.board.sandbox(id).flatMap { $0.isHidden ? nil : $0 } }
+  package func sandbox(_ id: String) -> SandboxSnapshot? {
+    environment.board.sandbox(id).flatMap { $0.isHidden ? nil : $0 }
+  }
   package func container(_ id: String) -> ContainerSnapshot? { environment.board.container(id) }
   package func events() -> AsyncStream<RuntimeEvent> { environment.board.follow() }
 
@@ -105,7 +107,9 @@ package final class Runtime: Sendable {
       id: id, bootID: environment.bootID, createdAt: SystemClock.wallNanoseconds, cgroupPath: path.description,
       madeGroups: missingGroups(above: path), config: config)
     let (sandbox, isNew) = index.withLock { index in
-      if let taken = index.identities[config.identity], let existing = index.sandboxes[taken] { return (existing, false) }
+      if let taken = index.identities[config.identity], let existing = index.sandboxes[taken] {
+        return (existing, false)
+      }
       let sandbox = newActor(record, SandboxMachine())
       index.sandboxes[id] = sandbox
       index.identities[config.identity] = id

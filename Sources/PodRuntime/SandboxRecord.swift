@@ -92,7 +92,8 @@ extension SandboxConfig {
   var json: JSONValue {
     var object: JSONObject = [
       "namespace": .string(identity.namespace), "name": .string(identity.name), "uid": .string(identity.uid),
-      "attempt": .integer(Int64(identity.attempt)), "hostname": .string(hostname), "logDirectory": .string(logDirectory),
+      "attempt": .integer(Int64(identity.attempt)), "hostname": .string(hostname),
+      "logDirectory": .string(logDirectory),
       "labels": JSONValue(labels), "annotations": JSONValue(annotations), "cgroupParent": .string(cgroupParent),
       "sysctls": JSONValue(sysctls), "network": .string(network.rawValue), "processes": .string(processes.rawValue),
       "interprocess": .string(interprocess.rawValue), "resources": resources.json, "privileged": .bool(privileged),

@@ -5,6 +5,13 @@ package struct SandboxSnapshot: Sendable, Hashable {
   package var addresses: SandboxAddresses
   package var shimPID: Int32
 
+  package init(record: SandboxRecord, phase: SandboxMachine.Phase, addresses: SandboxAddresses, shimPID: Int32) {
+    self.record = record
+    self.phase = phase
+    self.addresses = addresses
+    self.shimPID = shimPID
+  }
+
   package var id: String { record.id }
   package var config: SandboxConfig { record.config }
   package var isReady: Bool { phase == .ready }
@@ -57,8 +64,8 @@ package enum RuntimeBounds {
   package static let eventsMax = 4096
   /// For a shim to end after it was asked.
   package static let shimWaitMilliseconds = 5_000
-  /// Bytes of each output stream that one ExecSync keeps.
-  package static let execOutputBytesMax = 16 << 20
+  /// Bytes of both output streams together that one ExecSync keeps: the answer must fit the 16 MiB that a kubelet takes.
+  package static let execOutputBytesMax = (16 << 20) - 4096
   /// Sandboxes recovered at the same time.
   package static let recoveriesMax = 16
 }

@@ -178,7 +178,8 @@ extension HostPort {
     case .udp: transport = .udp
     case .sctp:
       throw PodRuntime.RuntimeError(
-        .unsupported, stage: "read host port", subject: "\(mapping.hostPort)/sctp", reason: "host ports are TCP and UDP")
+        .unsupported, stage: "read host port", subject: "\(mapping.hostPort)/sctp", reason: "host ports are TCP and UDP"
+      )
     }
     self.init(
       transport: transport, hostIP: address, hostPort: mapping.hostPort, containerPort: mapping.containerPort)

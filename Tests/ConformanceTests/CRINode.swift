@@ -131,7 +131,7 @@ final class CRINode: Sendable {
   private static let archiveScript = """
     cd "$1"; mkdir -p rootfs/bin rootfs/etc rootfs/tmp rootfs/home/app archive
     cp /bin/busybox rootfs/bin/busybox
-    for applet in sh cat sleep echo ls head true false env id ps pwd hostname yes dd mknod kill touch stat; do
+    for applet in sh cat sleep echo ls head true false env id ps pwd hostname yes dd mknod kill touch stat wc; do
       ln rootfs/bin/busybox rootfs/bin/$applet
     done
     echo 'not a program' > rootfs/bin/text; chmod 644 rootfs/bin/text

@@ -63,7 +63,8 @@ import Testing
   @Test func aSecondDaemonOnTheSameDirectoriesIsRefused() async throws {
     try await CRINode.with { node, client in
       let outcome = try await ChildProcess.run(
-        try BuiltPrograms.path("martletd"), arguments: ["martletd", "--root", "\(node.path)/root", "--run", "\(node.path)/run"],
+        try BuiltPrograms.path("martletd"),
+        arguments: ["martletd", "--root", "\(node.path)/root", "--run", "\(node.path)/run"],
         timeoutSeconds: 20)
       #expect(outcome.status == .exited(1))
       let text = String(decoding: outcome.errorOutput, as: UTF8.self)
@@ -160,7 +161,9 @@ import Testing
   }
 
   /// The daemon is killed at some moment of making and starting; whatever was half done is finished or undone.
-  @Test(arguments: [1, 2, 4, 7, 11, 16, 22, 30]) func aCrashAtAnyMomentOfAStartLeavesNothingHalfMade(milliseconds: Int) async throws {
+  @Test(arguments: [1, 2, 4, 7, 11, 16, 22, 30]) func aCrashAtAnyMomentOfAStartLeavesNothingHalfMade(milliseconds: Int)
+    async throws
+  {
     try await CRINode.with { node, client in
       let config = node.pod("crash")
       let starting = Task {

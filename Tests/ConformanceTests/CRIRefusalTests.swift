@@ -37,8 +37,12 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("group without user", .invalidArgument, "run_as_group: needs run_as_user or run_as_username") {
       $0.linux.securityContext.runAsGroup.value = 5
     },
-    BadContainer("missing program", .internalError, "execute /bin/missing: ENOENT (2)") { $0.command = ["/bin/missing"] },
-    BadContainer("program that is none", .internalError, "execute /bin/text: EACCES (13)") { $0.command = ["/bin/text"] },
+    BadContainer("missing program", .internalError, "execute /bin/missing: ENOENT (2)") {
+      $0.command = ["/bin/missing"]
+    },
+    BadContainer("program that is none", .internalError, "execute /bin/text: EACCES (13)") {
+      $0.command = ["/bin/text"]
+    },
     BadContainer("missing mount source", .invalidArgument, "mounts[0].host_path: /no/such: does not exist") {
       $0.mounts = [
         CRIMount.with {
@@ -59,7 +63,9 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("log outside", .invalidArgument, "log_path: ../x: must be relative and without ..") {
       $0.logPath = "../x"
     },
-    BadContainer("working directory", .invalidArgument, "working_dir: here: must be absolute") { $0.workingDir = "here" },
+    BadContainer("working directory", .invalidArgument, "working_dir: here: must be absolute") {
+      $0.workingDir = "here"
+    },
     BadContainer("unknown capability", .invalidArgument, "add_capabilities: FLY: there is no such capability") {
       $0.linux.securityContext.capabilities.addCapabilities = ["FLY"]
     },
@@ -75,7 +81,9 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("AppArmor", .unimplemented, "AppArmor profiles are not supported") {
       $0.linux.securityContext.apparmor.profileType = .localhost
     },
-    BadContainer("CDI device", .unimplemented, "CDI_devices") { $0.cdiDevices = [CRICDIDevice.with { $0.name = "v/c=0" }] },
+    BadContainer("CDI device", .unimplemented, "CDI_devices") {
+      $0.cdiDevices = [CRICDIDevice.with { $0.name = "v/c=0" }]
+    },
     BadContainer("privileged", .invalidArgument, "privileged: its pod sandbox is not privileged") {
       $0.linux.securityContext.privileged = true
     },
@@ -93,7 +101,9 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("device that is none", .invalidArgument, "devices[0].host_path: /dev/none: no device is there") {
       $0.devices = [CRIDevice.with { $0.hostPath = "/dev/none" }]
     },
-    BadContainer("unified key", .invalidArgument, "cgroup.procs") { $0.linux.resources.unified = ["cgroup.procs": "1"] },
+    BadContainer("unified key", .invalidArgument, "cgroup.procs") {
+      $0.linux.resources.unified = ["cgroup.procs": "1"]
+    },
     BadContainer("CPU list", .invalidArgument, "cpuset_cpus: 0;1: a list like 0-3,7 is needed") {
       $0.linux.resources.cpusetCpus = "0;1"
     },
@@ -124,7 +134,9 @@ struct BadPod: Sendable, CustomTestStringConvertible {
     BadPod(name: "log directory", code: .invalidArgument, message: "config.log_directory") {
       $0.logDirectory = "/var/log/../../etc"
     },
-    BadPod(name: "cgroup parent", code: .invalidArgument, message: "without . or ..") { $0.linux.cgroupParent = "/a/../b" },
+    BadPod(name: "cgroup parent", code: .invalidArgument, message: "without . or ..") {
+      $0.linux.cgroupParent = "/a/../b"
+    },
     BadPod(name: "systemd slice", code: .unimplemented, message: "use the cgroupfs driver") {
       $0.linux.cgroupParent = "kubepods.slice"
     },

@@ -12,7 +12,9 @@ import Testing
       let output = String(decoding: outcome.output, as: UTF8.self)
       let errors = String(decoding: outcome.errorOutput, as: UTF8.self)
       #expect(outcome.status == .exited(0), "\(errors)")
-      #expect(output == "martlet 0.1.0 v1\nrunning\nhello from stranger\nNOT_FOUND\ngone\n", "\(errors)")
+      #expect(
+        output == "martlet 0.1.0 v1\nrunning\nhello from stranger\nNOT_FOUND\n16773120 5\n8386560 8386560\ngone\n",
+        "\(errors)")
     }
   }
 
@@ -44,7 +46,8 @@ import Testing
                 size = number(); value = data[at:at + size]; at += size
             fields.setdefault(key >> 3, []).append(value)
         return fields
-    channel = grpc.insecure_channel('unix:' + sys.argv[1])
+    # A kubelet takes 16 MiB.
+    channel = grpc.insecure_channel('unix:' + sys.argv[1], options=[('grpc.max_receive_message_length', 16 << 20)])
     def call(method, *pairs):
         return parse(channel.unary_unary('/runtime.v1.RuntimeService/' + method)(message(*pairs), timeout=30))
     version = call('Version')
@@ -64,6 +67,10 @@ import Testing
         call('ContainerStatus', (1, '0' * 64))
     except grpc.RpcError as error:
         print(error.code().name)
+    much = call('ExecSync', (1, id), (2, 'sh'), (2, '-c'), (2, 'yes | head -c 30000000; exit 5'))
+    print(len(much[1][0]), much[3][0])
+    much = call('ExecSync', (1, id), (2, 'sh'), (2, '-c'), (2, 'yes | head -c 20000000 >&2; yes | head -c 20000000'))
+    print(len(much[1][0]), len(much[2][0]))
     call('StopContainer', (1, id))
     call('RemoveContainer', (1, id))
     call('StopPodSandbox', (1, pod))

@@ -67,7 +67,9 @@ struct LifecycleWorld {
       world.hasGroup = true
       world.hasNetwork = true
       world.pending.append { world in
-        if fails { world.apply(.makeFailed) } else {
+        if fails {
+          world.apply(.makeFailed)
+        } else {
           world.shimAlive = true
           world.pending.append { $0.apply(.made) }
         }
@@ -122,7 +124,9 @@ struct LifecycleWorld {
         world.waitForContainers()
         return
       case .shim:
-        if world.processes.values.contains(where: \.alive) && world.shimAlive { world.violate("shim ended before containers") }
+        if world.processes.values.contains(where: \.alive) && world.shimAlive {
+          world.violate("shim ended before containers")
+        }
         world.shimAlive = false
       case .network: world.hasNetwork = false
       case .cgroup:
@@ -192,7 +196,9 @@ struct LifecycleWorld {
     case .armGrace: pending.append { $0.apply(.graceElapsed, to: id) }
     case .armKill: break
     case .collect:
-      if shimAlive && processes[id]?.alive == true && !askedToStop.contains(id) { violate("\(id) collected with its shim alive") }
+      if shimAlive && processes[id]?.alive == true && !askedToStop.contains(id) {
+        violate("\(id) collected with its shim alive")
+      }
       pending.append { world in
         world.end(id, code: 137)
         let known = world.processes[id].flatMap { $0.exitOnDisk ? $0.code : nil }
