@@ -22,7 +22,10 @@ static void drop_pump(struct pump *pump) {
 
 /// Ends the container's input, whoever was feeding it.
 void close_input(struct container *container) {
-  while (container->pumps != NULL) drop_pump(container->pumps);
+  for (struct pump *pump = container->pumps, *next; pump != NULL; pump = next) {
+    next = pump->next;
+    drop_pump(pump);
+  }
   close_fd(&container->input);
 }
 

@@ -170,4 +170,67 @@ import Testing
       #expect(lines == ["stdout F 1", "stdout F 1", "stdout F none"])
     }
   }
+
+  @Test func theShimsProgramCannotBeWrittenEvenByTheHostsRoot() async throws {
+    try await ShimWorld.run { world in
+      let writeOnly: Int32 = 1
+      #expect(throws: SyscallError.self) {
+        _ = try Files.open("/proc/\(world.shim.processID)/exe", flags: writeOnly)
+      }
+      let link = try Files.readLink("/proc/\(world.shim.processID)/exe")
+      #expect(link.contains("memfd:martlet-shim"))
+    }
+  }
+
+  @Test func aTerminalIsNotOpenedInAnImpostorOfDevpts() async throws {
+    try await ShimWorld.run { world in
+      var spec = world.specification(
+        "umount /dev/pts; ln -s /tmp /tmp/ptmx; touch /dev/pts/ptmx; echo ready; exec sleep 60")
+      spec.process.capabilities = RuntimeSpec.CapabilitySets(all: ["CAP_SYS_ADMIN"])
+      _ = try await world.start("c1", spec)
+      while try world.lines(of: "c1") != ["stdout F ready"] { try await Task.sleep(for: .milliseconds(5)) }
+      var process = spec.process
+      process.terminal = true
+      process.arguments = ["tty"]
+      do {
+        _ = try await world.shim.exec("c1", plan: try Plan.exec(process, seccompProgram: nil))
+        Issue.record("it got a terminal")
+      } catch let error as ShimError {
+        #expect(error.description.contains("ENODEV") && error.description.contains("devpts"))
+      }
+    }
+  }
+
+  @Test func aMountTargetThatIsSwappedForALinkMeanwhileNeverLeadsOutside() async throws {
+    try await ShimWorld.run { world in
+      let outside = "\(world.directory.path)/outside"
+      try Files.makeDirectories(outside)
+      try Files.makeDirectories("\(world.directory.path)/source", mode: 0o755)
+      try Files.makeDirectories("\(world.root)/race", mode: 0o755)
+      try Files.symlink(outside, at: "\(world.root)/link")
+      let swapper = Task.detached {
+        while !Task.isCancelled {
+          try? Files.rename("\(world.root)/race", to: "\(world.root)/aside")
+          try? Files.rename("\(world.root)/link", to: "\(world.root)/race")
+          try? Files.rename("\(world.root)/race", to: "\(world.root)/link")
+          try? Files.rename("\(world.root)/aside", to: "\(world.root)/race")
+          await Task.yield()
+        }
+      }
+      for index in 0..<40 {
+        var spec = world.specification("true")
+        spec.mounts.append(
+          RuntimeSpec.Mount(
+            destination: "/race/made", type: "bind", source: "\(world.directory.path)/source", options: ["rbind"]))
+        // Whether it starts depends on who was faster; where it mounts does not.
+        if (try? await world.start("c\(index)", spec)) != nil {
+          _ = try await world.exit(of: "c\(index)")
+          try await world.shim.forget("c\(index)")
+        }
+      }
+      swapper.cancel()
+      await swapper.value
+      #expect(try Directory(path: outside).list().isEmpty)
+    }
+  }
 }
