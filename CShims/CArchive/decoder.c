@@ -5,8 +5,8 @@
 #include <string.h>
 #include <zstd.h>
 
-// gzip is inflated by ISA-L: more than twice as fast as zlib here, and streaming. zstd's window is capped so that a frame
-// cannot ask for gigabytes: 128 MiB is what registries' clients write at most (--long=27).
+// gzip is inflated by ISA-L: more than twice as fast as zlib here, and streaming. zstd's window is capped so that a
+// frame cannot ask for gigabytes: 128 MiB is what registries' clients write at most (--long=27).
 enum { ZSTD_WINDOW_LOG_MAX = 27 };
 
 struct carchive_decoder {
@@ -48,15 +48,18 @@ void carchive_decoder_free(struct carchive_decoder *decoder) {
 
 static const char *gzip_problem(int code) {
   switch (code) {
-    case ISAL_INVALID_WRAPPER:
-    case ISAL_UNSUPPORTED_METHOD: return "not a gzip stream";
-    case ISAL_INCORRECT_CHECKSUM: return "gzip checksum does not match";
-    default: return "corrupt gzip data";
+  case ISAL_INVALID_WRAPPER:
+  case ISAL_UNSUPPORTED_METHOD:
+    return "not a gzip stream";
+  case ISAL_INCORRECT_CHECKSUM:
+    return "gzip checksum does not match";
+  default:
+    return "corrupt gzip data";
   }
 }
 
-static struct carchive_progress inflate_some(struct carchive_decoder *decoder, const uint8_t *input, size_t input_count,
-                                             uint8_t *output, size_t output_count) {
+static struct carchive_progress inflate_some(
+    struct carchive_decoder *decoder, const uint8_t *input, size_t input_count, uint8_t *output, size_t output_count) {
   struct carchive_progress progress = {0};
   struct inflate_state *gzip = decoder->gzip;
   while (progress.made < output_count) {
@@ -79,15 +82,17 @@ static struct carchive_progress inflate_some(struct carchive_decoder *decoder, c
     }
     progress.used += in_before - gzip->avail_in;
     progress.made += out_before - gzip->avail_out;
-    if (gzip->block_state == ISAL_BLOCK_FINISH) decoder->at_end = 1;
-    else if (in_before == gzip->avail_in && out_before == gzip->avail_out) break;  // wants more input
+    if (gzip->block_state == ISAL_BLOCK_FINISH)
+      decoder->at_end = 1;
+    else if (in_before == gzip->avail_in && out_before == gzip->avail_out)
+      break;  // wants more input
   }
   progress.at_end = decoder->at_end;
   return progress;
 }
 
-static struct carchive_progress unzstd_some(struct carchive_decoder *decoder, const uint8_t *input, size_t input_count,
-                                            uint8_t *output, size_t output_count) {
+static struct carchive_progress unzstd_some(
+    struct carchive_decoder *decoder, const uint8_t *input, size_t input_count, uint8_t *output, size_t output_count) {
   struct carchive_progress progress = {0};
   ZSTD_inBuffer in = {input, input_count, 0};
   ZSTD_outBuffer out = {output, output_count, 0};
@@ -107,8 +112,8 @@ static struct carchive_progress unzstd_some(struct carchive_decoder *decoder, co
   return progress;
 }
 
-struct carchive_progress carchive_decode(struct carchive_decoder *decoder, const uint8_t *input, size_t input_count,
-                                         uint8_t *output, size_t output_count) {
+struct carchive_progress carchive_decode(
+    struct carchive_decoder *decoder, const uint8_t *input, size_t input_count, uint8_t *output, size_t output_count) {
   if (decoder->compression == CARCHIVE_GZIP) return inflate_some(decoder, input, input_count, output, output_count);
   if (decoder->compression == CARCHIVE_ZSTD) return unzstd_some(decoder, input, input_count, output, output_count);
   size_t count = input_count < output_count ? input_count : output_count;
@@ -136,12 +141,12 @@ void carchive_encoder_free(struct carchive_encoder *encoder) {
   free(encoder);
 }
 
-struct carchive_progress carchive_encode(struct carchive_encoder *encoder, const uint8_t *input, size_t input_count,
-                                         uint8_t *output, size_t output_count, int finish) {
+struct carchive_progress carchive_encode(
+    struct carchive_encoder *encoder, const uint8_t *input, size_t input_count, uint8_t *output, size_t output_count,
+    int finish) {
   ZSTD_inBuffer in = {input, input_count, 0};
   ZSTD_outBuffer out = {output, output_count, 0};
   size_t left = ZSTD_compressStream2(encoder->zstd, &out, &in, finish ? ZSTD_e_end : ZSTD_e_continue);
   if (ZSTD_isError(left)) return (struct carchive_progress){.problem = ZSTD_getErrorName(left)};
-  return (struct carchive_progress){
-      .used = in.pos, .made = out.pos, .at_end = finish ? left == 0 : in.pos == in.size};
+  return (struct carchive_progress){.used = in.pos, .made = out.pos, .at_end = finish ? left == 0 : in.pos == in.size};
 }

@@ -55,8 +55,7 @@ __attribute__((target("sha,sse4.1"))) static void blocks_native(uint32_t *state,
   __m128i cdgh = _mm_blend_epi16(high, low, 0xf0);
   for (; count > 0; count--, bytes += 64) {
     __m128i abef_before = abef, cdgh_before = cdgh, w[4];
-    for (int i = 0; i < 4; i++)
-      w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(bytes + 16 * i)), swap);
+    for (int i = 0; i < 4; i++) w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(bytes + 16 * i)), swap);
 #pragma clang loop unroll(full)
     for (int i = 0; i < 16; i++) {
       __m128i now = w[i & 3];

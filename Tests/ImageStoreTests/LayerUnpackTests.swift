@@ -373,6 +373,43 @@ private struct Unpacked {
 
   // MARK: Damage and bounds
 
+  /// The same damage for the same number: splitmix64.
+  private struct Seeded: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+      state &+= 0x9E37_79B9_7F4A_7C15
+      var mixed = state
+      mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+      mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+      return mixed ^ mixed >> 31
+    }
+  }
+
+  @Test(arguments: 0..<8) func damagedLayersNeverReachOutside(_ seed: Int) async throws {
+    let it = try Unpacked()
+    var tar = TestTar()
+    tar.add("d/", .directory, mode: 0o755)
+    tar.add("d/f", .file, [UInt8](repeating: 5, count: 700), pax: [("SCHILY.xattr.trusted.x", [1, 2])])
+    tar.add("s", .symlink, link: "\(it.directory.path)/outside")
+    tar.add("d/h", .hardlink, link: "d/f")
+    tar.add("d/.wh.gone")
+    tar.add(String(repeating: "n/", count: 70) + "f", "deep")
+    tar.add("s2", .symlink, link: "../outside/victim")
+    let bytes = tar.finished
+    var random = Seeded(state: UInt64(seed))
+    for _ in 0..<40 {
+      var damaged = bytes
+      for _ in 0..<Int.random(in: 1...12, using: &random) {
+        damaged[Int.random(in: 0..<damaged.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+      }
+      // Checksums are mended, or nearly every damage would end at the first header.
+      TestTar.mendChecksums(&damaged)
+      _ = try? await it.unpack(damaged)
+      #expect(try it.isOutsideUntouched(), "seed \(seed)")
+    }
+    try it.remove()
+  }
+
   @Test func aTruncatedLayerIsAnErrorThatSaysSo() async throws {
     var tar = TestTar()
     tar.add("big", .file, [UInt8](repeating: 7, count: 100_000))

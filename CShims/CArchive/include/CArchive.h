@@ -17,11 +17,13 @@ int archive_read_free(struct archive *_Nullable archive);
 int archive_read_support_format_tar(struct archive *_Nonnull archive);
 int archive_read_support_format_empty(struct archive *_Nonnull archive);
 /// archive_read_open2 without an open callback.
-int carchive_open(struct archive *_Nonnull archive, void *_Nullable context, carchive_read_callback *_Nonnull read,
-                  carchive_skip_callback *_Nullable skip);
+int carchive_open(
+    struct archive *_Nonnull archive, void *_Nullable context, carchive_read_callback *_Nonnull read,
+    carchive_skip_callback *_Nullable skip);
 int archive_read_next_header(struct archive *_Nonnull archive, struct archive_entry *_Nullable *_Nonnull entry);
-int archive_read_data_block(struct archive *_Nonnull archive, const void *_Nullable *_Nonnull block,
-                            size_t *_Nonnull count, int64_t *_Nonnull offset);
+int archive_read_data_block(
+    struct archive *_Nonnull archive, const void *_Nullable *_Nonnull block, size_t *_Nonnull count,
+    int64_t *_Nonnull offset);
 int64_t archive_filter_bytes(struct archive *_Nonnull archive, int filter);
 const char *_Nullable archive_error_string(struct archive *_Nonnull archive);
 const char *_Nullable archive_entry_pathname(struct archive_entry *_Nonnull entry);
@@ -38,8 +40,9 @@ long archive_entry_mtime_nsec(struct archive_entry *_Nonnull entry);
 int archive_entry_sparse_count(struct archive_entry *_Nonnull entry);
 int archive_entry_xattr_count(struct archive_entry *_Nonnull entry);
 int archive_entry_xattr_reset(struct archive_entry *_Nonnull entry);
-int archive_entry_xattr_next(struct archive_entry *_Nonnull entry, const char *_Nullable *_Nonnull name,
-                             const void *_Nullable *_Nonnull value, size_t *_Nonnull size);
+int archive_entry_xattr_next(
+    struct archive_entry *_Nonnull entry, const char *_Nullable *_Nonnull name, const void *_Nullable *_Nonnull value,
+    size_t *_Nonnull size);
 
 /// syncfs(2).
 int carchive_syncfs(int fd);
@@ -77,17 +80,19 @@ struct carchive_progress {
   /// NULL, or what is wrong with the input, in words; a constant string.
   const char *_Nullable problem;
 };
-/// Decompresses from `input` until it is used up or `output` is full. Concatenated members and frames are one stream. After
-/// a problem the decoder is only good for freeing.
-struct carchive_progress carchive_decode(struct carchive_decoder *_Nonnull decoder, const uint8_t *_Nonnull input,
-                                         size_t input_count, uint8_t *_Nonnull output, size_t output_count);
+/// Decompresses from `input` until it is used up or `output` is full. Concatenated members and frames are one stream.
+/// After a problem the decoder is only good for freeing.
+struct carchive_progress carchive_decode(
+    struct carchive_decoder *_Nonnull decoder, const uint8_t *_Nonnull input, size_t input_count,
+    uint8_t *_Nonnull output, size_t output_count);
 
 struct carchive_encoder;
 /// A zstd encoder at level 1, for the skeletons of layers. NULL where memory is out.
 struct carchive_encoder *_Nullable carchive_encoder_new(void);
 void carchive_encoder_free(struct carchive_encoder *_Nullable encoder);
 /// Compresses `input`; with `finish` ends the frame. `at_end` is set when everything given (and the end) was written.
-struct carchive_progress carchive_encode(struct carchive_encoder *_Nonnull encoder, const uint8_t *_Nullable input,
-                                         size_t input_count, uint8_t *_Nonnull output, size_t output_count, int finish);
+struct carchive_progress carchive_encode(
+    struct carchive_encoder *_Nonnull encoder, const uint8_t *_Nullable input, size_t input_count,
+    uint8_t *_Nonnull output, size_t output_count, int finish);
 
 #endif
