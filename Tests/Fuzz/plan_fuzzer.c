@@ -1,5 +1,5 @@
-// Fuzzes the check of encoded plans: what it lets through is walked as the interpreter walks it, reading every byte that
-// an operation could read, under AddressSanitizer. The interpreter's own calls into the kernel are left out.
+// Fuzzes the check of encoded plans: what it lets through is walked as the interpreter walks it, reading every byte
+// that an operation could read, under AddressSanitizer. The interpreter's own calls into the kernel are left out.
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,15 +29,31 @@ static size_t walk_bytes(const uint8_t *plan, uint64_t offset, uint64_t length) 
 static size_t walk(uint8_t *plan, const struct csandbox_op *op) {
   const uint64_t *arg = op->arg;
   switch (op->code) {
-    case CSANDBOX_TREE: case CSANDBOX_FSOPEN: case CSANDBOX_FSFLAG: case CSANDBOX_ATTACH: case CSANDBOX_MKDIR:
-    case CSANDBOX_MKNOD: return walk_string(plan, arg[1]);
-    case CSANDBOX_FSSTRING: case CSANDBOX_SYMLINK: return walk_string(plan, arg[1]) + walk_string(plan, arg[2]);
-    case CSANDBOX_MASK: case CSANDBOX_READONLY: case CSANDBOX_HOSTNAME: case CSANDBOX_DOMAINNAME:
-    case CSANDBOX_CHDIR: return walk_string(plan, arg[0]);
-    case CSANDBOX_SYSCTL: return walk_string(plan, arg[0]) + walk_bytes(plan, arg[1], arg[2]);
-    case CSANDBOX_GROUPS: case CSANDBOX_SECCOMP: return walk_bytes(plan, arg[0], arg[1]);
-    case CSANDBOX_EXEC: return walk_vector(plan, arg[0]) + walk_vector(plan, arg[1]) + walk_vector(plan, arg[2]);
-    default: return 0;
+  case CSANDBOX_TREE:
+  case CSANDBOX_FSOPEN:
+  case CSANDBOX_FSFLAG:
+  case CSANDBOX_ATTACH:
+  case CSANDBOX_MKDIR:
+  case CSANDBOX_MKNOD:
+    return walk_string(plan, arg[1]);
+  case CSANDBOX_FSSTRING:
+  case CSANDBOX_SYMLINK:
+    return walk_string(plan, arg[1]) + walk_string(plan, arg[2]);
+  case CSANDBOX_MASK:
+  case CSANDBOX_READONLY:
+  case CSANDBOX_HOSTNAME:
+  case CSANDBOX_DOMAINNAME:
+  case CSANDBOX_CHDIR:
+    return walk_string(plan, arg[0]);
+  case CSANDBOX_SYSCTL:
+    return walk_string(plan, arg[0]) + walk_bytes(plan, arg[1], arg[2]);
+  case CSANDBOX_GROUPS:
+  case CSANDBOX_SECCOMP:
+    return walk_bytes(plan, arg[0], arg[1]);
+  case CSANDBOX_EXEC:
+    return walk_vector(plan, arg[0]) + walk_vector(plan, arg[1]) + walk_vector(plan, arg[2]);
+  default:
+    return 0;
   }
 }
 
