@@ -252,9 +252,16 @@ struct PlayStatus {
       return ServiceLine(
         name: Self.key(service), addresses: (service["clusterIPs"]?.array ?? []).compactMap(\.string),
         ports: ports.map { "\($0["port"]?.integer ?? 0)/\($0["protocol"]?.string ?? "TCP")" },
-        endpoints: ports.map { $0["endpoints"]?.array?.count ?? 0 }.max() ?? 0,
+        endpoints: ports.map(Self.endpoints).max() ?? 0,
         problem: service["problem"]?.string ?? "")
     }
+  }
+
+  /// Pods behind a port; one with an address of each family counts once.
+  private static func endpoints(_ port: JSONValue) -> Int {
+    let all = port["endpoints"]?.array ?? []
+    let six = all.count { $0.string?.hasPrefix("[") == true }
+    return max(six, all.count - six)
   }
 
   /// How far a manifest is on its way up.
@@ -297,7 +304,28 @@ struct PlayStatus {
     }
     let missing = play.serviceKeys.subtracting(services.map(\.name))
     lines += missing.sorted().map { Line(text: "service \($0): waiting", isDone: false) }
+    lines += services.compactMap { Self.incomplete($0, play) }
     return State(isDone: lines.allSatisfy(\.isDone) && there.count == wanted.count, failure: nil, lines: lines)
+  }
+
+  /// Pods are ready a moment before the kernel leads to them.
+  private static func incomplete(_ service: ServiceLine, _ play: Play) -> Line? {
+    guard let placed = play.set.services.first(where: { $0.key == service.name }), !service.ports.isEmpty else {
+      return nil
+    }
+    let selector = placed.object.spec.selector
+    let behind = play.set.pods.count { pod in
+      pod.namespace == placed.namespace && pod.object.spec.restartPolicy == "Always" && !selector.isEmpty
+        && LabelSelector.matches(pod.object.metadata.labels, equality: selector)
+        && placed.object.spec.ports.contains { port in
+          guard case .string(let name) = port.targetPort else { return true }
+          return (pod.object.spec.containers + pod.object.spec.initContainers).contains { container in
+            container.ports.contains { $0.name == name }
+          }
+        }
+    }
+    guard service.endpoints < behind else { return nil }
+    return Line(text: "service \(service.name): \(service.endpoints) of \(behind) pods behind it", isDone: false)
   }
 
   /// How far a manifest is on its way out.
