@@ -48,7 +48,6 @@ let nioHTTP1 = Product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket = Product(name: "NIOWebSocket", package: "swift-nio")
 let nioSSL = Product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpClient = Product(name: "AsyncHTTPClient", package: "async-http-client")
-let crypto = Product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Product(name: "Logging", package: "swift-log")
 let yams = Product(name: "Yams", package: "Yams")
@@ -235,7 +234,6 @@ let packages: [(name: String, dependency: Package.Dependency)] = [
   ("swift-nio", .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2")),
   ("swift-nio-ssl", .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6")),
   ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
-  ("swift-crypto", .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2")),
   ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),
   ("swift-log", .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2")),
   ("Yams", .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2")),

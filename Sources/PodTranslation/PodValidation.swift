@@ -148,6 +148,8 @@ package struct PodValidation {
     if !runsAlong, container.lifecycle != nil {
       invalid("\(path).lifecycle", "an init container that ends has no hooks")
     }
+    scheme(container.lifecycle?.postStart?.httpGet, "\(path).lifecycle.postStart")
+    scheme(container.lifecycle?.preStop?.httpGet, "\(path).lifecycle.preStop")
     mounts(container, path, spec)
     for (index, port) in container.ports.enumerated() {
       let place = "\(path).ports[\(index)]"
@@ -203,6 +205,7 @@ package struct PodValidation {
   private mutating func probe(_ probe: Probe, _ path: String, _ container: Container) {
     let handlers = [probe.exec != nil, probe.httpGet != nil, probe.tcpSocket != nil, probe.grpc != nil].count { $0 }
     if handlers != 1 { invalid(path, "needs exactly one of exec, httpGet, tcpSocket") }
+    scheme(probe.httpGet, path)
     if let exec = probe.exec, exec.command.isEmpty {
       problems.append(FieldProblem(path: "\(path).exec.command", kind: .required))
     }
@@ -217,6 +220,11 @@ package struct PodValidation {
     ]
     for (name, value) in numbers where (value ?? 1) < 1 { invalid("\(path).\(name)", "must be positive") }
     if (probe.initialDelaySeconds ?? 0) < 0 { invalid("\(path).initialDelaySeconds", "is negative") }
+  }
+
+  /// The agent asks in plain HTTP only.
+  private mutating func scheme(_ get: HTTPGetAction?, _ path: String) {
+    if let scheme = get?.scheme, scheme != "HTTP" { refuse("\(path).httpGet.scheme", scheme) }
   }
 
   private mutating func resources(_ resources: ResourceRequirements, _ path: String) {
