@@ -77,12 +77,13 @@ int clinux_statfs(const char *path, struct clinux_space *space) {
   if (statfs(path, &info) < 0) {
     return -1;
   }
-  *space = (struct clinux_space){.block_bytes = (uint64_t)info.f_bsize,
-                                 .blocks = info.f_blocks,
-                                 .available_blocks = info.f_bavail,
-                                 .inodes = info.f_files,
-                                 .free_inodes = info.f_ffree,
-                                 .kind = (uint64_t)info.f_type};
+  *space = (struct clinux_space){
+      .block_bytes = (uint64_t)info.f_bsize,
+      .blocks = info.f_blocks,
+      .available_blocks = info.f_bavail,
+      .inodes = info.f_files,
+      .free_inodes = info.f_ffree,
+      .kind = (uint64_t)info.f_type};
   return 0;
 }
 

@@ -75,16 +75,23 @@ failed:
   _exit(127);
 }
 
-struct clinux_spawn_result clinux_spawn(const char *path, char *const *argv, char *const *envp, const int stdio[3],
-                                        const int *extra, size_t extra_count, int new_session) {
+struct clinux_spawn_result clinux_spawn(
+    const char *path, char *const *argv, char *const *envp, const int stdio[3], const int *extra, size_t extra_count,
+    int new_session) {
   struct clinux_spawn_result result = {.pid = -1, .pidfd = -1, .err = 0};
   char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) {
     result.err = errno;
     return result;
   }
-  struct spawn_plan plan = {.path = path, .argv = argv, .envp = envp, .stdio = stdio, .extra = extra,
-                            .extra_count = extra_count, .new_session = new_session};
+  struct spawn_plan plan = {
+      .path = path,
+      .argv = argv,
+      .envp = envp,
+      .stdio = stdio,
+      .extra = extra,
+      .extra_count = extra_count,
+      .new_session = new_session};
   sigset_t all;
   (void)sigfillset(&all);
   // No handler of the caller's may run in the child, which shares its memory.

@@ -1,11 +1,13 @@
 // Walks a program of records and has libnftnl build one netlink message from each.
 //
-// Fields, in order (str: u8 length and bytes without a zero byte; data: the same, at most 64 bytes; blob: u16 length and bytes):
+// Fields, in order (str: u8 length and bytes without a zero byte; data: the same, at most 64 bytes; blob: u16 length
+// and bytes):
 //   table     str name
 //   chain     str table, str name, u8 base; a base chain also: str type, u32 hook, u32 priority, u32 policy
 //   rule      str table, str chain; verb add also: blob user data, u16 count, expressions
-//   set       str table, str name; verb add also: u32 id, flags, key type, key length, data type, data length, blob user data
-//   elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32 verdict and str chain
+//   set       str table, str name; verb add also: u32 id, flags, key type, key length, data type, data length, blob
+//   user data elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32
+//   verdict and str chain
 // Verbs: 1 add, 2 delete; rule 2 deletes every rule of the chain.
 #include "CNetlink.h"
 
@@ -154,40 +156,47 @@ static const struct shape shapes[] = {
 
 static void set_tail(struct cursor *c, struct nftnl_expr *e, enum tail tail) {
   switch (tail) {
-    case TAIL_CMP: set_data(c, e, NFTNL_EXPR_CMP_DATA); break;
-    case TAIL_BITWISE:
-      set_data(c, e, NFTNL_EXPR_BITWISE_MASK);
-      set_data(c, e, NFTNL_EXPR_BITWISE_XOR);
-      break;
-    case TAIL_LOOKUP: {
-      // The verdict register is a target too, so "none" needs a flag of its own.
-      bool has_target = take_u8(c) != 0;
-      uint32_t target = take_u32(c);
-      if (has_target) nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, target);
-      set_text(c, e, NFTNL_EXPR_LOOKUP_SET);
-      uint32_t flags = take_u32(c);
-      if (flags != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_FLAGS, flags);
-      break;
-    }
-    case TAIL_VALUE: set_data(c, e, NFTNL_EXPR_IMM_DATA); break;
-    case TAIL_VERDICT: {
-      struct text chain = take_text(c);
-      if (!c->bad && chain.bytes[0] != 0 && nftnl_expr_set_str(e, NFTNL_EXPR_IMM_CHAIN, chain.bytes) != 0) c->bad = true;
-      break;
-    }
-    case TAIL_NAT: {
-      uint32_t address = take_u32(c), port = take_u32(c);
-      if (address != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_ADDR_MIN, address);
-      if (port != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_PROTO_MIN, port);
-      break;
-    }
-    case TAIL_REJECT: nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, take_u8(c)); break;
-    case TAIL_CT: {
-      uint8_t direction = take_u8(c);
-      if (direction != 0xff) nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, direction);
-      break;
-    }
-    case TAIL_NONE: break;
+  case TAIL_CMP:
+    set_data(c, e, NFTNL_EXPR_CMP_DATA);
+    break;
+  case TAIL_BITWISE:
+    set_data(c, e, NFTNL_EXPR_BITWISE_MASK);
+    set_data(c, e, NFTNL_EXPR_BITWISE_XOR);
+    break;
+  case TAIL_LOOKUP: {
+    // The verdict register is a target too, so "none" needs a flag of its own.
+    bool has_target = take_u8(c) != 0;
+    uint32_t target = take_u32(c);
+    if (has_target) nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_DREG, target);
+    set_text(c, e, NFTNL_EXPR_LOOKUP_SET);
+    uint32_t flags = take_u32(c);
+    if (flags != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_LOOKUP_FLAGS, flags);
+    break;
+  }
+  case TAIL_VALUE:
+    set_data(c, e, NFTNL_EXPR_IMM_DATA);
+    break;
+  case TAIL_VERDICT: {
+    struct text chain = take_text(c);
+    if (!c->bad && chain.bytes[0] != 0 && nftnl_expr_set_str(e, NFTNL_EXPR_IMM_CHAIN, chain.bytes) != 0) c->bad = true;
+    break;
+  }
+  case TAIL_NAT: {
+    uint32_t address = take_u32(c), port = take_u32(c);
+    if (address != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_ADDR_MIN, address);
+    if (port != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_PROTO_MIN, port);
+    break;
+  }
+  case TAIL_REJECT:
+    nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, take_u8(c));
+    break;
+  case TAIL_CT: {
+    uint8_t direction = take_u8(c);
+    if (direction != 0xff) nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, direction);
+    break;
+  }
+  case TAIL_NONE:
+    break;
   }
 }
 
@@ -341,11 +350,21 @@ static int build(struct cursor *c, char *buffer, uint32_t sequence, size_t *leng
   struct nlmsghdr *header = nftnl_nlmsg_build_hdr(buffer, message_type(kind, verb), NFPROTO_INET, flags, sequence);
   int err = 0;
   switch (kind) {
-    case KIND_TABLE: err = build_table(c, header); break;
-    case KIND_CHAIN: err = build_chain(c, header); break;
-    case KIND_RULE: err = build_rule(c, verb, header); break;
-    case KIND_SET: err = build_set(c, verb, header); break;
-    default: err = build_elements(c, header); break;
+  case KIND_TABLE:
+    err = build_table(c, header);
+    break;
+  case KIND_CHAIN:
+    err = build_chain(c, header);
+    break;
+  case KIND_RULE:
+    err = build_rule(c, verb, header);
+    break;
+  case KIND_SET:
+    err = build_set(c, verb, header);
+    break;
+  default:
+    err = build_elements(c, header);
+    break;
   }
   if (err == 0 && (c->bad || c->at != c->end)) err = EINVAL;
   if (err == 0 && header->nlmsg_len > MESSAGE_BYTES_MAX) err = EMSGSIZE;

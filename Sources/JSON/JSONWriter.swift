@@ -8,7 +8,9 @@ extension JSONValue {
     return writer.out
   }
 
-  package func encodedString(pretty: Bool = false) -> String { String(decoding: encoded(pretty: pretty), as: UTF8.self) }
+  package func encodedString(pretty: Bool = false) -> String {
+    String(decoding: encoded(pretty: pretty), as: UTF8.self)
+  }
 }
 
 private struct JSONWriter {

@@ -129,7 +129,6 @@ extension ChildProcess {
   }
 }
 
-
 /// Starts a program on our ends of three pipes, which are closed here.
 private func startPiped(
   _ path: String, _ arguments: [String], _ environment: [String], input: consuming OwnedFD,
@@ -199,6 +198,6 @@ private func withCStrings<R>(
 ) -> R {
   var pointers: [UnsafeMutablePointer<CChar>?] = unsafe strings.map { unsafe strdup($0) }
   unsafe pointers.append(nil)
-  defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+  defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
   return unsafe pointers.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
 }

@@ -26,7 +26,8 @@ package struct Directory: ~Copyable, Sendable {
   }
 
   /// Opens what `relative` names and refuses every symbolic link and `..` out of here on the way (ELOOP, EXDEV).
-  package borrowing func openBeneath(_ relative: String, flags: CInt, mode: UInt32 = 0) throws(SyscallError) -> OwnedFD {
+  package borrowing func openBeneath(_ relative: String, flags: CInt, mode: UInt32 = 0) throws(SyscallError) -> OwnedFD
+  {
     try open(
       relative, flags: flags, mode: mode,
       resolve: CLINUX_RESOLVE_BENEATH | CLINUX_RESOLVE_NO_SYMLINKS | CLINUX_RESOLVE_NO_MAGICLINKS)

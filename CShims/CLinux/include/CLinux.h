@@ -15,10 +15,12 @@ int clinux_pidfd_send_signal(int pidfd, int signal);
 int clinux_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int clinux_memfd_create(const char *_Nonnull name, unsigned int flags);
 int clinux_memfd_seal(int fd);
-int clinux_renameat2(int olddir, const char *_Nonnull oldpath, int newdir, const char *_Nonnull newpath, unsigned int flags);
+int clinux_renameat2(
+    int olddir, const char *_Nonnull oldpath, int newdir, const char *_Nonnull newpath, unsigned int flags);
 int clinux_fcntl_dupfd_cloexec(int fd, int minimum);
-int clinux_mount(const char *_Nullable source, const char *_Nonnull target, const char *_Nullable type,
-                 unsigned long flags, const char *_Nullable data);
+int clinux_mount(
+    const char *_Nullable source, const char *_Nonnull target, const char *_Nullable type, unsigned long flags,
+    const char *_Nullable data);
 int clinux_umount2(const char *_Nonnull target, int flags);
 int clinux_flock_exclusive_nonblocking(int fd);
 int clinux_prctl(int option, unsigned long argument);
@@ -33,13 +35,16 @@ struct clinux_space {
 int clinux_statfs(const char *_Nonnull path, struct clinux_space *_Nonnull space);
 /// The thread that calls dies with it; 0, or the error number as pthread calls give it.
 int clinux_thread_start(void *_Nullable (*_Nonnull body)(void *_Nullable), void *_Nullable argument);
-/// Waits for a child through its pidfd; fills the exit status as waitpid gives it. 1: reaped, 0: still running (nohang).
+/// Waits for a child through its pidfd; fills the exit status as waitpid gives it. 1: reaped, 0: still running
+/// (nohang).
 int clinux_waitid_pidfd(int pidfd, int nohang, int *_Nonnull wait_status);
 /// Sends `length` bytes and `count` descriptors over a unix socket; bytes sent, or -1.
-ssize_t clinux_sendmsg_fds(int socket, const void *_Nonnull bytes, size_t length, const int *_Nullable fds, size_t count);
-/// Receives bytes and up to `capacity` descriptors (close-on-exec); `*count` is how many came. Bytes, 0 at the end, or -1.
-ssize_t clinux_recvmsg_fds(int socket, void *_Nonnull bytes, size_t length, int *_Nullable fds, size_t capacity,
-                           size_t *_Nonnull count);
+ssize_t
+clinux_sendmsg_fds(int socket, const void *_Nonnull bytes, size_t length, const int *_Nullable fds, size_t count);
+/// Receives bytes and up to `capacity` descriptors (close-on-exec); `*count` is how many came. Bytes, 0 at the end, or
+/// -1.
+ssize_t clinux_recvmsg_fds(
+    int socket, void *_Nonnull bytes, size_t length, int *_Nullable fds, size_t capacity, size_t *_Nonnull count);
 /// Peer of a connected unix socket.
 int clinux_peer_credentials(int socket, pid_t *_Nonnull pid, uid_t *_Nonnull uid, gid_t *_Nonnull gid);
 /// A program started with descriptors 0, 1 and 2 as given (a -1 is /dev/null) and every other one closed, in its own
@@ -49,9 +54,9 @@ struct clinux_spawn_result {
   int pidfd;
   int err;
 };
-struct clinux_spawn_result clinux_spawn(const char *_Nonnull path, char *_Nullable const *_Nonnull argv,
-                                        char *_Nullable const *_Nonnull envp, const int stdio[_Nonnull 3],
-                                        const int *_Nullable extra, size_t extra_count, int new_session);
+struct clinux_spawn_result clinux_spawn(
+    const char *_Nonnull path, char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull envp,
+    const int stdio[_Nonnull 3], const int *_Nullable extra, size_t extra_count, int new_session);
 
 // Numbers of the kernel's own, which its headers show only to C with _GNU_SOURCE; linux.c checks each.
 enum {
