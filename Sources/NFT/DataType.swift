@@ -69,16 +69,32 @@ package struct Words: Sendable, Hashable {
   package init() {}
 
   /// Network order, 4 or 16 bytes.
-  package func address(_ value: [UInt8]) -> Words { adding(value) }
-  package func transport(_ value: UInt8) -> Words { adding([value]) }
-  package func port(_ value: UInt16) -> Words { adding([UInt8(value >> 8), UInt8(value & 0xff)]) }
-  package func classID(_ value: UInt32) -> Words { adding(nativeBytes(value)) }
+  package consuming func address(_ value: [UInt8]) -> Words {
+    add(value)
+    return self
+  }
 
-  private func adding(_ value: [UInt8]) -> Words {
-    var longer = self
-    longer.bytes += value
-    while longer.bytes.count % 4 != 0 { longer.bytes.append(0) }
-    return longer
+  package consuming func transport(_ value: UInt8) -> Words {
+    add(CollectionOfOne(value))
+    return self
+  }
+
+  package consuming func port(_ value: UInt16) -> Words {
+    bytes.append(UInt8(value >> 8))
+    add(CollectionOfOne(UInt8(value & 0xff)))
+    return self
+  }
+
+  package consuming func classID(_ value: UInt32) -> Words {
+    add(nativeBytes(value))
+    return self
+  }
+
+  private mutating func add(_ value: some Collection<UInt8>) {
+    // The longest key; keys are made by the ten thousand.
+    if bytes.isEmpty { bytes.reserveCapacity(32) }
+    bytes.append(contentsOf: value)
+    while bytes.count % 4 != 0 { bytes.append(0) }
   }
 }
 

@@ -159,7 +159,10 @@ extension PodNetwork {
   /// Reads every record. A damaged one is set aside under another name: what it owned cannot be told any more.
   private func adopt(_ known: Set<String>, _ recovery: inout PodNetworkRecovery) throws(SyscallError) {
     let links = Set(try open?.routes.links().map(\.name) ?? [])
-    for entry in try Directory(path: layout.records).list() where entry.name.hasSuffix(".json") {
+    for entry in try Directory(path: layout.records).list() {
+      // A record that was being written when the daemon died: nothing had been done for it yet.
+      if entry.name.contains(".json.tmp.") { try Files.remove("\(layout.records)/\(entry.name)") }
+      guard entry.name.hasSuffix(".json") else { continue }
       let sandboxID = String(entry.name.dropLast(5))
       guard RunLayout.isSandboxID(sandboxID) else { continue }
       let path = layout.record(sandboxID)

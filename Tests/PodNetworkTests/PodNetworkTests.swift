@@ -256,6 +256,7 @@ func withNodeBench(
     let id = sandboxID()
     try Files.makeDirectories("\(bench.directory.path)/network")
     try Files.writeAtomically("\(bench.directory.path)/network/\(id).json", Array("{\"version\":1".utf8))
+    try Files.writeAtomically("\(bench.directory.path)/network/\(id).json.tmp.0123", [])
     let recovery = try await bench.network.start(known: [id])
     #expect(recovery.lost[id]?.hasPrefix("its record is damaged: JSON, byte ") == true)
     try Files.remove("\(bench.directory.path)/network/\(id).json.damaged")
