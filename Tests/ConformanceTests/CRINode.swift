@@ -48,12 +48,21 @@ final class CRINode: Sendable {
       try node.expectNothingLeft()
     } catch {
       let text = (try? Files.readText("\(directory.path)/martletd.log")) ?? nil
+      // A failed test leaves no pods either; its directory stays, to be looked at.
+      try? await node.removeAllPods()
       try? await node.stop()
       try? network.remove()
       throw Failure(description: "\(error)\nthe daemon said: \(text?.suffix(4000) ?? "nothing")")
     }
     try network.remove()
     try directory.remove()
+  }
+
+  private func removeAllPods() async throws {
+    guard daemon.withLock({ $0 != nil }) else { return }
+    try await connected { client in
+      for pod in try await client.listPodSandboxes() { try await client.removePodSandbox(pod.id) }
+    }
   }
 
   func start() throws {
