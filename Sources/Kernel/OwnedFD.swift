@@ -100,6 +100,13 @@ extension OwnedFD {
     }
   }
 
+  /// Whether bytes wait to be read. Does not block.
+  package borrowing func hasInput() -> Bool {
+    var waiting = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
+    // Safe: one entry, whose revents the kernel writes.
+    return unsafe poll(&waiting, 1, 0) == 1 && waiting.revents & Int16(POLLIN) != 0
+  }
+
   /// Writes every byte. Blocks as the descriptor does.
   package borrowing func writeAll(_ bytes: [UInt8]) throws(SyscallError) {
     let fd = raw

@@ -47,7 +47,6 @@ struct StreamSession: Sendable {
     _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>, _ socket: any Channel
   ) async {
     let (wait, abandon, resize, endInput) = (process.wait, process.abandon, process.resize, process.endInput)
-    let activity = Activity()
     // Not a child: a handler that is slow to notice that nobody waits any more must not hold the client's connection.
     let (ends, ended) = AsyncStream.makeStream(of: StreamEnd.self, bufferingPolicy: .bufferingNewest(1))
     let waiter = Task {
@@ -57,10 +56,10 @@ struct StreamSession: Sendable {
     defer { waiter.cancel() }
     await withTaskGroup(of: Event.self) { group in
       var open = 0
-      for (channel, number) in streams.outputs {
+      for output in streams.outputs {
         open += 1
         group.addTask {
-          await pump(channel, to: socket, as: number, activity)
+          await pump(output, to: socket)
           return .outputEnded
         }
       }
@@ -86,7 +85,7 @@ struct StreamSession: Sendable {
           end = how
           if open > 0 {
             group.addTask {
-              await activity.quiet(for: server.configuration.drainQuiet)
+              await streams.quiet(for: server.configuration.drainQuiet)
               return .quiet
             }
           }
@@ -152,24 +151,21 @@ struct StreamSession: Sendable {
 extension StreamSession {
   /// Carries one output until its end. An error of the process's side is its end too: a terminal whose last user has
   /// gone answers EIO.
-  private func pump(
-    _ channel: NIOAsyncChannel<ByteBuffer, Never>, to socket: any Channel, as number: ChannelNumber,
-    _ activity: Activity
-  ) async {
-    try? await channel.executeThenClose { output in
-      for try await var chunk in output {
-        activity.begin()
-        defer { activity.end() }
+  private func pump(_ output: ProcessStreams.Output, to socket: any Channel) async {
+    try? await output.channel.executeThenClose { chunks in
+      for try await var chunk in chunks {
         while let part = chunk.readSlice(length: min(chunk.readableBytes, StreamingLimits.outputChunkBytes)),
           part.readableBytes > 0
         {
           var data = socket.allocator.buffer(capacity: part.readableBytes + 1)
-          data.writeInteger(number.rawValue)
+          data.writeInteger(output.number.rawValue)
           data.writeImmutableBuffer(part)
           try await socket.writeAndFlush(WebSocketFrame(fin: true, opcode: .binary, data: data))
         }
+        output.activity.sent()
       }
     }
+    output.activity.end()
   }
 }
 
@@ -217,28 +213,46 @@ extension StreamSession {
 
 /// The process's descriptors as channels; those that nobody asked for are closed.
 private struct ProcessStreams: Sendable {
+  struct Output: Sendable {
+    let channel: NIOAsyncChannel<ByteBuffer, Never>
+    let number: ChannelNumber
+    let activity: Activity
+  }
+
   var input: (any Channel)?
-  var outputs: [(NIOAsyncChannel<ByteBuffer, Never>, ChannelNumber)] = []
+  var outputs: [Output] = []
 
   init(_ process: inout StreamedProcess, keeping request: StreamRequest) async {
     if let descriptor = process.input.take(), request.input {
       input = try? await Self.writer(descriptor)
     }
     if let descriptor = process.output.take(), request.output || request.terminal,
-      let channel = try? await Self.reader(descriptor)
+      let output = try? await Self.reader(descriptor, .output)
     {
-      outputs.append((channel, .output))
+      outputs.append(output)
     }
     if let descriptor = process.errors.take(), request.errors, !request.terminal,
-      let channel = try? await Self.reader(descriptor)
+      let output = try? await Self.reader(descriptor, .errors)
     {
-      outputs.append((channel, .errors))
+      outputs.append(output)
     }
   }
 
   func close() {
     input?.close(promise: nil)
-    for (channel, _) in outputs { channel.channel.close(promise: nil) }
+    for output in outputs { output.channel.channel.close(promise: nil) }
+  }
+
+  /// Returns once no output has bytes on their way and none had for `span`; or when cancelled. A machine that is too busy
+  /// to carry them is not quiet.
+  func quiet(for span: Duration) async {
+    let start = ContinuousClock.now
+    while !Task.isCancelled {
+      let since = outputs.map { $0.activity.quietSince(start) }.max() ?? start
+      let left = span - (.now - since)
+      if left <= .zero { return }
+      try? await Task.sleep(for: left)
+    }
   }
 
   private static var group: any EventLoopGroup { .singletonMultiThreadedEventLoopGroup }
@@ -253,20 +267,23 @@ private struct ProcessStreams: Sendable {
     }
   }
 
-  private static func reader(_ descriptor: consuming OwnedFD) async throws -> NIOAsyncChannel<ByteBuffer, Never> {
+  private static func reader(_ descriptor: consuming OwnedFD, _ number: ChannelNumber) async throws -> Output {
+    let activity = Activity(try descriptor.duplicate())
     let raw = descriptor.release()
     do {
-      return try await NIOPipeBootstrap(group: group)
+      let channel = try await NIOPipeBootstrap(group: group)
         .channelOption(
           .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: StreamingLimits.outputChunkBytes)
         )
         .takingOwnershipOfDescriptor(input: raw) { channel in
           channel.eventLoop.makeCompletedFuture {
-            try NIOAsyncChannel<ByteBuffer, Never>(
+            try channel.pipeline.syncOperations.addHandler(ArrivalHandler(activity))
+            return try NIOAsyncChannel<ByteBuffer, Never>(
               wrappingChannelSynchronously: channel,
               configuration: .init(backPressureStrategy: .init(lowWatermark: 1, highWatermark: 2)))
           }
         }
+      return Output(channel: channel, number: number, activity: activity)
     } catch {
       _ = OwnedFD(adopting: raw)
       throw error
@@ -274,32 +291,50 @@ private struct ProcessStreams: Sendable {
   }
 }
 
-/// When output last moved, to tell a slow client from a stream that nobody writes.
+/// Counts what is read of an output before anybody takes it.
+private final class ArrivalHandler: ChannelInboundHandler {
+  typealias InboundIn = ByteBuffer
+  typealias InboundOut = ByteBuffer
+  private let activity: Activity
+
+  init(_ activity: Activity) { self.activity = activity }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    activity.arrived()
+    context.fireChannelRead(data)
+  }
+}
+
+/// Whether an output has bytes on their way to the client: in the pipe, read, or waiting for a slow client.
 private final class Activity: Sendable {
   private struct State {
-    var writing = 0
+    var underWay = 0
     var last = ContinuousClock.now
+    var ended = false
   }
 
   private let state = Mutex(State())
+  /// A second descriptor of the pipe, to ask it without reading.
+  private let pipe: OwnedFD
 
-  func begin() { state.withLock { $0.writing += 1 } }
+  init(_ pipe: consuming OwnedFD) { self.pipe = pipe }
 
-  func end() {
+  func arrived() { state.withLock { $0.underWay += 1 } }
+
+  func sent() {
     state.withLock {
-      $0.writing -= 1
+      $0.underWay -= 1
       $0.last = .now
     }
   }
 
-  /// Returns once nothing was written, and nothing waited to be, for `span`; or when cancelled.
-  func quiet(for span: Duration) async {
-    let start = ContinuousClock.now
-    while !Task.isCancelled {
-      let since = state.withLock { $0.writing > 0 ? .now : max($0.last, start) }
-      let left = span - (.now - since)
-      if left <= .zero { return }
-      try? await Task.sleep(for: left)
+  func end() { state.withLock { $0.ended = true } }
+
+  /// Since when nothing has been under way; now, if something is.
+  func quietSince(_ start: ContinuousClock.Instant) -> ContinuousClock.Instant {
+    state.withLock {
+      if $0.ended { return start }
+      return $0.underWay > 0 || pipe.hasInput() ? .now : max($0.last, start)
     }
   }
 }
