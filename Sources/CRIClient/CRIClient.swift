@@ -128,6 +128,8 @@ package final class CRIClient: Sendable {
     call.timeout = timeout
     call.waitForReady = options.waitsForServer
     call.maxResponseMessageBytes = options.responseBytesMax
+    // The transport takes its limit on what it receives from this one too.
+    call.maxRequestMessageBytes = options.responseBytesMax
     return call
   }
 }
