@@ -201,6 +201,25 @@ import Testing
     }
   }
 
+  @Test(arguments: ["/proc", "/proc/self", "/proc/1"])
+  func aFakeProcfsGetsNothingOfWhatIsWrittenToTheRealOne(_ path: String) async throws {
+    try await ShimWorld.run { world in
+      let fakes = ["oom_score_adj", "self/oom_score_adj"].map { "\(world.directory.path)/fake/\($0)" }
+      try Files.makeDirectories("\(world.directory.path)/fake/self", mode: 0o755)
+      for fake in fakes { try Files.writeAtomically(fake, [], mode: 0o666) }
+      var spec = world.specification("exec sleep 60")
+      spec.process.oomScoreAdjust = 400
+      spec.mounts.append(
+        RuntimeSpec.Mount(
+          destination: path, type: "bind", source: "\(world.directory.path)/fake", options: ["rbind"]))
+      // It may be refused; where it starts, the real value is set.
+      if let processID = try? await world.start("c1", spec) {
+        #expect(try Files.readText("/proc/\(processID)/oom_score_adj") == "400\n")
+      }
+      for fake in fakes { #expect(try Files.readText(fake) == "") }
+    }
+  }
+
   @Test func aMountTargetThatIsSwappedForALinkMeanwhileNeverLeadsOutside() async throws {
     try await ShimWorld.run { world in
       let outside = "\(world.directory.path)/outside"
