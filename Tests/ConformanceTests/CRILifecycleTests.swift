@@ -123,6 +123,25 @@ import Testing
     }
   }
 
+  @Test func nobodyElseReachesTheDaemon() async throws {
+    try await CRINode.with { node, client in
+      var config = node.pod("closed")
+      config.linux.securityContext.namespaceOptions.network = .node
+      let pod = try await client.runPodSandbox(config)
+      var container = node.container("main", ["sleep", "1000"])
+      container.linux.securityContext.namespaceOptions.network = .node
+      let id = try await node.run(client, in: pod, config, container)
+      #expect(try Files.status(node.socketPath)?.mode == 0o600)
+      for directory in ["run", "run/pods", "run/pods/\(pod)", "root/images", "root/layers", "root/containers"] {
+        #expect(try Files.status("\(node.path)/\(directory)")?.mode == 0o700, "\(directory)")
+      }
+      // A root process on the node's network sees the sockets of its namespace: none of ours has an abstract name.
+      let sockets = try await client.execSync(id, command: ["cat", "/proc/net/unix"]).stdout
+      let text = String(decoding: sockets, as: UTF8.self)
+      #expect(text.contains("martlet.sock") && !text.contains("@"), "\(text)")
+    }
+  }
+
   @Test func anExecThatTakesTooLongIsKilled() async throws {
     try await CRINode.with { node, client in
       let config = node.pod("exec")
