@@ -45,9 +45,13 @@ let grpcTransport = Product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-s
 let nioCore = Product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Product(name: "NIOHTTP1", package: "swift-nio")
+let nioHTTP2 = Product(name: "NIOHTTP2", package: "swift-nio-http2")
 let nioWebSocket = Product(name: "NIOWebSocket", package: "swift-nio")
 let nioSSL = Product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpClient = Product(name: "AsyncHTTPClient", package: "async-http-client")
+let x509 = Product(name: "X509", package: "swift-certificates")
+let asn1 = Product(name: "SwiftASN1", package: "swift-asn1")
+let crypto = Product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Product(name: "Logging", package: "swift-log")
 let yams = Product(name: "Yams", package: "Yams")
@@ -60,16 +64,23 @@ let rooms: [Room] = [
   Room(name: "CSecurity", kind: .c, links: ["seccomp", "cap"]),
   Room(name: "CNetlink", kind: .c, links: ["nftnl", "mnl"]),
   Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
+  Room(name: "CSQLite", kind: .c, links: ["sqlite3"]),
+  Room(name: "CZlib", kind: .c, links: ["z"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
   Room(name: "martlet-floor", kind: .cExecutable),
   // Floor 1: the kernel.
-  Room(name: "Kernel", kind: .swift, uses: ["CLinux", "CSandbox", "CSecurity", "CNetlink", "CArchive"]),
+  Room(name: "Kernel", kind: .swift, uses: ["CLinux", "CSandbox", "CSecurity", "CNetlink", "CArchive", "CZlib"]),
+  Room(name: "SQLite", kind: .swift, uses: ["CSQLite"]),
   // Floor 2: pure.
   Room(name: "JSON", kind: .swift),
   Room(name: "OCISpec", kind: .swift, uses: ["JSON"]),
   Room(name: "ContainerPlan", kind: .swift, uses: ["JSON", "OCISpec"]),
   Room(name: "NFT", kind: .swift),
-  Room(name: "KubeModel", kind: .swift, uses: ["JSON"]),
+  Room(name: "YAML", kind: .swift, uses: ["JSON"], products: [yams]),
+  Room(name: "KubeSchema", kind: .swift, uses: ["JSON"]),
+  Room(name: "KubeModel", kind: .swift, uses: ["JSON", "KubeSchema"]),
+  Room(name: "KubeValidation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
+  Room(name: "KubePresentation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
   Room(name: "CRIModel", kind: .generated, products: [swiftProtobuf]),
   Room(name: "PodTranslation", kind: .swift, uses: ["JSON", "KubeModel", "CRIModel"], products: [swiftProtobuf]),
   // Floor 3: engines and network clients.
@@ -84,6 +95,15 @@ let rooms: [Room] = [
   Room(
     name: "CRIClient", kind: .generated, uses: ["JSON", "CRIModel"],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, nioHTTP1, nioWebSocket]),
+  Room(name: "ObjectStore", kind: .swift, uses: ["Kernel", "SQLite"], products: [logging]),
+  Room(
+    name: "PKI", kind: .swift, uses: ["Kernel", "JSON", "YAML"], products: [x509, asn1, crypto]),
+  Room(
+    name: "HTTPServer", kind: .swift, uses: ["Kernel"],
+    products: [nioCore, nioPosix, nioHTTP1, nioHTTP2, nioSSL, logging]),
+  Room(
+    name: "KubeClient", kind: .swift, uses: ["Kernel", "JSON", "YAML", "KubeModel"],
+    products: [httpClient, nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
   // Floor 4: services.
   Room(
     name: "CRIServer", kind: .generated,
@@ -96,9 +116,22 @@ let rooms: [Room] = [
     products: [nioCore, nioPosix, nioHTTP1, nioWebSocket, logging]),
   Room(
     name: "NodeAgent", kind: .swift,
-    uses: ["Kernel", "JSON", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient"],
+    uses: [
+      "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient",
+      "KubeClient", "HTTPServer",
+    ],
     products: [swiftProtobuf, grpcCore, nioCore, nioPosix, yams, logging]),
-  Room(name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "Dataplane"], products: [logging]),
+  Room(
+    name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "Dataplane"], products: [logging]),
+  Room(
+    name: "APIServer", kind: .swift,
+    uses: [
+      "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "KubeValidation", "KubePresentation", "ObjectStore", "PKI",
+      "HTTPServer",
+    ],
+    products: [nioCore, logging]),
+  Room(name: "Scheduler", kind: .swift, uses: ["Kernel", "JSON", "KubeModel", "KubeClient"], products: [logging]),
+  Room(name: "Controllers", kind: .swift, uses: ["Kernel", "JSON", "KubeModel", "KubeClient"], products: [logging]),
   // Floor 5: executables.
   Room(
     name: "martletd", kind: .executable,
@@ -109,12 +142,17 @@ let rooms: [Room] = [
   Room(
     name: "martlet", kind: .executable,
     uses: [
-      "Kernel", "JSON", "KubeModel", "CRIModel", "CRIClient", "NodeAgent", "ServiceProxy", "Dataplane", "Volumes",
+      "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
+      "ServiceProxy", "Dataplane", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore", "PKI",
+      "HTTPServer",
     ],
     products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
   Room(
     name: "martlet-bench", kind: .executable,
-    uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore"],
+    uses: [
+      "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore", "KubeModel",
+      "KubeClient",
+    ],
     products: [argumentParser, swiftProtobuf, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
@@ -125,6 +163,33 @@ let rooms: [Room] = [
     name: "ContainerPlanTests", kind: .test,
     uses: ["ContainerPlan", "OCISpec", "JSON", "CSandbox", "Kernel", "TestSupport"]),
   Room(name: "NFTTests", kind: .test, uses: ["NFT", "TestSupport"]),
+  Room(name: "YAMLTests", kind: .test, uses: ["YAML", "JSON", "TestSupport"]),
+  Room(name: "KubeSchemaTests", kind: .test, uses: ["KubeSchema", "JSON", "TestSupport"]),
+  Room(
+    name: "KubeValidationTests", kind: .test,
+    uses: ["KubeValidation", "KubeSchema", "KubeModel", "JSON", "YAML", "TestSupport"]),
+  Room(
+    name: "KubePresentationTests", kind: .test,
+    uses: ["KubePresentation", "KubeSchema", "KubeModel", "JSON", "YAML", "TestSupport"]),
+  Room(
+    name: "ObjectStoreTests", kind: .test, uses: ["ObjectStore", "SQLite", "Kernel", "TestSupport"]),
+  Room(
+    name: "PKITests", kind: .test, uses: ["PKI", "JSON", "YAML", "Kernel", "TestSupport"],
+    products: [x509, asn1, crypto]),
+  Room(
+    name: "HTTPServerTests", kind: .test, uses: ["HTTPServer", "PKI", "Kernel", "TestSupport"],
+    products: [nioCore, nioPosix, logging]),
+  Room(
+    name: "KubeClientTests", kind: .test, uses: ["KubeClient", "KubeModel", "JSON", "Kernel", "TestSupport"]),
+  Room(
+    name: "APIServerTests", kind: .test,
+    uses: [
+      "APIServer", "HTTPServer", "ObjectStore", "PKI", "KubeModel", "KubeSchema", "JSON", "YAML", "Kernel", "TestSupport",
+    ], products: [nioCore, logging]),
+  Room(
+    name: "SchedulerTests", kind: .test, uses: ["Scheduler", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
+  Room(
+    name: "ControllersTests", kind: .test, uses: ["Controllers", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
   Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),
   Room(
     name: "PodTranslationTests", kind: .test, uses: ["PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
@@ -221,6 +286,7 @@ func goldenFiles(_ room: String) -> [String] {
 func protocolSources(_ room: String) -> [String] {
   switch room {
   case "CRIModel": ["Protocols"]
+  case "KubeSchema": ["Schema"]
   case "KubeModel": ["Schema"]
   default: []
   }
@@ -233,6 +299,10 @@ let packages: [(name: String, dependency: Package.Dependency)] = [
   ("grpc-swift-protobuf", .package(url: "https://github.com/grpc/grpc-swift-protobuf.git", exact: "2.4.1")),
   ("swift-nio", .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2")),
   ("swift-nio-ssl", .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6")),
+  ("swift-nio-http2", .package(url: "https://github.com/apple/swift-nio-http2.git", exact: "1.46.0")),
+  ("swift-certificates", .package(url: "https://github.com/apple/swift-certificates.git", exact: "1.21.1")),
+  ("swift-asn1", .package(url: "https://github.com/apple/swift-asn1.git", exact: "1.7.4")),
+  ("swift-crypto", .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2")),
   ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
   ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),
   ("swift-log", .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2")),

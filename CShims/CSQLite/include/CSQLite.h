@@ -1,0 +1,3 @@
+// The system's SQLite, for the room `SQLite` alone.
+#pragma once
+#include <sqlite3.h>

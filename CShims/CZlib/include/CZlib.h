@@ -1,0 +1,3 @@
+// The system's zlib, for `Kernel` alone.
+#pragma once
+#include <zlib.h>
