@@ -287,7 +287,6 @@ func protocolSources(_ room: String) -> [String] {
   switch room {
   case "CRIModel": ["Protocols"]
   case "KubeSchema": ["Schema"]
-  case "KubeModel": ["Schema"]
   default: []
   }
 }
