@@ -57,9 +57,11 @@ package struct FieldDecoder {
     case key(String)
   }
   private var steps: [Step] = []
+  /// Takes what a newer or an older program wrote: fields and choices it does not know, and the lack of required ones.
+  private let isLenient: Bool
   package private(set) var problems: [FieldProblem] = []
 
-  package init() {}
+  package init(isLenient: Bool = false) { self.isLenient = isLenient }
 
   package var path: String {
     var text = ""
@@ -74,8 +76,19 @@ package struct FieldDecoder {
   }
 
   package mutating func report(_ kind: FieldProblem.Kind) {
+    if isLenient {
+      switch kind {
+      case .unknownField, .required, .unsupportedValue: return
+      case .wrongType, .invalid, .notSupported: break
+      }
+    }
     guard problems.count < Self.problemsMax else { return }
     problems.append(FieldProblem(path: path, kind: kind))
+  }
+
+  /// Another kind's document is wrong for lenient readers, too; strict ones have reported it already.
+  mutating func reportOtherKind(found: String, expected: String) {
+    if isLenient { report(.invalid("\"\(found)\" where \"\(expected)\" is meant")) }
   }
 
   package mutating func wrongType(expected: String, found value: JSONValue) {

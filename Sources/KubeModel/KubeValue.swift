@@ -62,6 +62,15 @@ extension KubeKind {
     guard decoder.problems.isEmpty else { throw ModelError(problems: decoder.problems) }
   }
 
+  /// Reads a document that another program has checked, such as an answer of the API server: unknown fields and choices
+  /// are ignored, missing required fields have the zero of their type, no defaults are applied. A list's items often
+  /// leave `apiVersion` and `kind` out; where they stand, they must be this kind's. A wrong type is an error.
+  package init(lenient value: JSONValue) throws(ModelError) {
+    var decoder = FieldDecoder(isLenient: true)
+    self.init(value, &decoder)
+    guard decoder.problems.isEmpty else { throw ModelError(problems: decoder.problems) }
+  }
+
   package init(_ value: JSONValue, _ decoder: inout FieldDecoder) {
     self.init()
     guard let members = value.object?.members else {
@@ -83,7 +92,9 @@ extension KubeKind {
   }
 
   private static func check(_ value: JSONValue, is expected: String, _ decoder: inout FieldDecoder) {
-    if value.string != expected { decoder.report(.unsupportedValue(found: value.string ?? "", supported: [expected])) }
+    if value.string == expected { return }
+    decoder.report(.unsupportedValue(found: value.string ?? "", supported: [expected]))
+    decoder.reportOtherKind(found: value.string ?? "", expected: expected)
   }
 
   package var json: JSONValue {

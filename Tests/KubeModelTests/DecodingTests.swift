@@ -39,8 +39,8 @@ private func problems(_ text: String) throws -> [String] {
     (#"{"kind":"Pod"}"#, "apiVersion: required"),
     (#"{"apiVersion":"v1","kind":7}"#, "kind: expected a string, found number"),
     (
-      #"{"apiVersion":"apps/v1","kind":"Deployment"}"#,
-      "kind: not supported: Deployment of apps/v1; known here: v1/ConfigMap, v1/Pod, v1/Secret, v1/Service"
+      #"{"apiVersion":"apps/v1","kind":"DaemonSet"}"#,
+      "kind: not supported: DaemonSet of apps/v1; known here: \(AnyKind.kinds.keys.sorted().joined(separator: ", "))"
     ),
     (
       #"{"apiVersion":"v1","kind":"Secret","data":{"k":"not base64!"}}"#,
@@ -90,6 +90,34 @@ private func problems(_ text: String) throws -> [String] {
     #expect(pod.spec.containers[0].livenessProbe?.periodSeconds == 10)
     #expect(pod.spec.containers[0].livenessProbe?.httpGet?.scheme == "HTTP")
     #expect(pod.spec.containers[1].resources.requests["cpu"] == Quantity("1"))
+  }
+
+  @Test func aLenientReaderTakesWhatOtherVersionsWrite() throws {
+    let pod = try Pod(
+      lenient: JSONValue.parse(
+        """
+        {"metadata":{"name":"a","novel":1},"future":{},"spec":{"restartPolicy":"Sometimes","containers":[
+          {"image":"x","ports":[{"name":"http"}],"novel":[]}]}}
+        """))
+    #expect(pod.metadata.name == "a")
+    #expect(pod.spec.restartPolicy == "Sometimes")
+    #expect(pod.spec.containers[0].image == "x")
+    #expect(pod.spec.containers[0].ports[0].containerPort == 0)
+    #expect(pod.spec.terminationGracePeriodSeconds == nil)
+  }
+
+  @Test(arguments: [
+    (#"[]"#, "expected an object, found array"), (#"{"kind":"Node"}"#, #"kind: "Node" where "Pod" is meant"#),
+    (#"{"apiVersion":7}"#, #"apiVersion: "" where "v1" is meant"#),
+    (#"{"spec":{"containers":[{"tty":"yes"}]}}"#, "spec.containers[0].tty: expected true or false, found string"),
+  ])
+  func aLenientReaderRefusesWhatItCannotRead(_ document: String, _ message: String) throws {
+    do {
+      _ = try Pod(lenient: JSONValue.parse(document))
+      Issue.record("was taken")
+    } catch let error as ModelError {
+      #expect(error.description == message)
+    }
   }
 
   @Test func stopsCollectingAtItsBound() throws {
