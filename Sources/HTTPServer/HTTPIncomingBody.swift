@@ -1,0 +1,142 @@
+internal import Synchronization
+
+/// A body between the event loop that receives it and the task that reads it.
+///
+/// Bounded: what is delivered and not yet read stays below `highWatermarkBytes` plus one read of the socket, because the
+/// connection reads no further until the task has caught up.
+final class HTTPIncomingBody: Sendable {
+  static let highWatermarkBytes = 256 << 10
+
+  private enum Ending { case open, finished, failed(HTTPBodyError) }
+
+  private struct State {
+    var chunks: [[UInt8]] = []
+    var first = 0
+    var bufferedBytes = 0
+    var ending = Ending.open
+    var waiter: CheckedContinuation<Void, Never>?
+    var isPaused = false
+    /// Nobody reads any more: bytes are dropped.
+    var isAbandoned = false
+
+    mutating func takeNext() -> [UInt8]? {
+      guard first < chunks.count else { return nil }
+      let chunk = chunks[first]
+      first += 1
+      bufferedBytes -= chunk.count
+      if first == chunks.count {
+        chunks.removeAll(keepingCapacity: true)
+        first = 0
+      }
+      return chunk
+    }
+  }
+
+  private let state: Mutex<State>
+  /// Asks the connection to go on reading. Callable from any thread.
+  private let resume: @Sendable () -> Void
+
+  init(resume: @escaping @Sendable () -> Void) {
+    state = Mutex(State())
+    self.resume = resume
+  }
+
+  init(whole: [UInt8]) {
+    var initial = State()
+    if !whole.isEmpty {
+      initial.chunks = [whole]
+      initial.bufferedBytes = whole.count
+    }
+    initial.ending = .finished
+    state = Mutex(initial)
+    resume = {}
+  }
+
+  // MARK: the connection's side
+
+  /// - Returns: whether the connection may go on reading.
+  func deliver(_ chunk: [UInt8]) -> Bool {
+    let (waiter, mayRead) = state.withLock { state -> (CheckedContinuation<Void, Never>?, Bool) in
+      if state.isAbandoned { return (nil, true) }
+      state.chunks.append(chunk)
+      state.bufferedBytes += chunk.count
+      state.isPaused = state.bufferedBytes >= Self.highWatermarkBytes
+      return (state.waiter.take(), !state.isPaused)
+    }
+    waiter?.resume()
+    return mayRead
+  }
+
+  func finish() { end(.finished) }
+  func fail(_ error: HTTPBodyError) { end(.failed(error)) }
+
+  private func end(_ ending: Ending) {
+    let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      guard case .open = state.ending else { return nil }
+      state.ending = ending
+      return state.waiter.take()
+    }
+    waiter?.resume()
+  }
+
+  /// Drops what is there and what comes, and lets the connection read on.
+  func abandon() {
+    let wasPaused = state.withLock { state in
+      state.isAbandoned = true
+      state.chunks.removeAll()
+      state.first = 0
+      state.bufferedBytes = 0
+      defer { state.isPaused = false }
+      return state.isPaused
+    }
+    if wasPaused { resume() }
+  }
+
+  // MARK: the reader's side
+
+  /// The next bytes; nil is the end.
+  func next() async throws(HTTPBodyError) -> [UInt8]? {
+    while true {
+      let (chunk, ending, mustResume) = state.withLock { state -> ([UInt8]?, Ending, Bool) in
+        let chunk = state.takeNext()
+        let mustResume = state.isPaused && state.bufferedBytes < Self.highWatermarkBytes / 2
+        if mustResume { state.isPaused = false }
+        return (chunk, state.ending, mustResume)
+      }
+      if mustResume { resume() }
+      if let chunk { return chunk }
+      switch ending {
+      case .finished: return nil
+      case .failed(let error): throw error
+      case .open: await wait()
+      }
+    }
+  }
+
+  /// Everything to the end.
+  func collect(limit: Int) async throws(HTTPBodyError) -> [UInt8] {
+    var all: [UInt8] = []
+    while let chunk = try await next() {
+      guard all.count + chunk.count <= limit else {
+        abandon()
+        throw .tooLarge(limitBytes: limit)
+      }
+      if all.isEmpty { all = chunk } else { all += chunk }
+    }
+    return all
+  }
+
+  /// Until bytes or the end are there; a cancelled task goes on to wait, since its connection tells it of the end.
+  private func wait() async {
+    await withCheckedContinuation { continuation in
+      let isReady = state.withLock { state -> Bool in
+        precondition(state.waiter == nil, "a body has one reader")
+        if state.first < state.chunks.count { return true }
+        guard case .open = state.ending else { return true }
+        state.waiter = continuation
+        return false
+      }
+      if isReady { continuation.resume() }
+    }
+  }
+}

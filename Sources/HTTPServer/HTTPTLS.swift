@@ -1,0 +1,24 @@
+/// What one side of TLS shows and whom it believes, as PEM.
+package struct HTTPTLSIdentity: Sendable, Equatable {
+  /// The certificate, and those between it and its authority.
+  package var certificateChain: [UInt8]
+  package var privateKey: [UInt8]
+  /// Authorities that the other side's certificate must come from. A server believes nobody without.
+  package var authorities: [UInt8]
+
+  package init(certificateChain: [UInt8], privateKey: [UInt8], authorities: [UInt8] = []) {
+    self.certificateChain = certificateChain
+    self.privateKey = privateKey
+    self.authorities = authorities
+  }
+}
+
+/// A server's side of TLS, whose certificate may be renewed while it serves. Client certificates are asked for, not
+/// demanded; one that no authority signed breaks the handshake.
+package final class HTTPTLS: Sendable {
+  /// - Throws: `.certificate` where the PEM does not hold what it must, or key and certificate do not fit.
+  package init(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {}
+
+  /// For connections from now on; those that are there stay.
+  package func replace(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {}
+}
