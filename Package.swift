@@ -120,7 +120,7 @@ let rooms: [Room] = [
       "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient",
       "KubeClient", "HTTPServer",
     ],
-    products: [swiftProtobuf, grpcCore, nioCore, nioPosix, yams, logging]),
+    products: [swiftProtobuf, grpcCore, nioCore, nioPosix, logging]),
   Room(
     name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "Dataplane"], products: [logging]),
   Room(
@@ -146,7 +146,7 @@ let rooms: [Room] = [
       "ServiceProxy", "Dataplane", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore", "PKI",
       "HTTPServer",
     ],
-    products: [argumentParser, grpcCore, swiftProtobuf, logging, yams]),
+    products: [argumentParser, grpcCore, swiftProtobuf, logging]),
   Room(
     name: "martlet-bench", kind: .executable,
     uses: [
@@ -214,8 +214,8 @@ let rooms: [Room] = [
     name: "StreamingTests", kind: .test, uses: ["Streaming", "CRIClient", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, logging]),
   Room(
-    name: "MartletTests", kind: .test, uses: ["martlet", "JSON", "CRIClient", "CRIModel", "Kernel", "TestSupport"],
-    products: [swiftProtobuf]),
+    name: "MartletTests", kind: .test,
+    uses: ["martlet", "JSON", "YAML", "CRIClient", "CRIModel", "Kernel", "TestSupport"], products: [swiftProtobuf]),
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: [
@@ -278,6 +278,7 @@ func target(_ room: Room) -> Target {
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
     "ContainerPlanTests", "DataplaneTests", "MartletTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
+    "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
 }

@@ -1,9 +1,10 @@
 package import Kernel
+package import YAML
 
 /// The directory of manifests: files ending in .yaml, .yml or .json whose names do not begin with a dot.
 package struct ManifestDirectory: Sendable {
   package let path: String
-  package var limits = ManifestLimits()
+  package var limits = YAMLLimits()
   /// Files looked at; more are reported and left alone.
   package static let filesMax = 1000
 

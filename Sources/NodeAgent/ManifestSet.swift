@@ -1,6 +1,7 @@
 internal import JSON
 package import KubeModel
 package import PodTranslation
+package import YAML
 
 /// Where an object of a manifest stands.
 package struct ManifestPlace: Hashable, Sendable {
@@ -49,13 +50,13 @@ package struct ManifestSet: Hashable, Sendable {
   package init() {}
 
   /// Files of the set are read in the order of their names, so that the same directory always gives the same set.
-  package init(files: [String: [UInt8]], nodeName: String, limits: ManifestLimits = ManifestLimits()) {
+  package init(files: [String: [UInt8]], nodeName: String, limits: YAMLLimits = YAMLLimits()) {
     for (file, bytes) in files.sorted(by: { $0.key < $1.key }) { add(file, bytes, nodeName, limits) }
   }
 
   package mutating func report(_ error: ManifestError) { errors.append(error) }
 
-  private mutating func add(_ file: String, _ bytes: [UInt8], _ nodeName: String, _ limits: ManifestLimits) {
+  private mutating func add(_ file: String, _ bytes: [UInt8], _ nodeName: String, _ limits: YAMLLimits) {
     guard let text = String(validating: bytes, as: UTF8.self) else {
       errors.append(
         ManifestError(
@@ -72,14 +73,14 @@ package struct ManifestSet: Hashable, Sendable {
     }
   }
 
-  private static func documents(_ file: String, _ text: String, _ limits: ManifestLimits) -> [ManifestDocument] {
-    guard file.hasSuffix(".json") else { return YAMLDocument.all(text, limits: limits) }
+  private static func documents(_ file: String, _ text: String, _ limits: YAMLLimits) -> [YAMLDocument] {
+    guard file.hasSuffix(".json") else { return YAML.documents(text, limits: limits) }
     do throws(JSONError) {
       let value = try JSONValue.parse(
         text, limits: JSONLimits(maxBytes: limits.fileBytesMax, maxDepth: limits.depthMax))
-      return [ManifestDocument(number: 1, content: .success(value))]
+      return [YAMLDocument(number: 1, content: .success(value))]
     } catch {
-      return [ManifestDocument(number: 1, content: .failure(DocumentError("\(error)")))]
+      return [YAMLDocument(number: 1, content: .failure(YAMLError("\(error)")))]
     }
   }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import JSON
 import Kernel
 import Synchronization
+import YAML
 
 /// Where the command line's text goes: answers to standard output, everything about them to standard error.
 enum Console {
@@ -14,7 +15,7 @@ enum Console {
   /// A value as JSON or YAML.
   static func value(_ value: JSONValue, as format: OutputOptions.Format) throws(SyscallError) {
     switch format {
-    case .yaml: try out(YAML.text(value))
+    case .yaml: try out(YAML.encoded(value))
     // Pretty JSON ends its last line itself.
     case .json, .table: try out(value.encodedString(pretty: true))
     }
@@ -79,4 +80,16 @@ final class Handler: Sendable {
   func set(_ new: (@Sendable () -> Void)?) { body.withLock { $0 = new } }
 
   func call() { body.withLock { $0 }?() }
+
+  /// Calls the callback and forgets it; false where there is none.
+  func callOnce() -> Bool {
+    guard
+      let body = body.withLock({ body in
+        defer { body = nil }
+        return body
+      })
+    else { return false }
+    body()
+    return true
+  }
 }

@@ -3,6 +3,7 @@ import JSON
 import Kernel
 import KubeModel
 import NodeAgent
+import YAML
 
 /// `martlet play`: a manifest into the node agent's directory, and out of it.
 struct PlayCommand: AsyncParsableCommand {
@@ -84,7 +85,7 @@ struct PlayCommand: AsyncParsableCommand {
     let source = down ? target : file
     let bytes: [UInt8]
     do throws(SyscallError) {
-      bytes = try Files.read(source, maxBytes: ManifestLimits().fileBytesMax)
+      bytes = try Files.read(source, maxBytes: YAMLLimits().fileBytesMax)
     } catch {
       if down, error.errno == Errno.noEntry { return Play(name: name, path: target, bytes: [], set: ManifestSet()) }
       throw error

@@ -2,6 +2,7 @@ import JSON
 import Kernel
 import TestSupport
 import Testing
+import YAML
 
 @testable import martlet
 
@@ -51,7 +52,7 @@ private let now: Int64 = 100_000_000_000
   @Test func psJSONAndYAMLAreGolden() throws {
     let value = sample.filtered(all: true, namespace: nil).json
     try Golden.check(value.encodedString(pretty: true), named: "ps.json")
-    try Golden.check(YAML.text(value), named: "ps.yaml")
+    try Golden.check(YAML.encoded(value), named: "ps.yaml")
   }
 
   @Test func podTableIsGolden() throws {

@@ -1,8 +1,8 @@
-import JSON
+package import JSON
 
-/// Writes a value as YAML that every reader takes for the same value.
-enum YAML {
-  static func text(_ value: JSONValue) -> String {
+extension YAML {
+  /// The value as YAML that every reader takes for the same value.
+  package static func encoded(_ value: JSONValue) -> String {
     switch value {
     case .object(let object) where !object.isEmpty: block(value, indent: 0)
     case .array(let array) where !array.isEmpty: block(value, indent: 0)
@@ -49,7 +49,22 @@ enum YAML {
   }
 
   private static func string(_ text: String) -> String {
-    isPlain(text) ? text : JSONValue.string(text).encodedString()
+    if isPlain(text) { return text }
+    let quoted = JSONValue.string(text).encodedString()
+    guard quoted.unicodeScalars.contains(where: isSpecial) else { return quoted }
+    return quoted.unicodeScalars.map { scalar in
+      guard isSpecial(scalar) else { return String(Character(scalar)) }
+      let digits = String(scalar.value, radix: 16)
+      return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+    }.joined()
+  }
+
+  /// What JSON may hold as it is and YAML takes for the end of a line, a mark of byte order or nothing printable.
+  private static func isSpecial(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x7F...0x9F, 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF: true
+    default: false
+    }
   }
 
   private static let words: Set<String> = [

@@ -1,11 +1,11 @@
 package import JSON
 internal import Yams
 
-/// What a manifest may be at most. A small file can describe a huge value through its aliases; the bound is on the value.
-package struct ManifestLimits: Hashable, Sendable {
-  /// Bytes of a file.
+/// What a YAML text may be at most. A small one can describe a huge value through its aliases; the bound is on the value.
+package struct YAMLLimits: Hashable, Sendable {
+  /// Bytes of a text with all its documents.
   package var fileBytesMax = 4 << 20
-  /// Documents in a file.
+  /// Documents in a text.
   package var documentsMax = 1000
   /// Values in a document after its aliases are expanded.
   package var valuesMax = 200_000
@@ -16,14 +16,17 @@ package struct ManifestLimits: Hashable, Sendable {
   package init() {}
 }
 
-/// One document of a manifest: a value, or why there is none.
-package struct ManifestDocument: Hashable, Sendable {
-  /// Counted from 1 within the file.
+/// One document of a text: a value, or why there is none.
+package struct YAMLDocument: Hashable, Sendable {
+  /// Counted from 1 within the text.
   package var number: Int
-  package var content: Result<JSONValue, DocumentError>
+  package var content: Result<JSONValue, YAMLError>
+
+  package init(number: Int, content: Result<JSONValue, YAMLError>) { (self.number, self.content) = (number, content) }
 }
 
-package struct DocumentError: Error, Hashable, CustomStringConvertible {
+/// Why a text is not YAML that we take, with its line where that is known.
+package struct YAMLError: Error, Hashable, CustomStringConvertible {
   package let description: String
 
   package init(_ description: String) { self.description = description }
@@ -31,18 +34,30 @@ package struct DocumentError: Error, Hashable, CustomStringConvertible {
 
 /// YAML as Kubernetes reads it: 1.1, plain scalars by their looks, anchors, aliases and merge keys expanded, tags other
 /// than those of JSON's types refused.
-package enum YAMLDocument {
-  /// The documents of a file that are not empty. An error of syntax ends the list, because nobody knows what follows.
-  package static func all(_ text: String, limits: ManifestLimits = ManifestLimits()) -> [ManifestDocument] {
-    var documents: [ManifestDocument] = []
+package enum YAML {
+  /// The values of the documents that are not empty.
+  /// - Throws: what is wrong with the first document that cannot be taken.
+  package static func parse(_ text: String, limits: YAMLLimits = YAMLLimits()) throws(YAMLError) -> [JSONValue] {
+    var values: [JSONValue] = []
+    for document in documents(text, limits: limits) { values.append(try document.content.get()) }
+    return values
+  }
+
+  /// The documents that are not empty. An error of syntax ends the list, because nobody knows what follows.
+  package static func documents(_ text: String, limits: YAMLLimits = YAMLLimits()) -> [YAMLDocument] {
+    var documents: [YAMLDocument] = []
     var number = 0
-    func add(_ content: Result<JSONValue, DocumentError>) {
-      documents.append(ManifestDocument(number: number, content: content))
+    guard text.utf8.count <= limits.fileBytesMax else {
+      let why = "a text of \(text.utf8.count) bytes, more than \(limits.fileBytesMax)"
+      return [YAMLDocument(number: 1, content: .failure(YAMLError(why)))]
+    }
+    func add(_ content: Result<JSONValue, YAMLError>) {
+      documents.append(YAMLDocument(number: number, content: content))
     }
     // The parser compares keys by their whole value, so an alias in a key would be expanded where nothing counts.
     if hasAnchors(text), let line = complexKey(text) {
       number = 1
-      add(.failure(DocumentError("line \(line): a key that is not plain text, in a file with anchors")))
+      add(.failure(YAMLError("line \(line): a key that is not plain text, in a file with anchors")))
       return documents
     }
     do {
@@ -50,12 +65,12 @@ package enum YAMLDocument {
       while let node = try parser.nextRoot() {
         number += 1
         guard number <= limits.documentsMax else {
-          add(.failure(DocumentError("more than \(limits.documentsMax) documents in one file")))
+          add(.failure(YAMLError("more than \(limits.documentsMax) documents in one file")))
           break
         }
         if isEmpty(node) { continue }
         var reader = Reader(limits: limits)
-        do throws(DocumentError) {
+        do throws(YAMLError) {
           add(.success(try reader.value(node, depth: 0)))
         } catch {
           add(.failure(error))
@@ -64,7 +79,7 @@ package enum YAMLDocument {
     } catch {
       number += 1
       let text = "\(error)".split(separator: "\n").joined(separator: " ")
-      add(.failure(DocumentError("YAML: \(text)")))
+      add(.failure(YAMLError("YAML: \(text)")))
     }
     return documents
   }
@@ -109,17 +124,17 @@ package enum YAMLDocument {
 
 /// Turns nodes into values, counting them: an alias is a copy, so a document can hold more values than bytes.
 private struct Reader {
-  let limits: ManifestLimits
+  let limits: YAMLLimits
   var values = 0
   var textBytes = 0
 
-  init(limits: ManifestLimits) { self.limits = limits }
+  init(limits: YAMLLimits) { self.limits = limits }
 
-  private mutating func count(_ node: Node, text: Int = 0) throws(DocumentError) {
+  private mutating func count(_ node: Node, text: Int = 0) throws(YAMLError) {
     values += 1
     textBytes += text
     if values > limits.valuesMax || textBytes > limits.textBytesMax {
-      throw DocumentError(
+      throw YAMLError(
         "\(Self.place(node))expands to more than \(limits.valuesMax) values or \(limits.textBytesMax) bytes; "
           + "anchors and aliases may multiply, but not without end")
     }
@@ -127,9 +142,9 @@ private struct Reader {
 
   static func place(_ node: Node) -> String { node.mark.map { "line \($0.line): " } ?? "" }
 
-  mutating func value(_ node: Node, depth: Int) throws(DocumentError) -> JSONValue {
+  mutating func value(_ node: Node, depth: Int) throws(YAMLError) -> JSONValue {
     guard depth <= limits.depthMax else {
-      throw DocumentError("\(Self.place(node))nested deeper than \(limits.depthMax)")
+      throw YAMLError("\(Self.place(node))nested deeper than \(limits.depthMax)")
     }
     switch node {
     case .scalar(let scalar):
@@ -139,7 +154,7 @@ private struct Reader {
     case .sequence(let sequence):
       try count(node)
       guard ["", "seq"].contains(Self.tag(sequence.tag)) else {
-        throw DocumentError("\(Self.place(node))a tag that is no list")
+        throw YAMLError("\(Self.place(node))a tag that is no list")
       }
       var items: [JSONValue] = []
       for item in sequence { items.append(try value(item, depth: depth + 1)) }
@@ -147,24 +162,24 @@ private struct Reader {
     case .mapping(let mapping):
       try count(node)
       guard ["", "map"].contains(Self.tag(mapping.tag)) else {
-        throw DocumentError("\(Self.place(node))a tag that is no map")
+        throw YAMLError("\(Self.place(node))a tag that is no map")
       }
       return .object(try object(mapping, depth: depth))
     case .alias:
-      throw DocumentError("\(Self.place(node))an alias without its anchor")
+      throw YAMLError("\(Self.place(node))an alias without its anchor")
     }
   }
 
-  private mutating func object(_ mapping: Node.Mapping, depth: Int) throws(DocumentError) -> JSONObject {
+  private mutating func object(_ mapping: Node.Mapping, depth: Int) throws(YAMLError) -> JSONObject {
     var object = JSONObject()
     var merged: [JSONObject] = []
     for (key, item) in mapping {
-      guard case .scalar(let scalar) = key else { throw DocumentError("\(Self.place(key))a key that is not text") }
+      guard case .scalar(let scalar) = key else { throw YAMLError("\(Self.place(key))a key that is not text") }
       if scalar.string == "<<", scalar.style == .plain {
         let value = try value(item, depth: depth + 1)
         for source in value.array ?? [value] {
           guard let inner = source.object else {
-            throw DocumentError("\(Self.place(key))<< needs a map or a list of maps")
+            throw YAMLError("\(Self.place(key))<< needs a map or a list of maps")
           }
           merged.append(inner)
         }
@@ -172,7 +187,7 @@ private struct Reader {
       }
       try count(key, text: scalar.string.utf8.count)
       guard object[scalar.string] == nil else {
-        throw DocumentError("\(Self.place(key))\"\(scalar.string)\" stands twice")
+        throw YAMLError("\(Self.place(key))\"\(scalar.string)\" stands twice")
       }
       object[scalar.string] = try value(item, depth: depth + 1)
     }
@@ -192,7 +207,7 @@ private struct Reader {
 
 /// Plain scalars of YAML 1.1 by their looks, as Kubernetes' own reader takes them.
 enum YAMLScalar {
-  static func value(_ text: String, tag: String, plain: Bool, _ place: String) throws(DocumentError) -> JSONValue {
+  static func value(_ text: String, tag: String, plain: Bool, _ place: String) throws(YAMLError) -> JSONValue {
     switch tag {
     case "": return plain ? looks(text) : .string(text)
     case "str": return .string(text)
@@ -206,9 +221,9 @@ enum YAMLScalar {
         case .number: tag == "float"
         default: false
         }
-      guard fits else { throw DocumentError("\(place)\"\(text)\" is not a !!\(tag)") }
+      guard fits else { throw YAMLError("\(place)\"\(text)\" is not a !!\(tag)") }
       return value
-    default: throw DocumentError("\(place)the tag \(tag) is not supported")
+    default: throw YAMLError("\(place)the tag \(tag) is not supported")
     }
   }
 
