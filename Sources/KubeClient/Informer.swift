@@ -136,15 +136,15 @@ package final class Informer<T: KubeResource>: Sendable {
   private func deliver(to id: Int) {
     var isMine = false
     while true {
-      let batch = state.withLock { state -> (events: [InformerEvent<T>], handler: @Sendable (InformerEvent<T>) -> Void)? in
+      let batch = state.withLock { state -> Listener? in
         guard let listener = state.listeners[id], isMine || !listener.isDelivering else { return nil }
         isMine = !listener.pending.isEmpty
         state.listeners[id]?.isDelivering = isMine
         state.listeners[id]?.pending = []
-        return isMine ? (listener.pending, listener.handler) : nil
+        return isMine ? listener : nil
       }
       guard let batch else { return }
-      for event in batch.events { batch.handler(event) }
+      for event in batch.pending { batch.handler(event) }
     }
   }
 

@@ -68,7 +68,8 @@ extension KubeError {
     guard let document, document["kind"]?.string == "Status" else {
       let said = text.isEmpty ? "" : ": \(String(text.prefix(300)))"
       self.init(
-        .status, code: code, message: "the server answered \(code)\(said)", details: Self.details(retryAfter), call: call)
+        .status, code: code, message: "the server answered \(code)\(said)", details: Self.details(retryAfter),
+        call: call)
       return
     }
     // What cannot be read of it is left out: the refusal itself must come through.
