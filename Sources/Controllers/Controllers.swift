@@ -1,1 +1,47 @@
-// Placeholder until the room's first file.
+package import KubeClient
+internal import KubeModel
+package import Logging
+
+/// What the controllers may be told.
+package struct ControllersConfiguration: Sendable {
+  /// Seconds without a lease renewal or a status after which a node counts as lost.
+  package var nodeGraceSeconds: Int64 = 40
+  /// Seconds between two looks at the leases of nodes: silence is no event.
+  package var nodeCheckSeconds: Int64 = 5
+  /// The range that pod addresses come from; nil leaves `spec.podCIDR` of nodes to others.
+  package var clusterCIDR: String?
+  /// Length of the prefix of the part of `clusterCIDR` that one node gets.
+  package var nodePrefix = 24
+  /// Finished pods that are kept in the whole cluster; zero: all.
+  package var finishedPodsMax = 12_500
+  /// Keys that one controller works on at a time.
+  package var workers = 4
+
+  package init() {}
+}
+
+/// The controllers of the cluster: they make what is into what is asked for.
+///
+/// Each is a pure plan over what shared informers have seen, and a queue of keys to plan for. A pass that fails is logged
+/// and comes again after a delay; it does not stop the others.
+package final class Controllers: Sendable {
+  private let client: KubeClient
+  private let configuration: ControllersConfiguration
+  private let logger: Logger
+
+  package init(
+    client: KubeClient, configuration: ControllersConfiguration = ControllersConfiguration(),
+    logger: Logger = Logger(label: "martlet.controllers")
+  ) {
+    self.client = client
+    self.configuration = configuration
+    self.logger = logger
+  }
+
+  /// Runs all controllers until cancelled.
+  /// - Throws: `CancellationError`, or `PodAddressing.Refusal` at once where the configuration cannot be used.
+  package func run() async throws {
+    let informers = Informers(client: client, logger: logger)
+    try await informers.run()
+  }
+}
