@@ -143,7 +143,7 @@ let rooms: [Room] = [
     name: "martlet", kind: .executable,
     uses: [
       "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
-      "ServiceProxy", "Dataplane", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore", "PKI",
+      "ServiceProxy", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore", "PKI",
       "HTTPServer",
     ],
     products: [argumentParser, grpcCore, swiftProtobuf, logging]),

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ struct spawn_plan {
   const int *extra;
   size_t extra_count;
   int new_session;
+  int death_signal;
   sigset_t mask;
   int err;
 };
@@ -62,6 +64,9 @@ static int spawn_child(void *argument) {
   if (plan->new_session && setsid() < 0) {
     goto failed;
   }
+  if (plan->death_signal != 0 && prctl(PR_SET_PDEATHSIG, plan->death_signal) < 0) {
+    goto failed;
+  }
   struct sigaction standard = {.sa_handler = SIG_DFL};
   for (int signal = 1; signal < NSIG; signal++) {
     (void)sigaction(signal, &standard, NULL);
@@ -77,7 +82,7 @@ failed:
 
 struct clinux_spawn_result clinux_spawn(
     const char *path, char *const *argv, char *const *envp, const int stdio[3], const int *extra, size_t extra_count,
-    int new_session) {
+    int new_session, int death_signal) {
   struct clinux_spawn_result result = {.pid = -1, .pidfd = -1, .err = 0};
   char *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) {
@@ -91,7 +96,8 @@ struct clinux_spawn_result clinux_spawn(
       .stdio = stdio,
       .extra = extra,
       .extra_count = extra_count,
-      .new_session = new_session};
+      .new_session = new_session,
+      .death_signal = death_signal};
   sigset_t all;
   (void)sigfillset(&all);
   // No handler of the caller's may run in the child, which shares its memory.

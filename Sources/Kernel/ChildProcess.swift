@@ -34,17 +34,19 @@ package struct ChildProcess: ~Copyable, Sendable {
   ///   - stdio: descriptors for 0, 1 and 2; nil is /dev/null.
   ///   - extra: descriptors that the program finds at 3, 4, …; at most 16.
   ///   - newSession: starts it in a session of its own.
+  ///   - endsWithCaller: it gets SIGTERM when the thread that called this ends, so also when this process is killed.
   /// - Throws: `SyscallError` of clone or execve; nothing is left running. Blocks until exec, some ten microseconds.
   package static func start(
     _ path: String, arguments: [String], environment: [String] = [], stdio: [CInt?] = [nil, nil, nil],
-    extra: [CInt] = [], newSession: Bool = false
+    extra: [CInt] = [], newSession: Bool = false, endsWithCaller: Bool = false
   ) throws(SyscallError) -> ChildProcess {
     precondition(stdio.count == 3, "three standard descriptors")
     let descriptors = stdio.map { $0 ?? -1 }
     let result = unsafe withCStrings(arguments) { argv in
       unsafe withCStrings(environment) { envp in
         // Safe: every array lives until the call returns, and the child has left our memory by then.
-        unsafe clinux_spawn(path, argv, envp, descriptors, extra, extra.count, newSession ? 1 : 0)
+        unsafe clinux_spawn(path, argv, envp, descriptors, extra, extra.count, newSession ? 1 : 0,
+          endsWithCaller ? SIGTERM : 0)
       }
     }
     guard result.pid > 0 else { throw SyscallError(call: "spawn", subject: path, errno: result.err) }

@@ -12,6 +12,12 @@ package enum DaemonSignal: Sendable, CaseIterable {
     }
   }
 
+  /// Sends the signal to a process that is known to live, for instance because it holds a lock.
+  package func send(to processID: Int32) throws(SyscallError) {
+    let number = self.number
+    _ = try syscall("kill", on: "process \(processID)") { kill(processID, number) }
+  }
+
   /// Runs `body` on Swift's pool and waits for signals on this thread, which must be the main one, before any other
   /// thread exists: threads keep the mask that they are born with.
   ///

@@ -58,21 +58,3 @@ struct Failure: Error, Equatable {
       code: unreachableCode)
   }
 }
-
-/// What signals do to this program: the terminal is put right, then it ends as if the signal had killed it.
-enum Interruption {
-  private static let onWindowChange = Handler()
-
-  static func received(_ signal: TerminalSignal) {
-    if signal == .windowChanged {
-      onWindowChange.call()
-      return
-    }
-    Screen.leave()
-    Terminal.restore()
-    CurrentProcess.exitNow(128 + signal.number)
-  }
-
-  /// Calls `body` whenever the terminal's size changes, on a thread of its own.
-  static func windowChanged(_ body: (@Sendable () -> Void)?) { onWindowChange.set(body) }
-}

@@ -76,6 +76,14 @@ struct Serve: AsyncParsableCommand {
   @Option(help: "The martlet-shim program; the one beside this program where not given.")
   var shim: String?
 
+  @Option(
+    name: .customLong("pod-cidr"),
+    help: "Addresses of pods, instead of the configuration's; at most one block a family.")
+  var podBlocks: [String] = []
+
+  @Option(name: .customLong("service-cidr"), help: "Virtual addresses of services, instead of the configuration's.")
+  var serviceBlocks: [String] = []
+
   @Option(help: "trace, debug, info, notice, warning, error or critical.")
   var logLevel: String?
 
@@ -89,7 +97,9 @@ struct Serve: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let configuration = try DaemonConfiguration.load(config ?? "/etc/martlet/config.toml", required: config != nil)
+    var configuration = try DaemonConfiguration.load(config ?? "/etc/martlet/config.toml", required: config != nil)
+    if !podBlocks.isEmpty { configuration.podBlocks = podBlocks }
+    if !serviceBlocks.isEmpty { configuration.serviceBlocks = serviceBlocks }
     guard let level = Logger.Level(rawValue: logLevel ?? configuration.logLevel) else {
       throw ValidationError("log-level \(configuration.logLevel) in the configuration: is no level")
     }

@@ -48,7 +48,8 @@ ssize_t clinux_recvmsg_fds(
 /// Peer of a connected unix socket.
 int clinux_peer_credentials(int socket, pid_t *_Nonnull pid, uid_t *_Nonnull uid, gid_t *_Nonnull gid);
 /// A program started with descriptors 0, 1 and 2 as given (a -1 is /dev/null) and every other one closed, in its own
-/// session when asked. Vfork-like, so that the size of the caller does not matter.
+/// session when asked, and with `death_signal` (0: none) to come when the calling thread ends. Vfork-like, so that the
+/// size of the caller does not matter.
 struct clinux_spawn_result {
   pid_t pid;
   int pidfd;
@@ -56,7 +57,7 @@ struct clinux_spawn_result {
 };
 struct clinux_spawn_result clinux_spawn(
     const char *_Nonnull path, char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull envp,
-    const int stdio[_Nonnull 3], const int *_Nullable extra, size_t extra_count, int new_session);
+    const int stdio[_Nonnull 3], const int *_Nullable extra, size_t extra_count, int new_session, int death_signal);
 
 // Numbers of the kernel's own, which its headers show only to C with _GNU_SOURCE; linux.c checks each.
 enum {
