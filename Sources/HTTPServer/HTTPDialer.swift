@@ -1,3 +1,9 @@
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import NIOSSL
+internal import Synchronization
+
 /// The other end of a connection to be made.
 package enum HTTPEndpoint: Sendable, Hashable, CustomStringConvertible {
   case unix(path: String)
@@ -66,6 +72,129 @@ package enum HTTPDialer {
     method: String, target: String, headers: HTTPFields, body: [UInt8] = [], to endpoint: HTTPEndpoint,
     timeoutSeconds: Int = 30
   ) async throws(HTTPDialError) -> HTTPDialedResponse {
-    throw .connect(endpoint: "\(endpoint)", reason: "not served yet")
+    var head = HTTPRequestHead(
+      version: .http1_1, method: HTTPMethod(rawValue: method), uri: target, headers: headers.nio)
+    if !head.headers.contains(name: "host") { head.headers.add(name: "Host", value: "\(endpoint.authority)") }
+    if !body.isEmpty || ["POST", "PUT", "PATCH"].contains(method) {
+      head.headers.replaceOrAdd(name: "Content-Length", value: "\(body.count)")
+    }
+    let channel = try await connect(to: endpoint, timeoutSeconds)
+    let cleanUp = channel
+    let request = head
+    let answer = await withTaskCancellationHandler {
+      await exchange(request, body, channel, endpoint, timeoutSeconds)
+    } onCancel: {
+      cleanUp.close(promise: nil)
+    }
+    switch answer {
+    case .success(let response): return response
+    case .failure(let error):
+      channel.close(promise: nil)
+      throw error
+    }
+  }
+
+  private static func connect(
+    to endpoint: HTTPEndpoint, _ timeoutSeconds: Int
+  ) async throws(HTTPDialError) -> any Channel {
+    let tls = try DialContexts.shared.context(for: endpoint)
+    let name = endpoint.verifiedName
+    let bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+      .connectTimeout(.seconds(Int64(timeoutSeconds)))
+      .channelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          guard let tls else { return }
+          try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: name))
+        }
+      }
+    do {
+      switch endpoint {
+      case .unix(let path): return try await bootstrap.connect(unixDomainSocketPath: path).get()
+      case .tcp(let host, let port), .tls(let host, let port, _, _):
+        // Nagle's waiting would cost a terminal 40 ms a key.
+        return try await bootstrap.channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
+          .connect(host: host, port: port).get()
+      }
+    } catch {
+      throw .connect(endpoint: "\(endpoint)", reason: "\(error)")
+    }
+  }
+
+  private static func exchange(
+    _ head: HTTPRequestHead, _ body: [UInt8], _ channel: any Channel, _ endpoint: HTTPEndpoint, _ timeoutSeconds: Int
+  ) async -> Result<HTTPDialedResponse, HTTPDialError> {
+    let promise = channel.eventLoop.makePromise(of: HTTPDialedResponse.self)
+    let limit = channel.eventLoop.scheduleTask(in: .seconds(Int64(timeoutSeconds))) {
+      promise.fail(HTTPDialError.timedOut(endpoint: "\(endpoint)", stage: "answer", seconds: timeoutSeconds))
+    }
+    promise.futureResult.whenComplete { _ in limit.cancel() }
+    channel.eventLoop.execute {
+      do {
+        guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
+        try channel.pipeline.syncOperations.addHandlers([
+          HTTPRequestEncoder(), ByteToMessageHandler(HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)),
+          DialHandler(promise, endpoint: "\(endpoint)"),
+        ])
+        channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        if !body.isEmpty {
+          channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
+        }
+        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+      } catch {
+        promise.fail(error)
+      }
+    }
+    do {
+      return .success(try await promise.futureResult.get())
+    } catch let error as HTTPDialError {
+      return .failure(error)
+    } catch {
+      return .failure(.exchange(endpoint: "\(endpoint)", reason: "\(error)"))
+    }
+  }
+}
+
+extension HTTPEndpoint {
+  /// What stands in the field Host.
+  var authority: String { if case .unix = self { "localhost" } else { description } }
+
+  /// The name that the server's certificate must hold; nil: its address.
+  var verifiedName: String? {
+    guard case .tls(let host, _, let name, _) = self else { return nil }
+    if let name { return name }
+    let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
+    return isAddress ? nil : host
+  }
+}
+
+/// TLS contexts for the identities that were used last: making one takes longer than a handshake.
+private final class DialContexts: Sendable {
+  static let shared = DialContexts()
+  private let cached = Mutex<[(identity: HTTPDialIdentity, context: NIOSSLContext)]>([])
+  private static let cachedMax = 8
+
+  func context(for endpoint: HTTPEndpoint) throws(HTTPDialError) -> NIOSSLContext? {
+    guard case .tls(_, _, _, let identity) = endpoint else { return nil }
+    if let known = cached.withLock({ $0.first { $0.identity == identity }?.context }) { return known }
+    do {
+      var configuration = TLSConfiguration.makeClientConfiguration()
+      configuration.minimumTLSVersion = .tlsv12
+      configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(identity.authorities))
+      if !identity.certificateChain.isEmpty {
+        configuration.certificateChain = try NIOSSLCertificate.fromPEMBytes(identity.certificateChain)
+          .map { .certificate($0) }
+        configuration.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: identity.privateKey, format: .pem))
+      }
+      configuration.applicationProtocols = ["http/1.1"]
+      let context = try NIOSSLContext(configuration: configuration)
+      cached.withLock { cached in
+        if cached.count >= Self.cachedMax { cached.removeFirst() }
+        cached.append((identity, context))
+      }
+      return context
+    } catch {
+      throw .certificate(endpoint: "\(endpoint)", reason: "\(error)")
+    }
   }
 }

@@ -18,6 +18,8 @@ final class HTTPIncomingBody: Sendable {
     var isPaused = false
     /// Nobody reads any more: bytes are dropped.
     var isAbandoned = false
+    /// Called once, when the reader has to wait: the client may wait for a word itself.
+    var onFirstWait: (@Sendable () -> Void)?
 
     mutating func takeNext() -> [UInt8]? {
       guard first < chunks.count else { return nil }
@@ -53,6 +55,8 @@ final class HTTPIncomingBody: Sendable {
   }
 
   // MARK: the connection's side
+
+  func onFirstWait(_ body: @escaping @Sendable () -> Void) { state.withLock { $0.onFirstWait = body } }
 
   /// - Returns: whether the connection may go on reading.
   func deliver(_ chunk: [UInt8]) -> Bool {
@@ -128,6 +132,7 @@ final class HTTPIncomingBody: Sendable {
 
   /// Until bytes or the end are there; a cancelled task goes on to wait, since its connection tells it of the end.
   private func wait() async {
+    state.withLock { $0.onFirstWait.take() }?()
     await withCheckedContinuation { continuation in
       let isReady = state.withLock { state -> Bool in
         precondition(state.waiter == nil, "a body has one reader")

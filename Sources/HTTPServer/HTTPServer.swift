@@ -1,4 +1,5 @@
 package import Logging
+internal import NIOCore
 
 /// Where a server listens.
 package enum HTTPListener: Sendable {
@@ -45,6 +46,9 @@ package struct HTTPServerLimits: Sendable {
 }
 
 /// An HTTP/1.1 and HTTP/2 server.
+///
+/// A handler runs on its connection's event loop, which saves two changes of thread for each request: it must not block.
+/// Actors that it awaits run there, too. What computes for long moves itself to the pool with `offLoop`.
 package final class HTTPServer: Sendable {
   package typealias Handler = @Sendable (HTTPRequest) async -> HTTPResponse
 
@@ -52,22 +56,48 @@ package final class HTTPServer: Sendable {
   package let addresses: [String]
   /// The TCP ports, in the order of the TCP listeners.
   package let ports: [Int]
+  private let core: ServerCore
+  private let listeners: [any Channel]
+  private let sockets: [OwnedUnixSocket]
 
-  private init(addresses: [String], ports: [Int]) {
-    self.addresses = addresses
-    self.ports = ports
+  private init(_ core: ServerCore, _ bound: [BoundListener]) {
+    self.core = core
+    listeners = bound.map(\.channel)
+    sockets = bound.compactMap(\.socket)
+    addresses = bound.map(\.address)
+    ports = bound.compactMap { $0.socket == nil ? $0.channel.localAddress?.port : nil }
   }
 
-  /// Listens; connections are served once `run()` runs.
+  /// Listens and serves: a connection that comes before `run()` is served as well, so that nothing is lost between.
   /// - Throws: `.bind` for the first listener that cannot be; the others are given back.
   package static func bind(
     _ listeners: [HTTPListener], limits: HTTPServerLimits = HTTPServerLimits(), logger: Logger,
     handler: @escaping Handler
   ) async throws(HTTPServerError) -> HTTPServer {
-    HTTPServer(addresses: [], ports: [])
+    let core = ServerCore(limits: limits, logger: logger, handler: handler)
+    var bound: [BoundListener] = []
+    do throws(HTTPServerError) {
+      for listener in listeners { bound.append(try await core.listen(listener)) }
+    } catch {
+      for listener in bound { await listener.close() }
+      throw error
+    }
+    return HTTPServer(core, bound)
   }
 
   /// Serves until cancelled; then accepts no more, ends streams and tunnels, lets answers under way finish for
   /// `shutdownGraceSeconds`, and returns when every handler has.
-  package func run() async throws {}
+  package func run() async throws {
+    let stopped = AsyncStream<Never> { _ in }
+    for await _ in stopped {}
+    for socket in sockets { socket.unlink() }
+    for listener in listeners { try? await listener.close() }
+    await core.drain()
+    try Task.checkCancellation()
+  }
+}
+
+/// Runs `body` on Swift's pool, off the event loop that a handler runs on: for what computes for more than a moment.
+package func offLoop<Result: Sendable>(_ body: @Sendable () async -> Result) async -> Result {
+  await withTaskExecutorPreference(globalConcurrentExecutor) { await body() }
 }

@@ -1,3 +1,6 @@
+internal import NIOSSL
+internal import Synchronization
+
 /// What one side of TLS shows and whom it believes, as PEM.
 package struct HTTPTLSIdentity: Sendable, Equatable {
   /// The certificate, and those between it and its authority.
@@ -16,9 +19,36 @@ package struct HTTPTLSIdentity: Sendable, Equatable {
 /// A server's side of TLS, whose certificate may be renewed while it serves. Client certificates are asked for, not
 /// demanded; one that no authority signed breaks the handshake.
 package final class HTTPTLS: Sendable {
+  private let current: Mutex<NIOSSLContext>
+
   /// - Throws: `.certificate` where the PEM does not hold what it must, or key and certificate do not fit.
-  package init(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {}
+  package init(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {
+    current = Mutex(try Self.makeContext(identity))
+  }
 
   /// For connections from now on; those that are there stay.
-  package func replace(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {}
+  package func replace(_ identity: HTTPTLSIdentity) throws(HTTPServerError) {
+    let context = try Self.makeContext(identity)
+    current.withLock { $0 = context }
+  }
+
+  var context: NIOSSLContext { current.withLock { $0 } }
+
+  private static func makeContext(_ identity: HTTPTLSIdentity) throws(HTTPServerError) -> NIOSSLContext {
+    do {
+      let chain = try NIOSSLCertificate.fromPEMBytes(identity.certificateChain)
+      let key = try NIOSSLPrivateKey(bytes: identity.privateKey, format: .pem)
+      var configuration = TLSConfiguration.makeServerConfiguration(
+        certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
+      configuration.minimumTLSVersion = .tlsv12
+      configuration.applicationProtocols = ["h2", "http/1.1"]
+      if !identity.authorities.isEmpty {
+        configuration.certificateVerification = .optionalVerification
+        configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(identity.authorities))
+      }
+      return try NIOSSLContext(configuration: configuration)
+    } catch {
+      throw .certificate(reason: "\(error)")
+    }
+  }
 }
