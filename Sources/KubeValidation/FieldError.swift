@@ -60,20 +60,13 @@ package struct FieldError: Error, Hashable, Sendable, CustomStringConvertible {
   /// What is wrong without the field: the message of a cause in a Status.
   package var body: String {
     var text = reason.words
-    if reason.showsValue, let value { text += ": \(Self.shown(value))" }
+    if reason.showsValue, let value { text += ": \(value.encodedString())" }
     return detail.isEmpty ? text : "\(text): \(detail)"
   }
 
   /// `spec.replicas: Invalid value: -1: must be greater than or equal to 0`
   package var message: String { "\(path): \(body)" }
   package var description: String { message }
-
-  private static func shown(_ value: JSONValue) -> String {
-    switch value {
-    case .null: "\"null\""
-    default: value.encodedString()
-    }
-  }
 }
 
 extension FieldError {
@@ -94,7 +87,7 @@ extension FieldError {
 
   /// `supported values: "A", "B"`
   static func supported(_ values: [String]) -> String {
-    values.isEmpty ? "" : "supported values: \(values.sorted().map { "\"\($0)\"" }.joined(separator: ", "))"
+    values.isEmpty ? "" : "supported values: \(values.map { "\"\($0)\"" }.joined(separator: ", "))"
   }
 
   /// The message of a Status for an object with these errors: `Pod "web" is invalid: …`, in brackets where there are

@@ -32,7 +32,15 @@ struct FieldErrors {
   mutating func forbidden(_ path: FieldPath, _ detail: String) { add(path, .forbidden, nil, detail) }
   mutating func duplicate(_ path: FieldPath, _ value: JSONValue) { add(path, .duplicate, value, "") }
   mutating func duplicate(_ path: FieldPath, _ value: String) { add(path, .duplicate, .string(value), "") }
-  mutating func notFound(_ path: FieldPath, _ value: String) { add(path, .notFound, .string(value), "") }
+  mutating func duplicate(_ path: FieldPath, _ value: JSONValue, _ detail: String) {
+    add(path, .duplicate, value, detail)
+  }
+  mutating func notFound(_ path: FieldPath, _ value: String, _ detail: String = "") {
+    add(path, .notFound, .string(value), detail)
+  }
+  mutating func notSupported(_ path: FieldPath, _ value: JSONValue, _ supported: [String]) {
+    add(path, .notSupported, value, FieldError.supported(supported))
+  }
   mutating func notSupported(_ path: FieldPath, _ value: String, _ supported: [String]) {
     add(path, .notSupported, .string(value), FieldError.supported(supported))
   }

@@ -3,7 +3,7 @@ package enum NameRules {
   /// RFC 1123, dots allowed: the names of most objects.
   package static func dnsSubdomain(_ value: String) -> [String] {
     var messages: [String] = []
-    if value.utf8.count > 253 { messages.append(tooLong(253)) }
+    if value.utf8.count > 253 { messages.append(tooLong(253, "characters")) }
     if !Pattern.isDNSSubdomain(value.utf8) {
       messages.append(
         pattern(
@@ -18,8 +18,10 @@ package enum NameRules {
   /// RFC 1123, no dots: namespaces, containers, volumes.
   package static func dnsLabel(_ value: String) -> [String] {
     var messages: [String] = []
-    if value.utf8.count > 63 { messages.append(tooLong(63)) }
-    if !Pattern.isDNSLabel(value.utf8) {
+    if value.utf8.count > 63 { messages.append(tooLong(63, "characters")) }
+    if !Pattern.isDNSLabel(value.utf8), Pattern.isDNSSubdomain(value.utf8) {
+      messages.append("must not contain dots")
+    } else if !Pattern.isDNSLabel(value.utf8) {
       messages.append(
         pattern(
           """
@@ -33,7 +35,7 @@ package enum NameRules {
   /// RFC 1035: begins with a letter, as the names of services once had to.
   package static func dnsLabel1035(_ value: String) -> [String] {
     var messages: [String] = []
-    if value.utf8.count > 63 { messages.append(tooLong(63)) }
+    if value.utf8.count > 63 { messages.append(tooLong(63, "characters")) }
     if !Pattern.isDNSLabel(value.utf8) || value.utf8.first.map(Pattern.isDigit) == true {
       messages.append(
         pattern(
@@ -54,7 +56,7 @@ package enum NameRules {
     let parts = value.split(separator: "/", omittingEmptySubsequences: false)
     var messages: [String] = []
     if parts.count > 2 {
-      return ["a qualified name \(rule) with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+      return ["a valid label key \(rule) with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     }
     if parts.count == 2 {
       let prefix = String(parts[0])
@@ -64,7 +66,7 @@ package enum NameRules {
     if name.isEmpty {
       messages.append("name part must be non-empty")
     } else if name.utf8.count > 63 {
-      messages.append("name part \(tooLong(63))")
+      messages.append("name part \(tooLong(63, "bytes"))")
     }
     if !Pattern.isName(name.utf8) { messages.append("name part \(rule)") }
     return messages
@@ -73,7 +75,7 @@ package enum NameRules {
   /// At most 63 characters, or nothing at all.
   package static func labelValue(_ value: String) -> [String] {
     var messages: [String] = []
-    if value.utf8.count > 63 { messages.append(tooLong(63)) }
+    if value.utf8.count > 63 { messages.append(tooLong(63, "bytes")) }
     if !value.isEmpty, !Pattern.isName(value.utf8) {
       messages.append(
         pattern(
@@ -85,7 +87,95 @@ package enum NameRules {
     return messages
   }
 
-  static func tooLong(_ charactersMax: Int) -> String { "must be no more than \(charactersMax) bytes" }
+  // MARK: names of smaller things
+
+  /// IANA service names: the names of a container's ports.
+  static func portName(_ value: String) -> [String] {
+    var messages: [String] = []
+    let bytes = value.utf8
+    if bytes.count > 15 { messages.append(tooLong(15, "characters")) }
+    if bytes.isEmpty || !bytes.allSatisfy(Pattern.isLowerOrDigitOrHyphen) {
+      messages.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
+    }
+    if !bytes.contains(where: Pattern.isLower) { messages.append("must contain at least one letter (a-z)") }
+    if value.contains("--") { messages.append("must not contain consecutive hyphens") }
+    if value.hasPrefix("-") || value.hasSuffix("-") { messages.append("must not begin or end with a hyphen") }
+    return messages
+  }
+
+  static func portNumber(_ value: Int64) -> [String] { (1...65535).contains(value) ? [] : [range(1, 65535)] }
+
+  static func userOrGroup(_ id: Int64) -> [String] {
+    (0...Int64(Int32.max)).contains(id) ? [] : [range(0, Int64(Int32.max))]
+  }
+
+  /// Keys of ConfigMaps and Secrets, which become the names of files.
+  static func configKey(_ value: String) -> [String] {
+    var messages: [String] = []
+    if value.utf8.count > 253 { messages.append(tooLong(253, "characters")) }
+    if value.isEmpty || !value.utf8.allSatisfy(Pattern.isNameByte) {
+      messages.append(
+        pattern(
+          "a valid config key must consist of alphanumeric characters, '-', '_' or '.'", "[-._a-zA-Z0-9]+", "key.name",
+          "KEY_NAME", "key-name"))
+    }
+    if value == "." || value == ".." {
+      messages.append("must not be '\(value)'")
+    } else if value.hasPrefix("..") {
+      messages.append("must not start with '..'")
+    }
+    return messages
+  }
+
+  static func environmentName(_ value: String) -> [String] {
+    if value.isEmpty { return ["environment variable name must be non-empty"] }
+    if value.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "=") }) { return [] }
+    return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
+  }
+
+  static func httpHeader(_ value: String) -> [String] {
+    if !value.isEmpty, value.utf8.allSatisfy({ Pattern.isAlphanumeric($0) || $0 == UInt8(ascii: "-") }) { return [] }
+    return [
+      pattern(
+        "a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
+    ]
+  }
+
+  static func percent(_ value: String) -> [String] {
+    if value.utf8.count > 1, value.hasSuffix("%"), value.utf8.dropLast().allSatisfy(Pattern.isDigit) { return [] }
+    return [
+      pattern(
+        "a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", "1%", "93%")
+    ]
+  }
+
+  /// Search domains, which may have labels that begin with an underscore.
+  static func dnsSubdomainWithUnderscore(_ value: String) -> [String] {
+    var messages: [String] = []
+    if value.utf8.count > 253 { messages.append(tooLong(253, "characters")) }
+    let plain = value.utf8.map { $0 == UInt8(ascii: "_") ? UInt8(ascii: "a") : $0 }
+    let good =
+      Pattern.isDNSSubdomain(plain) && !value.utf8.split(separator: UInt8(ascii: ".")).contains { $0.last == 0x5F }
+    if !good {
+      messages.append(
+        pattern(
+          """
+          a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must \
+          start and end with an alphanumeric character
+          """, #"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*"#, "example.com"))
+    }
+    return messages
+  }
+
+  /// A rule applied to a prefix that characters will be added to: a dash at its end is good.
+  static func asPrefix(_ value: String, _ rule: (String) -> [String]) -> [String] {
+    guard value.utf8.count > 1, value.hasSuffix("-") else { return rule(value) }
+    return rule(String(value.dropLast(2)) + "a")
+  }
+
+  // MARK: the words of rules
+
+  static func tooLong(_ most: Int, _ unit: String) -> String { "must be no more than \(most) \(unit)" }
   static func range(_ low: Int64, _ high: Int64) -> String { "must be between \(low) and \(high), inclusive" }
 
   /// A rule, examples that keep it, and its regular expression, put together as users know it.

@@ -4,6 +4,12 @@ enum Pattern {
   static func isLower(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") }
   static func isUpper(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") }
   static func isLetter(_ byte: UInt8) -> Bool { isLower(byte) || isUpper(byte) }
+  static func isLowerOrDigitOrHyphen(_ byte: UInt8) -> Bool {
+    isLower(byte) || isDigit(byte) || byte == UInt8(ascii: "-")
+  }
+  static func isNameByte(_ byte: UInt8) -> Bool {
+    isAlphanumeric(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
+  }
   static func isAlphanumeric(_ byte: UInt8) -> Bool { isLetter(byte) || isDigit(byte) }
 
   /// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
@@ -11,11 +17,11 @@ enum Pattern {
     guard let first = bytes.first, let last = bytes.last, isLower(first) || isDigit(first),
       isLower(last) || isDigit(last)
     else { return false }
-    return bytes.allSatisfy { isLower($0) || isDigit($0) || $0 == UInt8(ascii: "-") }
+    return bytes.allSatisfy(isLowerOrDigitOrHyphen)
   }
 
   /// Labels with dots between.
-  static func isDNSSubdomain(_ bytes: String.UTF8View) -> Bool {
+  static func isDNSSubdomain(_ bytes: some BidirectionalCollection<UInt8>) -> Bool {
     bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { isDNSLabel($0) }
   }
 
@@ -24,8 +30,6 @@ enum Pattern {
     guard let first = bytes.first, let last = bytes.last, isAlphanumeric(first), isAlphanumeric(last) else {
       return false
     }
-    return bytes.allSatisfy {
-      isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".")
-    }
+    return bytes.allSatisfy(isNameByte)
   }
 }
