@@ -1,0 +1,234 @@
+import ArgumentParser
+import JSON
+import Kernel
+import KubeClient
+import KubeModel
+import Synchronization
+
+/// `martlet up`: a one-machine cluster in one command.
+struct UpCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "up",
+    abstract: "Run a one-machine cluster: martletd, the API server and the node agent.",
+    discussion: """
+      Starts the three as processes, starts again what ends, and says when the node is ready. Pods go on while it is
+      away, and the next martlet up takes them over.
+
+      EXAMPLES
+        sudo martlet up
+        sudo martlet up --root /srv/martlet --run /run/martlet-b --secure-port 7443
+        sudo martlet up --reset      stop it, remove every pod, image and object, and leave nothing
+
+      EXIT CODES
+        0  stopped when asked to        1  failure, or not ready in time with --timeout
+      """)
+
+  @Option(help: ArgumentHelp("Where images, objects and volumes are kept.", valueName: "directory"))
+  var root = "/var/lib/martlet"
+
+  @Option(help: ArgumentHelp("Where state is kept that is lost at reboot.", valueName: "directory"))
+  var run: String?
+
+  @Option(help: ArgumentHelp("martletd's configuration; /etc/martlet/config.toml by default.", valueName: "file"))
+  var config: String?
+
+  @Option(name: .customLong("node-name"), help: "This node's name; the host's by default.")
+  var nodeName: String?
+
+  @Option(
+    name: .customLong("bind-address"), help: ArgumentHelp("Where people reach the API server.", valueName: "address"))
+  var bindAddress = "127.0.0.1"
+
+  @Option(
+    name: .customLong("advertise-address"),
+    help: ArgumentHelp("Where pods reach the API server; the node's own pod address by default.", valueName: "address"))
+  var advertiseAddress: String?
+
+  @Option(name: .customLong("secure-port"), help: "The API server's port.")
+  var securePort = 6443
+
+  @Option(name: .customLong("node-port"), help: "The node agent's port.")
+  var nodePort = 10250
+
+  @Option(
+    name: .customLong("pod-cidr"), help: ArgumentHelp("Addresses of pods; once a family.", valueName: "cidr"))
+  var podCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("service-cidr"), help: ArgumentHelp("Addresses of Services; once a family.", valueName: "cidr"))
+  var serviceCIDRs: [String] = []
+
+  @Option(help: ArgumentHelp("Manifests of pods that need no API server.", valueName: "directory"))
+  var manifests: String?
+
+  @Option(help: ArgumentHelp("Where the administrator's kubeconfig is written.", valueName: "file"))
+  var kubeconfig: String?
+
+  @Option(help: ArgumentHelp("How long the node may take until it is ready.", valueName: "seconds"))
+  var timeout: Int = 60
+
+  @Flag(help: "Stop what runs here, remove everything that martlet keeps in these places, and end.")
+  var reset = false
+
+  /// The directory of programs: they are installed together.
+  static let programs = "/proc/self/exe"
+
+  func validate() throws {
+    guard (1...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 1 to 65535") }
+    guard (1...65_535).contains(nodePort) else { throw ValidationError("--node-port \(nodePort): 1 to 65535") }
+    guard timeout > 0 else { throw ValidationError("--timeout \(timeout): at least 1 second") }
+  }
+
+  func run() async throws {
+    guard CurrentProcess.effectiveUser == 0 else { throw Failure("martlet up needs root", hint: "sudo martlet up") }
+    let plan = try plan()
+    if reset { return try await UpReset(plan: plan).run() }
+    try Files.makeDirectories(plan.processLogs, mode: 0o700)
+    let lock = try UpLock.take(plan)
+    let bin = Files.parent(of: try Files.readLink(Self.programs))
+    let timeout = Duration.seconds(self.timeout)
+    try await Interruption.endsInOrder {
+      try await Self.serve(plan, programs: bin, timeout: timeout)
+    }
+    Console.note("stopped; pods go on")
+    withExtendedLifetime(lock) {}
+  }
+
+  /// Supervises until the task is cancelled; the first word is that the node is ready, or why it is not.
+  private static func serve(_ plan: UpPlan, programs: String, timeout: Duration) async throws {
+    let began = ContinuousClock.now
+    let supervisor = Supervisor(logDirectory: plan.processLogs) { report($0, logs: plan.processLogs) }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for process in plan.processes {
+        group.addTask {
+          // The agent's certificate is made by the server.
+          if process.name == "node" { await until { Files.exists(plan.nodeKubeconfig) } }
+          await supervisor.keep(
+            name: process.name, program: "\(programs)/\(process.program)", arguments: process.arguments)
+        }
+      }
+      group.addTask { await supervisor.trimLogs(of: plan.processes.map(\.name)) }
+      group.addTask {
+        guard await ReadyWatch(plan: plan).wait(timeout: timeout) else {
+          try Task.checkCancellation()
+          throw Failure(
+            "node \(plan.nodeName) is not ready after \(timeout)", hint: "see why: tail \(plan.processLogs)/*.log")
+        }
+        let took = (ContinuousClock.now - began).seconds
+        try Console.out(plan.welcome(seconds: took))
+        try? notifySystemd("READY=1")
+      }
+      defer { group.cancelAll() }
+      try await group.waitForAll()
+    }
+    try Task.checkCancellation()
+  }
+
+  private static func report(_ event: Supervisor.Event, logs: String) {
+    switch event {
+    case .started: break
+    case .ended(let name, let status, let pause):
+      Console.error("\(name) ended (\(status)); it starts again in \(pause); see \(logs)/\(name).log")
+    case .cannotStart(let name, let error, let pause):
+      Console.error("\(name) cannot be started: \(error); tried again in \(pause)")
+    }
+  }
+
+  private func plan() throws -> UpPlan {
+    let run = try Place.absolute(run ?? LeadingOptions.given.run ?? "/run/martlet")
+    let root = try Place.absolute(root)
+    let isUsual = root == "/var/lib/martlet"
+    let podBlocks = podCIDRs.isEmpty ? NodeCommand.podRanges : podCIDRs
+    for (option, texts) in [("--pod-cidr", podCIDRs), ("--service-cidr", serviceCIDRs)] {
+      for text in texts where IPPrefix(text) == nil {
+        throw Failure("\(option): \"\(text)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
+      }
+    }
+    guard let advertised = advertiseAddress ?? UpPlan.nodeAddress(podCIDRs: podBlocks), IPAddress(advertised) != nil
+    else {
+      throw Failure("no address for the API server", hint: "give one: --advertise-address", code: Failure.usageCode)
+    }
+    return UpPlan(
+      root: root, run: run, configuration: try config.map(Place.absolute),
+      nodeName: try Place.nodeName(nodeName), bindAddress: bindAddress, advertiseAddress: advertised,
+      securePort: securePort, nodePort: nodePort, podCIDRs: podBlocks,
+      serviceCIDRs: serviceCIDRs.isEmpty ? NodeCommand.serviceRanges : serviceCIDRs,
+      manifests: try manifests.map(Place.absolute) ?? (isUsual ? "/etc/martlet/manifests" : "\(root)/manifests"),
+      kubeconfig: try kubeconfig.map(Place.absolute)
+        ?? (isUsual ? "/etc/martlet/admin.kubeconfig" : "\(root)/server/admin.kubeconfig"),
+      logs: isUsual ? "/var/log/pods" : "\(root)/logs/pods")
+  }
+
+  /// Waits for what another process does, which tells nobody: a look every 10 ms. Ends when cancelled.
+  static func until(_ condition: () -> Bool) async {
+    while !condition(), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
+  }
+
+  private static func notifySystemd(_ state: String) throws(SyscallError) {
+    guard let path = environmentVariable("NOTIFY_SOCKET"), !path.isEmpty else { return }
+    try sendDatagram(state, to: path)
+  }
+}
+
+/// Waits until the API server says that the node is ready.
+private struct ReadyWatch {
+  /// Between two questions; each is one request to a socket of this machine.
+  static let questionEvery = Duration.milliseconds(20)
+
+  private let plan: UpPlan
+  private let client: KubeClient
+
+  init(plan: UpPlan) {
+    self.plan = plan
+    client = KubeClient(transport: .unix(path: plan.serverSocket), retry: .never)
+  }
+
+  /// - Returns: false when it took too long or the task was cancelled.
+  func wait(timeout: Duration) async -> Bool {
+    let deadline = ContinuousClock.now + timeout
+    while ContinuousClock.now < deadline, !Task.isCancelled {
+      if Files.exists(plan.serverSocket), await isReady() { return true }
+      try? await Task.sleep(for: Self.questionEvery)
+    }
+    return false
+  }
+
+  private func isReady() async -> Bool {
+    guard let node = try? await client.get(Node.self, name: plan.nodeName) else { return false }
+    return node.status.conditions.contains { $0.type == "Ready" && $0.status == "True" }
+  }
+}
+
+/// One `martlet up` a place; its process is written down for whoever wants to stop it.
+struct UpLock: ~Copyable {
+  private let lock: FileLock
+
+  static func path(_ plan: UpPlan) -> String { "\(plan.run)/up.lock" }
+  private static func owner(_ plan: UpPlan) -> String { "\(plan.run)/up.pid" }
+
+  static func take(_ plan: UpPlan) throws -> UpLock {
+    do throws(SyscallError) {
+      let lock = try FileLock(path: path(plan))
+      try Files.writeAtomically(owner(plan), Array("\(CurrentProcess.id)\n".utf8), mode: 0o644)
+      return UpLock(lock: lock)
+    } catch {
+      throw Failure("\(error)", hint: "another martlet up runs here; a second one needs its own --run and --root")
+    }
+  }
+
+  /// The process that holds the lock; nil: nobody does.
+  static func holder(_ plan: UpPlan) -> Int32? {
+    guard Files.exists(path(plan)) else { return nil }
+    do throws(SyscallError) {
+      _ = try FileLock(path: path(plan))
+      return nil
+    } catch {
+      guard let text = try? Files.readText(owner(plan)) else { return nil }
+      return Int32(text.prefix { $0 != "\n" })
+    }
+  }
+}
+
+extension Duration {
+  fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}
