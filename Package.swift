@@ -180,14 +180,16 @@ let rooms: [Room] = [
     name: "HTTPServerTests", kind: .test, uses: ["HTTPServer", "PKI", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, logging]),
   Room(
-    name: "KubeClientTests", kind: .test, uses: ["KubeClient", "KubeModel", "JSON", "Kernel", "TestSupport"]),
+    name: "KubeClientTests", kind: .test, uses: ["KubeClient", "KubeModel", "JSON", "Kernel", "TestSupport"],
+    products: [logging]),
   Room(
     name: "APIServerTests", kind: .test,
     uses: [
       "APIServer", "HTTPServer", "ObjectStore", "PKI", "KubeModel", "KubeSchema", "JSON", "YAML", "Kernel", "TestSupport",
     ], products: [nioCore, logging]),
   Room(
-    name: "SchedulerTests", kind: .test, uses: ["Scheduler", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
+    name: "SchedulerTests", kind: .test, uses: ["Scheduler", "KubeClient", "KubeModel", "JSON", "TestSupport"],
+    products: [logging]),
   Room(
     name: "ControllersTests", kind: .test, uses: ["Controllers", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
   Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),
