@@ -145,3 +145,97 @@ final class HTTPIncomingBody: Sendable {
     }
   }
 }
+
+/// An answer's body as its reader sees it, without a connection between: for callers in the same process, and for tests.
+///
+/// Letting go of it ends what produces the body.
+package final class HTTPBodyReader: Sendable {
+  private let incoming: HTTPIncomingBody
+  private let pace: Pace
+  private let task: Task<Void, Never>?
+
+  /// Makes the producer wait while the reader is behind.
+  private final class Pace: Sendable {
+    private let state = Mutex<(isOpen: Bool, isOver: Bool, waiter: CheckedContinuation<Void, Never>?)>(
+      (true, false, nil))
+    var isOver: Bool { state.withLock { $0.isOver } }
+    func shut() { state.withLock { $0.isOpen = $0.isOver } }
+    func open(over: Bool = false) {
+      let waiter = state.withLock { state in
+        state.isOpen = true
+        state.isOver = state.isOver || over
+        return state.waiter.take()
+      }
+      waiter?.resume()
+    }
+    func wait() async {
+      await withCheckedContinuation { continuation in
+        let isOpen = state.withLock { state in
+          if !state.isOpen { state.waiter = continuation }
+          return state.isOpen
+        }
+        if isOpen { continuation.resume() }
+      }
+    }
+  }
+
+  init(_ body: HTTPResponse.Body) {
+    let pace = Pace()
+    self.pace = pace
+    switch body {
+    case .bytes(let bytes):
+      incoming = HTTPIncomingBody(whole: bytes)
+      task = nil
+    case .chunks(let chunks):
+      incoming = HTTPIncomingBody {}
+      for chunk in chunks where !chunk.isEmpty { _ = incoming.deliver(chunk) }
+      incoming.finish()
+      task = nil
+    case .tunnel:
+      incoming = HTTPIncomingBody {}
+      incoming.fail(.disconnected)
+      task = nil
+    case .stream(let produce):
+      let incoming = HTTPIncomingBody { pace.open() }
+      self.incoming = incoming
+      task = Task {
+        let writer = HTTPBodyWriter { parts throws(HTTPBodyError) in
+          for part in parts where !part.isEmpty {
+            if pace.isOver { throw .disconnected }
+            pace.shut()
+            if incoming.deliver(part) { pace.open() }
+            await pace.wait()
+          }
+        }
+        do {
+          try await produce(writer)
+          incoming.finish()
+        } catch {
+          incoming.fail(.disconnected)
+        }
+      }
+    }
+  }
+
+  deinit { cancel() }
+
+  /// The next bytes; nil is the end.
+  package func next() async throws(HTTPBodyError) -> [UInt8]? { try await incoming.next() }
+
+  /// Everything to the end.
+  package func collect(limit: Int = .max) async throws(HTTPBodyError) -> [UInt8] {
+    try await incoming.collect(limit: limit)
+  }
+
+  /// Ends the producer, and the body for whoever reads it.
+  package func cancel() {
+    task?.cancel()
+    incoming.fail(.disconnected)
+    pace.open(over: true)
+  }
+}
+
+extension HTTPResponse {
+  /// Reads the body. To be called once.
+  package func reader() -> HTTPBodyReader { HTTPBodyReader(body) }
+}

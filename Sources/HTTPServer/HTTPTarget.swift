@@ -33,6 +33,14 @@ package struct HTTPTarget: Hashable, Sendable {
     self.query = query
   }
 
+  /// Of a path and parameters that are not escaped.
+  package init(path: String, query: HTTPQuery) {
+    let escaped = Self.escaped(path, allowing: "/:@!$&'()*+,;=")
+    raw = query.isEmpty ? escaped : "\(escaped)?\(query.encoded)"
+    self.path = path
+    self.query = query
+  }
+
   /// Resolves `%XX`, and `+` in a query. nil: a broken escape, bytes that are no UTF-8, or a NUL.
   static func unescaped(_ text: Substring, plusIsSpace: Bool) -> String? {
     let source = text.utf8
