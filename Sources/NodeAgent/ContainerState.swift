@@ -60,7 +60,7 @@ package struct ContainerState: Hashable, Sendable {
     case running(id: String, attempt: UInt32)
     case stopping(id: String, attempt: UInt32)
   }
-  package let rule: ContainerRule
+  package internal(set) var rule: ContainerRule
   package internal(set) var phase: Phase = .idle
   package internal(set) var waiting: Waiting?
   /// Passed its startup probe, or has none.
@@ -68,6 +68,8 @@ package struct ContainerState: Hashable, Sendable {
   package internal(set) var ready = false
   package internal(set) var lastExit: ContainerExit?
   package internal(set) var nextAttempt: UInt32 = 0
+  /// As the runtime calls what it was last made from; empty: not known.
+  package internal(set) var imageID = ""
   /// Nanoseconds since 1970.
   package internal(set) var startedAt: Int64 = 0
   /// Ended in the sandbox that there is now: says for init containers that they are done.
@@ -80,6 +82,10 @@ package struct ContainerState: Hashable, Sendable {
   var probes: [ProbeKind: ProbeState] = [:]
   /// The probe that says that this instance must end.
   var failedProbe: ProbeKind?
+  /// What is being pulled, starts or runs was asked for by an older form of the pod.
+  var isOutdated = false
+  /// It was ended to make room for its newer form, whatever the restart policy says.
+  var startsAgain = false
   /// Ended instances that the runtime still has, oldest first.
   var ended: [(id: String, attempt: UInt32)] {
     get { endedInstances.map { ($0.id, $0.attempt) } }
@@ -112,7 +118,7 @@ package struct ContainerState: Hashable, Sendable {
 
   /// Ended and will not be started again.
   var isFinished: Bool {
-    guard phase == .idle, let exit = lastExit else { return false }
+    guard phase == .idle, let exit = lastExit, !startsAgain else { return false }
     return !rule.restart.restarts(after: exit.code)
   }
 

@@ -9,6 +9,8 @@ struct Stranger {
   var name: String
   var namespace: String
   var manifest: String
+  /// It came from an API server.
+  var isServed: Bool
   var graceSeconds: Int64
   var found: FoundPod
   /// Older sandboxes of the same pod go with the rest when it is torn down.
@@ -62,6 +64,7 @@ struct FoundNode {
       node.pods[uid] = Stranger(
         uid: uid, name: sandbox.metadata.name, namespace: sandbox.metadata.namespace,
         manifest: sandbox.annotations[PodKey.manifest] ?? "",
+        isServed: sandbox.annotations[PodKey.configSource] == "api",
         graceSeconds: Int64(sandbox.annotations[PodKey.graceSeconds] ?? "").map { min(max($0, 0), 86_400) } ?? 30,
         found: found, labels: sandbox.labels)
     }
@@ -88,7 +91,8 @@ struct FoundNode {
     let (name, attempt) = (listed.metadata.name, listed.metadata.attempt)
     switch listed.state {
     case .containerCreated:
-      return FoundPod.Container(name: name, id: listed.id, attempt: attempt, state: .created)
+      return FoundPod.Container(
+        name: name, id: listed.id, attempt: attempt, state: .created, image: listed.imageRef)
     case .containerRunning, .containerExited, .containerUnknown, .UNRECOGNIZED:
       let status: CRIContainerStatus
       do throws(CRIError) {
@@ -101,12 +105,14 @@ struct FoundNode {
       if status.state == .containerRunning {
         let ready = readyBefore.contains(listed.id)
         return FoundPod.Container(
-          name: name, id: listed.id, attempt: attempt, state: .running(startedAt: status.startedAt, wasReady: ready))
+          name: name, id: listed.id, attempt: attempt, state: .running(startedAt: status.startedAt, wasReady: ready),
+          image: status.imageRef)
       }
       let exit = ContainerExit(
         id: listed.id, attempt: attempt, code: status.exitCode, reason: status.reason, message: status.message,
         startedAt: status.startedAt, finishedAt: status.finishedAt)
-      return FoundPod.Container(name: name, id: listed.id, attempt: attempt, state: .exited(exit))
+      return FoundPod.Container(
+        name: name, id: listed.id, attempt: attempt, state: .exited(exit), image: status.imageRef)
     }
   }
 }

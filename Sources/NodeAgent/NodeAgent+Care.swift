@@ -45,19 +45,32 @@ extension NodeAgent {
         tools.logger.info("pod \(placed.key): taken over")
         start(
           placed.object, place: placed.place, machine: PodMachine(rules, adopting: stranger.found, now: tools.now()))
+      } else if stranger.isServed {
+        // With a server its list decides; without one nobody here may.
+        arrivals[uid] = Arrival(since: tools.now(), stranger: stranger)
+        if cluster == nil { kept.append(uid) }
       } else if unreadable.contains(stranger.manifest) {
         kept.append(uid)
         tools.logger.warning("pod \(stranger.namespace)/\(stranger.name): left as it is; mend \(stranger.manifest)")
       } else {
         tools.logger.info("pod \(stranger.namespace)/\(stranger.name): no manifest asks for it any more")
-        let machine = PodMachine(stranger.rules(tools.backoff), adopting: stranger.found, now: tools.now())
-        start(stranger.pod, place: nil, machine: machine)
-        workers[uid]?.deliver(.deletionRequested(graceSeconds: stranger.graceSeconds))
+        takeDown(stranger)
       }
     }
-    // Volumes of pods that no sandbox is left of.
+    // With a server, when its list has come.
+    if cluster == nil { await removeLeftVolumes(known: Set(wanted.keys)) }
+  }
+
+  func takeDown(_ stranger: Stranger) {
+    let machine = PodMachine(stranger.rules(tools.backoff), adopting: stranger.found, now: tools.now())
+    start(stranger.pod, place: nil, machine: machine)
+    workers[stranger.uid]?.deliver(.deletionRequested(graceSeconds: stranger.graceSeconds))
+  }
+
+  /// Removes the volumes of pods that no sandbox is left of.
+  func removeLeftVolumes(known wanted: Set<String>) async {
     let store = tools.volumes
-    let known = Set(workers.keys).union(kept).union(wanted.keys)
+    let known = Set(workers.keys).union(kept).union(arrivals.keys).union(wanted)
     let left = await onFreshThread { (try? store.pods()) ?? [] }
     for uid in left where !known.contains(uid) {
       do throws(VolumeError) {

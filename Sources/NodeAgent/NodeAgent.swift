@@ -2,14 +2,15 @@ internal import CRIClient
 internal import CRIModel
 internal import JSON
 internal import Kernel
+internal import KubeClient
 internal import KubeModel
 internal import Logging
 internal import PodTranslation
 internal import Volumes
 
-/// Makes a node be what its manifests say.
+/// Makes a node be what its manifests say, and what an API server says where there is one.
 ///
-/// It watches one directory, drives the runtime through its socket alone, and writes how things stand to one file. When
+/// It watches one directory and the server's pods, drives the runtime through its socket alone, and writes how things stand to one file. When
 /// it ends, by cancellation or by SIGKILL, its pods go on running; the next one takes them over.
 package actor NodeAgent {
   /// Where the agent looks and writes, and how often. Seconds.
@@ -41,11 +42,16 @@ package actor NodeAgent {
   private(set) var errors: [ManifestError] = []
   private var readErrors: [ManifestError] = []
   var workers: [String: PodWorker] = [:]
-  private(set) var reports: [String: PodReport] = [:]
+  var reports: [String: PodReport] = [:]
   private(set) var serviceReports: [ServiceReport] = []
   /// Sandboxes of pods whose manifest is there and cannot be read: left alone.
   var kept: [String] = []
-  private var runtimeProblem: String?
+  /// The API server; nil: there are manifests alone.
+  let cluster: Cluster?
+  var arrivals: [String: Arrival] = [:]
+  /// Pods with a worker or a report, by namespace and name; more than one where one follows another.
+  var holders: [String: Set<String>] = [:]
+  private(set) var runtimeProblem: String?
   private var started = false
   // Holds at most one: that something changed.
   private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -57,8 +63,10 @@ package actor NodeAgent {
   private var servicesUnderWay = false
   private var serviceWaiters: [CheckedContinuation<Void, Never>] = []
 
-  package init(settings: Settings, tools: NodeTools, serviceSync: @escaping ServiceSync) {
-    (self.settings, self.tools, self.serviceSync) = (settings, tools, serviceSync)
+  package init(
+    settings: Settings, tools: NodeTools, cluster: Cluster? = nil, serviceSync: @escaping ServiceSync
+  ) {
+    (self.settings, self.tools, self.cluster, self.serviceSync) = (settings, tools, cluster, serviceSync)
   }
 
   /// Works until it is cancelled.
@@ -80,6 +88,7 @@ package actor NodeAgent {
         group.addTask { await self.measureLoop() }
         started = true
         await reconcile()
+        if let cluster { group.addTask { await self.serve(cluster) } }
         for await worker in starts { group.addTask { await worker.run() } }
         group.cancelAll()
       }
@@ -110,6 +119,7 @@ package actor NodeAgent {
     let isNews = (problem == nil) != (runtimeProblem == nil)
     runtimeProblem = problem
     statusSignal.yield()
+    cluster?.nodeChanged.raise()
     guard isNews else { return }
     if let problem {
       tools.logger.warning("the container runtime does not answer: \(problem)")
@@ -180,27 +190,39 @@ package actor NodeAgent {
     await syncServices()
     // No waiting between a look at the manifests and what follows from it: they may change meanwhile.
     let wanted = Dictionary(manifests.pods.map { ($0.object.metadata.uid ?? "", $0) }) { first, _ in first }
-    for (uid, worker) in workers where wanted[uid] == nil {
+    for (uid, worker) in workers where wanted[uid] == nil && !worker.isServed {
       if reports[uid]?.machine.isDeleting != true { worker.deliver(.deletionRequested(graceSeconds: nil)) }
     }
     for placed in manifests.pods where workers[placed.object.metadata.uid ?? ""] == nil {
       // Another pod of this name is still on its way out: names, ports and addresses are free when it is gone.
-      if workers.values.contains(where: { $0.key == placed.key }) { continue }
+      if holders[placed.key]?.contains(where: { workers[$0] != nil }) == true { continue }
       start(placed.object, place: placed.place, machine: PodMachine(PodRules(placed.object, backoff: tools.backoff)))
     }
     statusSignal.yield()
-    for worker in workers.values { await worker.update(objects(in: worker.translation.namespace)) }
+    for worker in workers.values where !worker.isServed {
+      await worker.update(objects(in: worker.translation.namespace))
+    }
   }
 
-  func start(_ pod: Pod, place: ManifestPlace?, machine: PodMachine) {
+  func start(
+    _ pod: Pod, place: ManifestPlace?, isServed: Bool = false, machine: PodMachine, objects: PodObjects? = nil
+  ) {
     let translation = PodTranslation(pod: pod, facts: tools.facts, manifest: place?.file ?? "")
     let uid = translation.uid
     let worker = PodWorker(
-      translation: translation, place: place, machine: machine, objects: objects(in: translation.namespace),
-      tools: tools, onChange: { await self.changed($0) }, withdraw: { await self.syncServices() })
+      translation: translation, place: place, isServed: isServed, machine: machine,
+      objects: objects ?? self.objects(in: translation.namespace), tools: tools,
+      onChange: { await self.changed($0) }, withdraw: { await self.withdraw(uid) })
     workers[uid] = worker
-    reports[uid] = PodReport(pod: pod, place: place, machine: machine.report)
+    holders[worker.key, default: []].insert(uid)
+    reports[uid] = PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report)
     startSignal.yield(worker)
+  }
+
+  /// Returns when no Service leads to the pod any more.
+  private func withdraw(_ uid: String) async {
+    await syncServices()
+    await withdrawServed(uid)
   }
 
   private func objects(in namespace: String) -> PodObjects {
@@ -219,6 +241,7 @@ package actor NodeAgent {
     let uid = report.pod.metadata.uid ?? ""
     let before = reports[uid]?.machine
     if report.machine.isGone {
+      if let key = workers[uid]?.key { release(key, uid) }
       workers[uid] = nil
       reports[uid] = nil
       tools.logger.info("pod \(report.pod.metadata.namespace ?? "")/\(report.pod.metadata.name ?? "") is gone")
@@ -227,8 +250,14 @@ package actor NodeAgent {
     }
     statusSignal.yield()
     let served = { (machine: PodMachine.Report?) in (machine?.isReady ?? false, machine?.addresses ?? []) }
-    if served(before) != served(report.machine) { await syncServices() }
+    if served(before) != served(report.machine), !manifests.services.isEmpty { await syncServices() }
+    if report.isServed { tellServed(report) }
     if report.machine.isGone { await reconcile() }
+  }
+
+  func release(_ key: String, _ uid: String) {
+    holders[key]?.remove(uid)
+    if holders[key]?.isEmpty == true { holders[key] = nil }
   }
 
   // MARK: services
@@ -327,7 +356,8 @@ package actor NodeAgent {
 
   private func writeStatus() async {
     for await _ in statusChanges {
-      try? await Task.sleep(for: settings.statusPause)
+      // The more there is to write, the longer changes are gathered.
+      try? await Task.sleep(for: settings.statusPause + .milliseconds(reports.count))
       let bytes = status.json.encoded(pretty: true)
       do throws(SyscallError) {
         try Files.writeAtomically(settings.statusFile, bytes, mode: 0o644)

@@ -1,6 +1,6 @@
 package import JSON
 internal import Kernel
-package import KubeModel
+internal import KubeModel
 internal import PodTranslation
 
 /// How a node stands: what the agent writes for others to read, replaced as a whole at every change.
@@ -62,8 +62,25 @@ package struct NodeStatus: Sendable {
     object["ready"] = .bool(report.machine.isReady)
     object["terminating"] = .bool(report.machine.isDeleting)
     if let id = report.machine.sandboxID { object["sandboxID"] = .string(id) }
-    object["status"] = report.status(hostIPs: hostIPs).json
+    // Of what a server knows anyway, only what the next agent needs.
+    let status = report.status(hostIPs: hostIPs)
+    object["status"] = report.isServed ? brief(status) : status.json
     return .object(object)
+  }
+
+  private static func brief(_ status: PodStatus) -> JSONValue {
+    func containers(_ list: [KubeModel.ContainerStatus]) -> JSONValue {
+      .array(
+        list.map { container in
+          var entry: JSONObject = ["name": .string(container.name), "ready": .bool(container.ready)]
+          if let id = container.containerID { entry["containerID"] = .string(id) }
+          return .object(entry)
+        })
+    }
+    return [
+      "phase": .string(status.phase ?? ""), "initContainerStatuses": containers(status.initContainerStatuses),
+      "containerStatuses": containers(status.containerStatuses),
+    ]
   }
 
   /// Ids of the containers that an earlier status of this machine's present boot calls ready.
@@ -81,98 +98,5 @@ package struct NodeStatus: Sendable {
       }
     }
     return ids
-  }
-}
-
-extension PodReport {
-  /// The status as Kubernetes has it.
-  package func status(hostIPs: [String]) -> PodStatus {
-    var status = PodStatus()
-    status.phase = machine.phase.rawValue
-    status.reason = machine.failure?.reason
-    status.message = machine.failure?.message ?? machine.waiting.flatMap { $0.message.isEmpty ? nil : $0.message }
-    status.qosClass = QOSClass(pod.spec).rawValue
-    status.hostIP = hostIPs.first
-    status.podIP = machine.addresses.first
-    status.podIPs = machine.addresses.map { address in
-      var item = PodIP()
-      item.ip = address
-      return item
-    }
-    for container in machine.containers {
-      let entry = self.status(of: container)
-      if container.rule.role == .main {
-        status.containerStatuses.append(entry)
-      } else {
-        status.initContainerStatuses.append(entry)
-      }
-    }
-    status.conditions = conditions
-    return status
-  }
-
-  private var conditions: [PodCondition] {
-    func condition(_ type: String, _ isTrue: Bool, _ reason: String?, _ message: String?) -> PodCondition {
-      var condition = PodCondition()
-      condition.type = type
-      condition.status = isTrue ? "True" : "False"
-      if !isTrue { (condition.reason, condition.message) = (reason, message) }
-      return condition
-    }
-    let unready = machine.containers.filter { $0.rule.role != .initial && !$0.ready }.map(\.rule.name)
-    let waiting = unready.isEmpty ? nil : "containers with unready status: [\(unready.joined(separator: " "))]"
-    let done = machine.phase == .succeeded || machine.phase == .failed
-    let reason = done ? "PodCompleted" : "ContainersNotReady"
-    return [
-      condition("PodReadyToStartContainers", machine.sandboxID != nil, nil, nil),
-      condition("Initialized", machine.initialized, "ContainersNotInitialized", nil),
-      condition("Ready", machine.isReady, reason, waiting),
-      condition("ContainersReady", machine.containersReady, reason, waiting),
-      condition("PodScheduled", true, nil, nil),
-    ]
-  }
-
-  private func status(of state: ContainerState) -> ContainerStatus {
-    var out = ContainerStatus()
-    out.name = state.rule.name
-    let container = (pod.spec.containers + pod.spec.initContainers).first { $0.name == state.rule.name }
-    out.image = container?.image ?? ""
-    out.imageID = ""
-    out.ready = state.rule.role == .initial ? state.isDoneInitializing : state.isRunning && state.ready
-    out.started = state.isRunning && state.started
-    out.restartCount = Int32(clamping: state.restartCount)
-    var now = KubeModel.ContainerState()
-    if let current = state.current {
-      out.containerID = "martlet://\(current.id)"
-      var running = ContainerStateRunning()
-      running.startedAt = Time(secondsSinceEpoch: state.startedAt / 1_000_000_000)
-      now.running = running
-    } else if let exit = state.lastExit, state.waiting == nil || state.isFinished {
-      out.containerID = "martlet://\(exit.id)"
-      now.terminated = Self.terminated(exit)
-    } else {
-      var waiting = ContainerStateWaiting()
-      waiting.reason = state.waiting?.reason ?? machine.waiting?.reason ?? "ContainerCreating"
-      waiting.message = (state.waiting?.message ?? machine.waiting?.message).flatMap { $0.isEmpty ? nil : $0 }
-      now.waiting = waiting
-    }
-    out.state = now
-    if let exit = state.lastExit, now.terminated == nil {
-      var last = KubeModel.ContainerState()
-      last.terminated = Self.terminated(exit)
-      out.lastState = last
-    }
-    return out
-  }
-
-  private static func terminated(_ exit: ContainerExit) -> ContainerStateTerminated {
-    var out = ContainerStateTerminated()
-    out.containerID = "martlet://\(exit.id)"
-    out.exitCode = exit.code
-    out.reason = exit.reason
-    out.message = exit.message.isEmpty ? nil : exit.message
-    out.startedAt = exit.startedAt > 0 ? Time(secondsSinceEpoch: exit.startedAt / 1_000_000_000) : nil
-    out.finishedAt = exit.finishedAt > 0 ? Time(secondsSinceEpoch: exit.finishedAt / 1_000_000_000) : nil
-    return out
   }
 }

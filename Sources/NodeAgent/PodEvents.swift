@@ -33,7 +33,8 @@ package enum PodEvent: Hashable, Sendable {
   case sandboxDied(id: String)
   case sandboxCleared
   case sandboxHalted
-  case imageReady(container: String)
+  /// `image`: as the runtime calls it.
+  case imageReady(container: String, image: String = "")
   case imageFailed(container: String, reason: String, message: String)
   case started(container: String, id: String, attempt: UInt32, at: Int64)
   /// `id`: of a container that was made but did not start.
@@ -43,6 +44,8 @@ package enum PodEvent: Hashable, Sendable {
   case probed(container: String, id: String, ProbeKind, success: Bool, message: String)
   /// A ConfigMap, Secret or Service of its namespace is another than before: what waited for one is tried at once.
   case contentChanged
+  /// The pod asks for another image than before: what was made from the old one is replaced.
+  case imageChanged(container: String, image: String)
   /// No Service leads to this pod any more.
   case withdrawn
   case deletionRequested(graceSeconds: Int64?)

@@ -22,9 +22,11 @@ package struct FoundPod: Hashable, Sendable {
     package var id: String
     package var attempt: UInt32
     package var state: State
+    /// As the runtime calls it.
+    package var image: String
 
-    package init(name: String, id: String, attempt: UInt32, state: State) {
-      (self.name, self.id, self.attempt, self.state) = (name, id, attempt, state)
+    package init(name: String, id: String, attempt: UInt32, state: State, image: String = "") {
+      (self.name, self.id, self.attempt, self.state, self.image) = (name, id, attempt, state, image)
     }
   }
   package var sandbox: Sandbox?
@@ -58,6 +60,7 @@ extension PodMachine {
 extension ContainerState {
   mutating func adopt(_ found: FoundPod.Container, isLast: Bool, now: Milliseconds) {
     nextAttempt = found.attempt + 1
+    imageID = found.image
     switch found.state {
     case .running(let startedAt, let wasReady) where isLast:
       run(id: found.id, attempt: found.attempt, at: startedAt, now: now)

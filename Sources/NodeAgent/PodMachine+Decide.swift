@@ -95,8 +95,9 @@ extension PodMachine {
     guard pause(restart.until, now) else {
       if containers[index].lastExit != nil, containers[index].waiting == nil {
         let seconds = max(1, (restart.until - now + 999) / 1000)
+        let pod = rules.title.isEmpty ? "" : " pod=\(rules.title)"
         containers[index].waiting = Waiting(
-          "CrashLoopBackOff", "back-off \(seconds)s restarting failed container=\(name)")
+          "CrashLoopBackOff", "back-off \(Self.span(seconds)) restarting failed container=\(name)\(pod)")
       }
       return []
     }
@@ -106,12 +107,21 @@ extension PodMachine {
       return [.start(container: name, attempt: containers[index].nextAttempt)] + forgetOld(index)
     }
     guard pause(containers[index].imageBackoff.until, now) else {
-      if containers[index].waiting?.reason == "ErrImagePull" { containers[index].waiting?.reason = "ImagePullBackOff" }
+      if let failed = containers[index].waiting, failed.reason == "ErrImagePull" {
+        let image = containers[index].rule.image
+        containers[index].waiting = Waiting(
+          "ImagePullBackOff", "Back-off pulling image \"\(image)\": ErrImagePull: \(failed.message)")
+      }
       return []
     }
     containers[index].phase = .pulling
     if containers[index].imageBackoff.failures == 0 { containers[index].waiting = Waiting("ContainerCreating") }
     return [.pull(container: name)]
+  }
+
+  /// As `10s`, `2m40s`.
+  private static func span(_ seconds: Milliseconds) -> String {
+    seconds < 60 ? "\(seconds)s" : "\(seconds / 60)m\(seconds % 60)s"
   }
 
   /// The last ended instance stays, for its log; those before it go.
@@ -123,12 +133,12 @@ extension PodMachine {
   }
 
   private mutating func stopUnhealthy(_ index: Int, _ now: Milliseconds) -> [PodAction] {
-    guard let kind = containers[index].failedProbe, case .running(let id, let attempt) = containers[index].phase else {
-      return []
-    }
+    let kind = containers[index].failedProbe
+    guard kind != nil || containers[index].isOutdated, case .running(let id, let attempt) = containers[index].phase
+    else { return [] }
     guard pause(containers[index].retryStopAt, now) else { return [] }
     containers[index].phase = .stopping(id: id, attempt: attempt)
-    let grace = containers[index].rule.probes[kind]?.graceSeconds ?? rules.graceSeconds
+    let grace = kind.flatMap { containers[index].rule.probes[$0]?.graceSeconds } ?? rules.graceSeconds
     return [.stop(container: containers[index].rule.name, id: id, graceSeconds: grace)]
   }
 

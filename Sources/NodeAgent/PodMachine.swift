@@ -143,18 +143,25 @@ package struct PodMachine: Sendable {
 
   private mutating func applyToContainer(_ event: PodEvent, _ now: Milliseconds) {
     switch event {
-    case .imageReady(let name):
+    case .imageReady(let name, let image):
       change(name) { container in
         guard container.phase == .pulling else { return }
         container.phase = .idle
-        container.imageReady = true
         container.imageBackoff.clear()
+        container.imageReady = !container.isOutdated
+        if container.imageReady { container.imageID = image }
+        container.isOutdated = false
       }
+    case .imageChanged(let name, let image): change(name) { $0.changeImage(image) }
     case .imageFailed(let name, let reason, let message):
       let rule = rules.backoff
       change(name) { container in
         guard container.phase == .pulling else { return }
         container.phase = .idle
+        if container.isOutdated {
+          container.isOutdated = false
+          return
+        }
         container.imageBackoff.failed(rule, now: now)
         container.waiting = Waiting(reason, message)
       }
@@ -204,6 +211,7 @@ extension ContainerState {
     nextAttempt = attempt + 1
     endedHere = false
     imageReady = false
+    startsAgain = false
     failedProbe = nil
     started = rule.probes[.startup] == nil
     ready = started && rule.probes[.readiness] == nil
@@ -216,6 +224,7 @@ extension ContainerState {
   ) {
     phase = .idle
     imageReady = false
+    isOutdated = false
     nextAttempt = attempt + 1
     if let id {
       // It was made, so it counts as one that ran and ended.
@@ -239,6 +248,21 @@ extension ContainerState {
     probes = [:]
     waiting = nil
     restartBackoff.ended(rule, ran: now - runningSince, now: now)
+    guard isOutdated else { return }
+    (isOutdated, startsAgain) = (false, true)
+    restartBackoff.clear()
+  }
+
+  mutating func changeImage(_ image: String) {
+    guard rule.image != image else { return }
+    rule.image = image
+    imageReady = false
+    imageBackoff.clear()
+    if phase == .idle {
+      if ["ErrImagePull", "ImagePullBackOff"].contains(waiting?.reason) { waiting = nil }
+    } else {
+      isOutdated = true
+    }
   }
 
   mutating func probed(id: String, _ kind: ProbeKind, _ success: Bool, _ message: String) {

@@ -75,9 +75,13 @@ package struct ContainerRule: Hashable, Sendable {
   package var role: Role
   package var restart: RestartPolicy
   package var probes: [ProbeKind: ProbeRule]
+  /// As the pod names it.
+  package var image: String
 
-  package init(name: String, role: Role, restart: RestartPolicy, probes: [ProbeKind: ProbeRule] = [:]) {
-    (self.name, self.role, self.restart, self.probes) = (name, role, restart, probes)
+  package init(
+    name: String, role: Role, restart: RestartPolicy, probes: [ProbeKind: ProbeRule] = [:], image: String = ""
+  ) {
+    (self.name, self.role, self.restart, self.probes, self.image) = (name, role, restart, probes, image)
   }
 }
 
@@ -88,12 +92,15 @@ package struct PodRules: Hashable, Sendable {
   /// Init containers and sidecars in their order, then the others.
   package var containers: [ContainerRule] = []
   package var backoff = BackoffRule()
+  /// As messages call the pod: `web_default(UID)`; empty: they do not.
+  package var title = ""
 
   package init() {}
 
   /// - Parameter pod: with its defaults.
   package init(_ pod: Pod, backoff: BackoffRule) {
     self.backoff = backoff
+    title = "\(pod.metadata.name ?? "")_\(pod.metadata.namespace ?? "default")(\(pod.metadata.uid ?? ""))"
     graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30
     activeDeadline = pod.spec.activeDeadlineSeconds.map { $0 * 1000 }
     let policy = RestartPolicy(rawValue: pod.spec.restartPolicy ?? "Always") ?? .always
@@ -103,12 +110,15 @@ package struct PodRules: Hashable, Sendable {
       let own = container.restartPolicy.flatMap(RestartPolicy.init) ?? (policy == .never ? .never : .onFailure)
       containers.append(
         ContainerRule(
-          name: container.name, role: sidecar ? .sidecar : .initial, restart: own, probes: Self.probes(container)))
+          name: container.name, role: sidecar ? .sidecar : .initial, restart: own, probes: Self.probes(container),
+          image: container.image ?? ""))
     }
     for container in pod.spec.containers {
       let own = container.restartPolicy.flatMap(RestartPolicy.init) ?? policy
       containers.append(
-        ContainerRule(name: container.name, role: .main, restart: own, probes: Self.probes(container)))
+        ContainerRule(
+          name: container.name, role: .main, restart: own, probes: Self.probes(container), image: container.image ?? "")
+      )
     }
   }
 

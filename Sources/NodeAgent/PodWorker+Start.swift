@@ -46,7 +46,7 @@ extension PodWorker {
       try translation.checkNonRoot(container, imageUser: user, imageUserName: known.username)
     }
     let translated = try ContainerTranslation(
-      container, of: translation, objects: objects, podIPs: machineNow.addresses)
+      container, of: translation, objects: objectsNow, podIPs: machineNow.addresses)
     let inner = try translated.innerPaths()
     let hosts = translation.hostsFile(podIPs: machineNow.addresses, hostText: tools.hostsText())
     let (store, uid, paths, name) = (tools.volumes, uid, volumePaths, container.name)

@@ -4,14 +4,8 @@ internal import Kernel
 package import KubeModel
 package import Logging
 package import PodTranslation
+internal import Synchronization
 package import Volumes
-
-/// What one pod looks like from outside.
-package struct PodReport: Hashable, Sendable {
-  package var pod: Pod
-  package var place: ManifestPlace?
-  package var machine: PodMachine.Report
-}
 
 /// What a worker shares with the others of its node.
 package struct NodeTools: Sendable {
@@ -25,6 +19,10 @@ package struct NodeTools: Sendable {
   package var now: @Sendable () -> Milliseconds = { SystemClock.bootNanoseconds / 1_000_000 }
   /// Text of the host's own /etc/hosts.
   package var hostsText: @Sendable () -> String = { ((try? Files.readText("/etc/hosts")) ?? nil) ?? "" }
+  /// The Services that containers of a namespace see as variables, beside those of the manifests.
+  package var serviceLinks: @Sendable (_ namespace: String) -> [ServiceLink] = { _ in [] }
+  /// Told what happens to a pod of an API server.
+  package var notes: @Sendable (_ pod: Pod, PodNote) -> Void = { _, _ in }
 
   package init(runtime: any RuntimeClient, volumes: VolumeStore, facts: NodeFacts, logger: Logger) {
     (self.runtime, self.volumes, self.facts, self.logger) = (runtime, volumes, facts, logger)
@@ -40,8 +38,12 @@ package actor PodWorker {
   /// each container; observations come again.
   private static let eventsMax = 4096
 
-  nonisolated let translation: PodTranslation
+  nonisolated private let form: Mutex<PodTranslation>
   nonisolated let place: ManifestPlace?
+  /// It comes from an API server.
+  nonisolated let isServed: Bool
+  nonisolated let uid: String
+  nonisolated let key: String
   nonisolated let tools: NodeTools
   private var machine: PodMachine
   private(set) var objects: PodObjects
@@ -60,19 +62,22 @@ package actor PodWorker {
   private let withdraw: @Sendable () async -> Void
 
   init(
-    translation: PodTranslation, place: ManifestPlace?, machine: PodMachine, objects: PodObjects, tools: NodeTools,
+    translation: PodTranslation, place: ManifestPlace?, isServed: Bool = false, machine: PodMachine,
+    objects: PodObjects, tools: NodeTools,
     onChange: @escaping @Sendable (PodReport) async -> Void, withdraw: @escaping @Sendable () async -> Void
   ) {
-    (self.translation, self.place, self.machine, self.objects) = (translation, place, machine, objects)
+    form = Mutex(translation)
+    (uid, key) = (translation.uid, "\(translation.namespace)/\(translation.name)")
+    (self.place, self.isServed, self.machine, self.objects) = (place, isServed, machine, objects)
     (self.tools, self.onChange, self.withdraw) = (tools, onChange, withdraw)
     (events, send) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.eventsMax))
   }
 
-  nonisolated var uid: String { translation.uid }
+  /// The pod as it was last told.
+  nonisolated var translation: PodTranslation { form.withLock { $0 } }
   nonisolated var pod: Pod { translation.pod }
-  nonisolated var key: String { "\(translation.namespace)/\(translation.name)" }
 
-  var report: PodReport { PodReport(pod: pod, place: place, machine: machine.report) }
+  var report: PodReport { PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report) }
 
   /// Drives the pod until it is gone or this task is cancelled; a pod whose driver is cancelled goes on running.
   func run() async {
@@ -88,7 +93,13 @@ package actor PodWorker {
         let before = machine.report
         actions = machine.handle(event, now: tools.now())
         noteKnown()
-        if machine.report != before { await onChange(report) }
+        let after = machine.report
+        for note in PodNotes.notes(
+          of: event, before: before, after: after, actions: actions, title: machine.rules.title)
+        {
+          tell(note)
+        }
+        if after != before { await onChange(report) }
       }
       timer?.cancel()
       send.finish()
@@ -97,7 +108,10 @@ package actor PodWorker {
     }
   }
 
-  /// Ends `run` at the next event.
+  nonisolated func tell(_ note: PodNote) {
+    if isServed { tools.notes(pod, note) }
+  }
+
   nonisolated func deliver(_ event: PodEvent) { send.yield(event) }
 
   private func setTimer() {
@@ -137,9 +151,29 @@ package actor PodWorker {
     guard new != objects else { return }
     objects = new
     send.yield(.contentChanged)
+    await renewProjections()
+  }
+
+  /// Another form of the same pod: labels and annotations reach its files, another image its containers.
+  func revise(_ new: Pod) async {
+    let old = pod
+    guard
+      new.metadata.generation != old.metadata.generation || new.spec != old.spec
+        || new.metadata.labels != old.metadata.labels || new.metadata.annotations != old.metadata.annotations
+    else { return }
+    let changed = PodTranslation(pod: new, facts: tools.facts, manifest: translation.manifest)
+    form.withLock { $0 = changed }
+    for container in new.spec.initContainers + new.spec.containers {
+      send.yield(.imageChanged(container: container.name, image: container.image ?? ""))
+    }
+    await renewProjections()
+    await onChange(report)
+  }
+
+  private func renewProjections() async {
     guard !machine.isDeleting, !volumePaths.isEmpty else { return }
     // What is missing now keeps its last content.
-    guard let plans = try? VolumePlan.volumes(of: pod, objects: new, facts: tools.facts) else { return }
+    guard let plans = try? VolumePlan.volumes(of: pod, objects: objects, facts: tools.facts) else { return }
     do {
       try await makeVolumes(plans.filter { if case .projection = $0.source { true } else { false } })
     } catch {
@@ -280,20 +314,38 @@ package actor PodWorker {
         let status = try await tools.runtime.imageStatus(image, verbose: false)
         if status.hasImage {
           imageReferences[name] = status.image.id
-          return .imageReady(container: name)
+          tell(
+            PodNote(
+              "Pulled", "Container image \"\(image)\" already present on machine and can be accessed by the pod",
+              container: name))
+          return .imageReady(container: name, image: status.image.id)
         }
         if policy == "Never" {
           let message = "Container image \"\(image)\" is not present with pull policy of Never"
           return .imageFailed(container: name, reason: "ErrImageNeverPull", message: message)
         }
       }
+      tell(PodNote("Pulling", "Pulling image \"\(image)\"", container: name))
+      let begun = tools.now()
       let reference = try await tools.runtime.pullImage(
         image, auth: nil, sandboxConfig: translation.sandbox(attempt: 0))
       imageReferences[name] = reference
-      return .imageReady(container: name)
+      await tellPulled(image, name, took: tools.now() - begun)
+      return .imageReady(container: name, image: reference)
     } catch {
-      return .imageFailed(container: name, reason: "ErrImagePull", message: error.message)
+      let reason = error.code == .invalidArgument ? "InvalidImageName" : "ErrImagePull"
+      return .imageFailed(container: name, reason: reason, message: error.message)
     }
+  }
+
+  private func tellPulled(_ image: String, _ container: String, took: Milliseconds) async {
+    let fraction = String(1000 + took % 1000).dropFirst()
+    let span = took < 1000 ? "\(took)ms" : "\(took / 1000).\(fraction)s"
+    var message = "Successfully pulled image \"\(image)\" in \(span) (\(span) including waiting)."
+    if let known = try? await tools.runtime.imageStatus(image, verbose: false), known.hasImage {
+      message += " Image size: \(known.image.size) bytes."
+    }
+    tell(PodNote("Pulled", message, container: container))
   }
 
   nonisolated func container(_ name: String) -> Container? {
@@ -302,6 +354,16 @@ package actor PodWorker {
 }
 
 extension PodWorker {
+  /// What containers are made from, with the Services of this moment.
+  var objectsNow: PodObjects {
+    var now = objects
+    for link in tools.serviceLinks(translation.namespace) where !now.services.contains(where: { $0.name == link.name })
+    {
+      now.services.append(link)
+    }
+    return now
+  }
+
   var addressesNow: [String] { machine.addresses }
   var machineNow: PodMachine { machine }
 }

@@ -13,10 +13,9 @@ struct Environment {
   init(
     _ container: Container, pod: Pod, objects: PodObjects, facts: NodeFacts, podIPs: [String]
   ) throws(TranslationError) {
-    if pod.spec.enableServiceLinks != false {
-      for service in objects.services.sorted(by: { $0.name < $1.name }) {
-        for (name, value) in Self.variables(of: service) { set(name, value) }
-      }
+    let linked = pod.spec.enableServiceLinks != false
+    for service in objects.services.sorted(by: { $0.name < $1.name }) where linked || service.isForAll {
+      for (name, value) in Self.variables(of: service) { set(name, value) }
     }
     for source in container.envFrom { try add(source, objects) }
     for variable in container.env {
@@ -88,21 +87,23 @@ struct Environment {
       let map = objects.configMaps[selector.name ?? ""]
       if let value = map?.data[selector.key] { return value }
       if selector.optional == true { return nil }
-      throw missing("configmap", selector.name, selector.key, exists: map != nil)
+      throw missing("ConfigMap", selector.name, selector.key, pod, exists: map != nil)
     }
     if let selector = source.secretKeyRef {
       let secret = objects.secrets[selector.name ?? ""]
       if let bytes = secret?.allBytes[selector.key] { return try text(bytes, of: "variable \(name)") }
       if selector.optional == true { return nil }
-      throw missing("secret", selector.name, selector.key, exists: secret != nil)
+      throw missing("Secret", selector.name, selector.key, pod, exists: secret != nil)
     }
     throw TranslationError("variable \(name) has a source that is not supported")
   }
 
-  private static func missing(_ kind: String, _ name: String?, _ key: String, exists: Bool) -> TranslationError {
+  private static func missing(
+    _ kind: String, _ name: String?, _ key: String, _ pod: Pod, exists: Bool
+  ) -> TranslationError {
     exists
-      ? TranslationError("couldn't find key \(key) in \(kind) \"\(name ?? "")\"")
-      : TranslationError("\(kind) \"\(name ?? "")\" not found")
+      ? TranslationError("couldn't find key \(key) in \(kind) \(pod.metadata.namespace ?? "default")/\(name ?? "")")
+      : TranslationError("\(kind.lowercased()) \"\(name ?? "")\" not found")
   }
 
   private static func text(_ bytes: [UInt8], of what: String) throws(TranslationError) -> String {

@@ -61,9 +61,11 @@ package struct ServiceLink: Hashable, Sendable {
   package var name: String
   package var clusterIP: String
   package var ports: [ServicePort]
+  /// Shown to every pod of every namespace: the API itself.
+  package var isForAll: Bool
 
-  package init(name: String, clusterIP: String, ports: [ServicePort]) {
-    (self.name, self.clusterIP, self.ports) = (name, clusterIP, ports)
+  package init(name: String, clusterIP: String, ports: [ServicePort], isForAll: Bool = false) {
+    (self.name, self.clusterIP, self.ports, self.isForAll) = (name, clusterIP, ports, isForAll)
   }
 }
 

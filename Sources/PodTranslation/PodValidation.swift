@@ -5,11 +5,28 @@ package import KubeModel
 package struct PodValidation {
   package private(set) var problems: [FieldProblem] = []
 
+  /// Whether an API server has checked the pod and gave it to this node: then what only a manifest may not say is fine.
+  private let isServed: Bool
+
+  private var onHostNetwork = false
+
+  private init(isServed: Bool = false) { self.isServed = isServed }
+
   /// - Parameter pod: as it was written, before defaults.
   package static func problems(in pod: Pod) -> [FieldProblem] {
     var check = PodValidation()
     check.problems = SupportedFields.pod.refusals(in: pod.json)
     check.metadata(pod.metadata)
+    check.pod(pod.spec)
+    return check.problems
+  }
+
+  /// What this node does not do for a pod of an API server.
+  package static func problems(inServed pod: Pod) -> [FieldProblem] {
+    var check = PodValidation(isServed: true)
+    check.problems = SupportedFields.servedPod.refusals(in: pod.json)
+    check.metadata(pod.metadata)
+    if !Names.isUID(pod.metadata.uid ?? "") { check.invalid("metadata.uid", "cannot be a file's name") }
     check.pod(pod.spec)
     return check.problems
   }
@@ -42,10 +59,14 @@ package struct PodValidation {
   }
 
   private mutating func pod(_ spec: PodSpec) {
+    onHostNetwork = spec.hostNetwork == true
     if spec.containers.isEmpty { problems.append(FieldProblem(path: "spec.containers", kind: .required)) }
     if let os = spec.os, os.name != "linux" { refuse("spec.os.name", "only linux") }
     if spec.hostUsers == false { refuse("spec.hostUsers", "user namespaces") }
-    if spec.automountServiceAccountToken == true { refuse("spec.automountServiceAccountToken", "only false") }
+    // A server that has tokens writes their volume into the pod; this switch then asks nothing of a node.
+    if spec.automountServiceAccountToken == true, !isServed {
+      refuse("spec.automountServiceAccountToken", "only false")
+    }
     if let hostname = spec.hostname, !Names.isLabel(hostname) { invalid("spec.hostname", "not a DNS label") }
     if let name = spec.hostnameOverride, !Names.isSubdomain(name) { invalid("spec.hostnameOverride", "not a DNS name") }
     if let subdomain = spec.subdomain, !Names.isLabel(subdomain) { invalid("spec.subdomain", "not a DNS label") }
@@ -206,6 +227,8 @@ package struct PodValidation {
     let handlers = [probe.exec != nil, probe.httpGet != nil, probe.tcpSocket != nil, probe.grpc != nil].count { $0 }
     if handlers != 1 { invalid(path, "needs exactly one of exec, httpGet, tcpSocket") }
     scheme(probe.httpGet, path)
+    host(probe.httpGet?.host, "\(path).httpGet")
+    host(probe.tcpSocket?.host, "\(path).tcpSocket")
     if let exec = probe.exec, exec.command.isEmpty {
       problems.append(FieldProblem(path: "\(path).exec.command", kind: .required))
     }
@@ -220,6 +243,12 @@ package struct PodValidation {
     ]
     for (name, value) in numbers where (value ?? 1) < 1 { invalid("\(path).\(name)", "must be positive") }
     if (probe.initialDelaySeconds ?? 0) < 0 { invalid("\(path).initialDelaySeconds", "is negative") }
+  }
+
+  /// A probe that names a host would have the node connect to whatever a pod chooses.
+  private mutating func host(_ host: String?, _ path: String) {
+    guard let host, !host.isEmpty, !["127.0.0.1", "::1", "localhost"].contains(host) || !onHostNetwork else { return }
+    refuse("\(path).host", "only the pod's own address, or a loopback address on the host's network")
   }
 
   /// The agent asks in plain HTTP only.

@@ -91,20 +91,31 @@ extension SupportedFields {
     ["name", "emptyDir.*", "hostPath.*", "projected.defaultMode"] + projections
     + projections.map { "projected.sources[].\($0)" }
 
-  /// Of a Pod.
-  package static let pod = SupportedFields(
-    metadata + container.map { "spec.containers[].\($0)" } + container.map { "spec.initContainers[].\($0)" }
-      + volume.map { "spec.volumes[].\($0)" } + [
-        "spec.{activeDeadlineSeconds,dnsPolicy,enableServiceLinks,hostIPC,hostNetwork,hostPID,hostUsers,hostname}",
-        "spec.{hostnameOverride,nodeName,restartPolicy,setHostnameAsFQDN,shareProcessNamespace,subdomain}",
-        "spec.{terminationGracePeriodSeconds,automountServiceAccountToken}", "spec.dnsConfig.*", "spec.hostAliases.*",
-        "spec.os.*",
-        "spec.securityContext.{fsGroup,fsGroupChangePolicy,runAsGroup,runAsNonRoot,runAsUser}",
-        "spec.securityContext.{supplementalGroups,supplementalGroupsPolicy}", "spec.securityContext.seccompProfile.*",
-        "spec.securityContext.sysctls.*",
-        // What only a scheduler reads, and what says how pods rank when a node is full.
-        "spec.{schedulerName,priority,preemptionPolicy}", "spec.tolerations.*",
+  /// Of a Pod in a manifest.
+  package static let pod = SupportedFields(podFields)
+
+  /// Of a Pod of an API server: there, others read what says where it shall run and who owns it.
+  package static let servedPod = SupportedFields(
+    podFields + ["metadata.*"]
+      + ["containers", "initContainers"].map { "spec.\($0)[].resizePolicy.*" } + [
+        "spec.nodeSelector.*", "spec.affinity.*", "spec.topologySpreadConstraints.*", "spec.schedulingGates.*",
+        "spec.readinessGates.*", "spec.imagePullSecrets.*",
+        "spec.{serviceAccountName,serviceAccount,priorityClassName}",
       ])
+
+  private static let podFields: [String] =
+    metadata + container.map { "spec.containers[].\($0)" } + container.map { "spec.initContainers[].\($0)" }
+    + volume.map { "spec.volumes[].\($0)" } + [
+      "spec.{activeDeadlineSeconds,dnsPolicy,enableServiceLinks,hostIPC,hostNetwork,hostPID,hostUsers,hostname}",
+      "spec.{hostnameOverride,nodeName,restartPolicy,setHostnameAsFQDN,shareProcessNamespace,subdomain}",
+      "spec.{terminationGracePeriodSeconds,automountServiceAccountToken}", "spec.dnsConfig.*", "spec.hostAliases.*",
+      "spec.os.*",
+      "spec.securityContext.{fsGroup,fsGroupChangePolicy,runAsGroup,runAsNonRoot,runAsUser}",
+      "spec.securityContext.{supplementalGroups,supplementalGroupsPolicy}", "spec.securityContext.seccompProfile.*",
+      "spec.securityContext.sysctls.*",
+      // What only a scheduler reads, and what says how pods rank when a node is full.
+      "spec.{schedulerName,priority,preemptionPolicy}", "spec.tolerations.*",
+    ]
 
   /// Of a ConfigMap and a Secret.
   package static let configMap = SupportedFields(metadata + ["data.*", "binaryData.*", "immutable"])

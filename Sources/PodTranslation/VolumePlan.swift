@@ -111,7 +111,8 @@ private struct Projection {
       if let bytes = content[item.key] {
         try add(item.path, bytes, item.mode)
       } else if optional != true {
-        throw TranslationError(reason: "ContainerCreating", "volume \"\(volume)\": \(what) has no key \"\(item.key)\"")
+        let kind = what.hasPrefix("secret") ? "secret" : "config"
+        throw failure("\(what) references non-existent \(kind) key: \(item.key)")
       }
     }
   }
@@ -148,6 +149,10 @@ private struct Projection {
   }
 
   private func missing(_ kind: String, _ name: String?) -> TranslationError {
-    TranslationError(reason: "ContainerCreating", "volume \"\(volume)\": \(kind) \"\(name ?? "")\" not found")
+    failure("\(kind) \"\(name ?? "")\" not found")
+  }
+
+  private func failure(_ why: String) -> TranslationError {
+    TranslationError(reason: "ContainerCreating", "MountVolume.SetUp failed for volume \"\(volume)\" : \(why)")
   }
 }

@@ -142,9 +142,9 @@ private let cases: [(name: String, spec: String)] = [
     (#"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"none","key":"k"}}}"#, #"configmap "none" not found"#),
     (
       #"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"settings","key":"k"}}}"#,
-      #"couldn't find key k in configmap "settings""#
+      "couldn't find key k in ConfigMap default/settings"
     ),
-    (#"{"name":"X","valueFrom":{"secretKeyRef":{"name":"keys","key":"k"}}}"#, #"couldn't find key k in secret "keys""#),
+    (#"{"name":"X","valueFrom":{"secretKeyRef":{"name":"keys","key":"k"}}}"#, "couldn't find key k in Secret default/keys"),
   ])
   func aMissingKeyStopsTheContainer(_ variable: String, _ message: String) throws {
     let pod = try pod(#"{"containers":[{"name":"a","image":"a","env":[\#(variable)]}]}"#)
@@ -229,10 +229,10 @@ private let cases: [(name: String, spec: String)] = [
   }
 
   @Test(arguments: [
-    (#"{"name":"v","secret":{"secretName":"none"}}"#, #"volume "v": secret "none" not found"#),
+    (#"{"name":"v","secret":{"secretName":"none"}}"#, #"MountVolume.SetUp failed for volume "v" : secret "none" not found"#),
     (
       #"{"name":"v","configMap":{"name":"settings","items":[{"key":"k","path":"p"}]}}"#,
-      #"volume "v": configmap "settings" has no key "k""#
+      #"MountVolume.SetUp failed for volume "v" : configmap "settings" references non-existent config key: k"#
     ),
   ])
   func waitsForWhatIsNotThere(_ volume: String, _ message: String) throws {
