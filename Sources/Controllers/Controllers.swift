@@ -1,5 +1,4 @@
 package import KubeClient
-internal import KubeModel
 package import Logging
 
 /// What the controllers may be told.
@@ -41,7 +40,24 @@ package final class Controllers: Sendable {
   /// Runs all controllers until cancelled.
   /// - Throws: `CancellationError`, or `PodAddressing.Refusal` at once where the configuration cannot be used.
   package func run() async throws {
-    let informers = Informers(client: client, logger: logger)
-    try await informers.run()
+    let context = ControllerContext(
+      client: client, informers: Informers(client: client, logger: logger), configuration: configuration,
+      logger: logger)
+    let handles = ResourceHandles(client: client)
+    // All are made before the informers run, so that each index is there from the first list on.
+    let services: [@Sendable () async throws -> Void] = [
+      DeploymentController(context).run, ReplicaSetController(context).run, EndpointSliceController(context).run,
+      NamespaceController(context, handles).run, GarbageCollector(context, handles).run,
+      try NodeController(context).run, PodCleaner(context).run,
+    ]
+    try await withThrowingDiscardingTaskGroup { group in
+      group.addTask { try await context.informers.run() }
+      // Nothing is decided on half a picture: what is not yet seen would look deleted.
+      while await !context.informers.waitForSync() {
+        try Task.checkCancellation()
+        logger.warning("the API has not told yet what there is; waiting")
+      }
+      for service in services { group.addTask { try await service() } }
+    }
   }
 }

@@ -1,0 +1,167 @@
+internal import KubeClient
+internal import KubeModel
+internal import Synchronization
+
+/// Keeps the number of pods that each ReplicaSet asks for.
+final class ReplicaSetController: Sendable {
+  private let context: ControllerContext
+  private let sets: Informer<ReplicaSet>
+  private let pods: Informer<Pod>
+  private let queue: WorkQueue<ObjectKey>
+  private let recorder: EventRecorder
+  private let expectations = Mutex(Expectations())
+
+  init(_ context: ControllerContext) {
+    self.context = context
+    sets = context.informers.informer()
+    pods = context.informers.informer()
+    queue = context.queue("replicasets")
+    recorder = context.recorder("replicaset-controller")
+    Index.addOwners(to: sets)
+    Index.addNamespace(to: sets)
+    Index.addOwners(to: pods)
+    sets.onChange { [self] event in
+      if case .deleted(let set) = event { expectations.withLock { $0.forget(set.metadata.key) } }
+      queue.add(event.object.metadata.key)
+    }
+    pods.onChange { [self] event in noticed(event) }
+  }
+
+  func run() async throws {
+    try await context.run("replicaset", queue, recorder) { [self] key in try await pass(key) }
+  }
+
+  // MARK: what concerns whom
+
+  private func noticed(_ event: InformerEvent<Pod>) {
+    switch event {
+    case .added(let pod):
+      if let key = owner(of: pod) {
+        expectations.withLock { expectations in
+          expectations.creationSettled(for: key)
+          if pod.metadata.isDeleting { expectations.deletionSettled(pod.metadata.uid ?? "", for: key) }
+        }
+      }
+      concerned(pod)
+    case .updated(let old, let new):
+      if new.metadata.isDeleting, !old.metadata.isDeleting { settleDeletion(of: new) }
+      if let before = owner(of: old), before != owner(of: new) { queue.add(before) }
+      concerned(new)
+    case .deleted(let pod):
+      settleDeletion(of: pod)
+      if let key = owner(of: pod) { queue.add(key) }
+    }
+  }
+
+  private func settleDeletion(of pod: Pod) {
+    guard let key = owner(of: pod) else { return }
+    expectations.withLock { $0.deletionSettled(pod.metadata.uid ?? "", for: key) }
+  }
+
+  private func owner(of pod: Pod) -> ObjectKey? {
+    guard let reference = pod.metadata.controllerReference, reference.kind == ReplicaSet.kind else { return nil }
+    return ObjectKey(namespace: pod.metadata.namespace ?? "", name: reference.name)
+  }
+
+  /// The owner, or all who may want to adopt.
+  private func concerned(_ pod: Pod) {
+    if pod.metadata.controllerReference != nil {
+      if let key = owner(of: pod) { queue.add(key) }
+      return
+    }
+    guard pod.isActive else { return }
+    for set in sets.list(index: Index.namespace, pod.metadata.namespace ?? "")
+    where !set.spec.selector.isEmpty && set.spec.selector.matches(pod.metadata.labels) {
+      queue.add(set.metadata.key)
+    }
+  }
+
+  // MARK: one set
+
+  private func pass(_ key: ObjectKey) async throws -> WorkOutcome {
+    guard let set = sets.get(key) else {
+      expectations.withLock { $0.forget(key) }
+      return .done
+    }
+    let now = context.now
+    let isCaughtUp = expectations.withLock { $0.areMet(for: key, now: now) }
+    let near =
+      pods.list(index: Index.controller, set.metadata.uid ?? "") + pods.list(index: Index.orphan, key.namespace)
+    let claims = Claims(of: set.metadata, selector: set.spec.selector, among: near.filter(\.isActive))
+    let owned = try await context.settle(claims, for: set)
+    var failure: ReplicaSetPlan.Failure?
+    if isCaughtUp {
+      let plan = ReplicaSetPlan(for: set, pods: owned, related: related(to: set), now: now)
+      if plan.creations > 0 { failure = await create(plan.creations, for: set) }
+      if !plan.deletions.isEmpty { failure = await delete(plan.deletions, of: set) }
+    }
+    let status = ReplicaSetPlan.status(of: set, pods: owned, failure: failure, now: now)
+    if status != set.status {
+      _ = try await context.client.updateStatus(retrying: set) { fresh in
+        fresh.status = status
+        return true
+      }
+    }
+    if failure != nil { return .retry }
+    guard let next = ReplicaSetPlan.nextAvailability(of: set, pods: owned, now: now) else { return .done }
+    return .after(.seconds(max(1, next.secondsSinceEpoch - now.secondsSinceEpoch)))
+  }
+
+  /// The pods of all sets with the same owner.
+  private func related(to set: ReplicaSet) -> [Pod] {
+    let siblings = set.metadata.controllerReference.map { sets.list(index: Index.controller, $0.uid) } ?? [set]
+    return siblings.flatMap { pods.list(index: Index.controller, $0.metadata.uid ?? "") }
+  }
+
+  private func create(_ count: Int, for set: ReplicaSet) async -> ReplicaSetPlan.Failure? {
+    let key = set.metadata.key
+    let now = context.now
+    expectations.withLock { $0.expectCreations(count, for: key, now: now) }
+    let pod = ReplicaSetPlan.pod(for: set)
+    let problem = Mutex<KubeError?>(nil)
+    var left = count
+    for size in ReplicaSetPlan.batches(of: count) {
+      await context.forEach(Array(0..<size)) { [self] _ in
+        do throws(KubeError) {
+          let made = try await context.client.create(pod)
+          recorder.record(set, .normal, reason: "SuccessfulCreate", "Created pod: \(made.metadata.name ?? "")")
+        } catch {
+          expectations.withLock { $0.creationSettled(for: key) }
+          problem.withLock { $0 = error }
+          guard !error.isNamespaceTerminating, !error.isCancelled else { return }
+          recorder.record(set, .warning, reason: "FailedCreate", "Error creating: \(error.message)")
+        }
+      }
+      left -= size
+      if problem.withLock({ $0 != nil }) { break }
+    }
+    for _ in 0..<left { expectations.withLock { $0.creationSettled(for: key) } }
+    return problem.withLock { problem in
+      guard let problem, !problem.isNamespaceTerminating else { return nil }
+      return .creating(problem.message)
+    }
+  }
+
+  private func delete(_ pods: [Pod], of set: ReplicaSet) async -> ReplicaSetPlan.Failure? {
+    let key = set.metadata.key
+    let now = context.now
+    expectations.withLock { $0.expectDeletions(pods.map { $0.metadata.uid ?? "" }, for: key, now: now) }
+    let problem = Mutex<KubeError?>(nil)
+    await context.forEach(pods) { [self] pod in
+      let name = pod.metadata.name ?? ""
+      do throws(KubeError) {
+        try await context.client.delete(Pod.self, name: name, namespace: key.namespace, uid: pod.metadata.uid)
+        recorder.record(set, .normal, reason: "SuccessfulDelete", "Deleted pod: \(name)")
+      } catch {
+        expectations.withLock { $0.deletionSettled(pod.metadata.uid ?? "", for: key) }
+        // Gone already, or another pod by now: what was to go is gone.
+        if error.isNotFound || error.isConflict { return }
+        problem.withLock { $0 = error }
+        if !error.isCancelled {
+          recorder.record(set, .warning, reason: "FailedDelete", "Error deleting: \(error.message)")
+        }
+      }
+    }
+    return problem.withLock { $0.map { .deleting($0.message) } }
+  }
+}
