@@ -1,34 +1,47 @@
 internal import Kernel
-internal import Synchronization
+package import Logging
 
 /// The objects of a cluster: a log of revisions with watch.
 ///
 /// Keys are strings of printable ASCII such as `/pods/default/web`; values are bytes. Every transaction that changes
 /// something makes the next revision, starting with 1. Reads of the current revision come from memory and do not block.
 package final class ObjectStore: Sendable {
-  private struct Writing {
-    var objectBytes = 0
-  }
-
   private let configuration: StoreConfiguration
   private let memory: StoreMemory
-  private let writing = Mutex(Writing())
+  private let writer: StoreWriter
+  private let past: PastReader
 
-  private init(_ configuration: StoreConfiguration) {
-    self.configuration = configuration
-    memory = StoreMemory(
-      objects: SortedObjects(), revision: 0, oldest: 0,
-      ring: EventRing(floor: 0, changesMax: configuration.recentEventsMax, bytesMax: configuration.recentBytesMax),
+  /// Blocks on the disk.
+  private init(_ directory: String, _ configuration: StoreConfiguration, _ logger: Logger) throws(StoreError) {
+    let database = try LogDatabase(directory: directory)
+    let loaded = try database.load(configuration)
+    let memory = StoreMemory(
+      objects: loaded.objects, revision: loaded.revision, oldest: database.oldest, ring: loaded.ring,
       configuration: configuration)
+    self.configuration = configuration
+    self.memory = memory
+    past = try PastReader(path: database.path, waitingMax: configuration.pastListsMax, current: { memory.get($0) })
+    writer = StoreWriter(memory: memory, configuration: configuration, logger: logger)
+    do throws(StoreError) {
+      try writer.start(database, objectBytes: loaded.objectBytes)
+    } catch {
+      past.close()
+      throw error
+    }
+  }
+
+  deinit {
+    writer.requestClose()
+    past.close()
   }
 
   /// Opens the store in `directory`, which is made (mode 0700) where it is missing. Reads every object into memory, on a
   /// thread of its own.
   /// - Throws: `.locked`, `.foreign`, `.newer`, `.corrupt`, `.io`.
   package static func open(
-    directory: String, configuration: StoreConfiguration = StoreConfiguration()
+    directory: String, configuration: StoreConfiguration = StoreConfiguration(), logger: Logger = Logger(label: "store")
   ) async throws(StoreError) -> ObjectStore {
-    ObjectStore(configuration)
+    try await onFreshThread { () throws(StoreError) in try ObjectStore(directory, configuration, logger) }
   }
 
   /// The newest revision; 0 of a new store.
@@ -54,28 +67,17 @@ package final class ObjectStore: Sendable {
       return Listing(objects: page.objects, revision: current, remaining: page.remaining)
     }
     if revision > current { throw .future(current: current) }
-    throw .compacted(oldest: oldest)
+    if revision < oldest { throw .compacted(oldest: oldest) }
+    return try await past.list(
+      PastReader.Request(prefix: prefix, after: after, limit: limit, revision: revision))
   }
 
   /// Does the transaction; returns when it is on the disk. A cancelled task waits all the same.
   /// - Returns: its revision, or the current one where it changes nothing.
   /// - Throws: `.conflict`, `.invalid`, `.overloaded`, `.full`, `.io`, `.closed`.
   package func commit(_ transaction: Transaction) async throws(StoreError) -> Int64 {
-    let result = writing.withLock { writing -> Result<Int64, StoreError> in
-      var plan = BatchPlan(
-        revision: memory.revision, objectBytes: writing.objectBytes, objectBytesMax: configuration.objectBytesMax,
-        current: { self.memory.get($0) })
-      plan.add(transaction)
-      switch plan.outcomes[0] {
-      case .fails(let error): return .failure(error)
-      case .isEmpty(let revision): return .success(revision)
-      case .commits(let revision):
-        writing.objectBytes = plan.objectBytes
-        memory.deliver(memory.publish(plan.changes, revision: revision), revision: revision)
-        return .success(revision)
-      }
-    }
-    return try result.get()
+    if let reason = transaction.problem(configuration) { throw .invalid(reason) }
+    return try await writer.commit(transaction)
   }
 
   /// The events of a prefix after `revision`: those of the past first, then each as it happens.
@@ -87,9 +89,12 @@ package final class ObjectStore: Sendable {
   /// Forgets revisions but the newest `revisions`: older lists and watches are refused from now on. Returns when the disk
   /// has let go of them.
   package func compact(keeping revisions: Int64) async throws(StoreError) {
-    memory.forget(below: max(0, memory.revision - revisions), watches: true)
+    try await writer.compact(keeping: max(0, revisions))
   }
 
-  /// Finishes what waits, ends every watch with `.closed`, and lets go of the directory.
-  package func close() async { memory.close() }
+  /// Finishes what waits, ends every watch with `.closed`, and lets go of the directory. Later commits are `.closed`.
+  package func close() async {
+    past.close()
+    await writer.close()
+  }
 }

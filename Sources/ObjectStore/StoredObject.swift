@@ -71,6 +71,26 @@ package struct Transaction: Sendable {
     self.deletes = deletes
   }
 
+  /// What is wrong with it whatever the store holds, or nil.
+  func problem(_ bounds: StoreConfiguration) -> String? {
+    if puts.count + deletes.count > LogPosition.changesPerRevisionMax {
+      return "\(puts.count + deletes.count) changes; \(LogPosition.changesPerRevisionMax) are the most"
+    }
+    var keys: Set<String> = []
+    for key in puts.lazy.map(\.key) + deletes {
+      if key.isEmpty || key.utf8.count > bounds.keyBytesMax {
+        return "a key of \(key.utf8.count) bytes; 1 to \(bounds.keyBytesMax) are allowed"
+      }
+      if !key.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) { return "key \(key) is not printable ASCII" }
+      if !keys.insert(key).inserted { return "key \(key) is changed twice" }
+    }
+    for (key, value) in puts where value.count > bounds.valueBytesMax {
+      return "value of \(key) has \(value.count) bytes; \(bounds.valueBytesMax) are the most"
+    }
+    if sizeBytes > bounds.batchBytesMax { return "\(sizeBytes) bytes; \(bounds.batchBytesMax) are the most" }
+    return nil
+  }
+
   /// Bytes of keys and values.
   var sizeBytes: Int {
     puts.reduce(deletes.reduce(0) { $0 + $1.utf8.count }) { $0 + $1.key.utf8.count + $1.value.count }

@@ -76,7 +76,7 @@ package struct SQLiteConnection: ~Copyable {
   /// Whether a transaction is open. SQLite ends it by itself on some errors.
   package var isInTransaction: Bool { unsafe sqlite3_get_autocommit(handle.raw) == 0 }
 
-  /// Pages in the write-ahead log, as of this connection's last commit.
+  /// Pages in the write-ahead log that wait to be copied, as of this connection's last commit.
   package var logPages: Int { Int(unsafe handle.logPages.pointee) }
 
   package enum Checkpoint: Hashable, Sendable {
@@ -95,6 +95,8 @@ package struct SQLiteConnection: ~Copyable {
     let code = unsafe sqlite3_wal_checkpoint_v2(handle.raw, nil, raw, &pages, &copied)
     if code & 0xff == SQLITE_BUSY { return false }
     if code != SQLITE_OK { throw handle.error("checkpoint", handle.path, code) }
+    // What was copied whole is begun anew by the next commit.
+    if pages == copied { unsafe handle.logPages.pointee = 0 }
     return pages == copied
   }
 }
