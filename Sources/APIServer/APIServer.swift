@@ -1,1 +1,163 @@
-// Placeholder until the room's first file.
+package import HTTPServer
+import JSON
+import Kernel
+import KubeSchema
+package import Logging
+package import ObjectStore
+import Synchronization
+
+/// The API server: objects of the table's kinds over HTTP, with the semantics that clients of Kubernetes rely on.
+///
+/// `respond` answers one request; it neither blocks a thread nor throws. Reads are answered from the store's memory.
+/// https://kubernetes.io/docs/reference/using-api/api-concepts/
+package final class APIServer: Sendable {
+  let configuration: APIServerConfiguration
+  let store: ObjectStore
+  let access: Access
+  let logger: Logger
+  let schema: Schema
+  let resources: ServedResources
+  let index = SelectionIndex()
+  let metrics = RequestMetrics()
+  let documents: Documents
+  let allocations: ServiceAllocations
+  let inFlight: InFlight
+
+  package init(configuration: APIServerConfiguration, store: ObjectStore, access: Access, logger: Logger) {
+    self.configuration = configuration
+    self.store = store
+    self.access = access
+    self.logger = logger
+    schema = .kubernetes
+    resources = ServedResources(schema)
+    documents = Documents(schema, configuration)
+    allocations = ServiceAllocations(addresses: configuration.serviceNetwork, ports: configuration.nodePorts)
+    inFlight = InFlight(
+      readsMax: configuration.readsInFlightMax, writesMax: configuration.writesInFlightMax,
+      watchesMax: configuration.watchesMax)
+    rebuildAllocations()
+  }
+
+  /// Reads the objects of a store for authorization and for the way to the nodes. Memory only.
+  package static func reader(_ store: ObjectStore) -> ObjectReader {
+    ObjectReader(
+      object: { key in store.get(key).flatMap { try? JSONValue.parse($0.value) } },
+      objects: { prefix in store.list(prefix: prefix).objects.compactMap { try? JSONValue.parse($0.value) } })
+  }
+
+  /// Answers one request. Never throws; a failure is a Status.
+  package func respond(to request: HTTPRequest) async -> HTTPResponse {
+    let started = SystemClock.bootNanoseconds
+    let info = RequestInfo(method: request.method, path: request.path, query: request.query)
+    var response: HTTPResponse
+    do throws(APIStatus) {
+      response = try await admitted(request, info)
+    } catch {
+      response = answer(error, to: request)
+    }
+    metrics.record(
+      info, code: response.status, nanoseconds: SystemClock.bootNanoseconds - started,
+      hasResource: resources.resource(apiVersion: info.apiVersion, plural: info.resource) != nil)
+    return response
+  }
+
+  /// Authenticates, authorizes and bounds, then answers.
+  private func admitted(_ request: HTTPRequest, _ info: RequestInfo) async throws(APIStatus) -> HTTPResponse {
+    let user: UserInfo
+    do throws(AccessRefusal) {
+      // Whoever asks whether the server lives need not say who they are.
+      if documents.isPublic(info.path), request.peer == .anonymous {
+        user = UserInfo(name: "system:anonymous", groups: ["system:unauthenticated"])
+      } else {
+        user = try access.user(of: request)
+        try access.check(user, info.attributes)
+      }
+    } catch {
+      return error.response
+    }
+    guard let pass = inFlight.enter(info) else {
+      throw .tooManyRequests(retryAfterSeconds: InFlight.retryAfterSeconds)
+    }
+    defer { pass.leave() }
+    guard info.isResourceRequest else { return try await document(request, info) }
+    guard let resource = resources.resource(apiVersion: info.apiVersion, plural: info.resource) else {
+      return Self.pageNotFound
+    }
+    return try await withDeadline(info) { () async throws(APIStatus) -> HTTPResponse in
+      try await self.handle(request, info, user, resource)
+    }
+  }
+
+  /// What a path that leads nowhere is answered with.
+  static var pageNotFound: HTTPResponse {
+    var response = HTTPResponse.text("404 page not found\n", status: 404)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+  }
+
+  /// Ends a short request that writes after its time; reads do not wait for anything.
+  private func withDeadline(
+    _ info: RequestInfo, _ work: @escaping @Sendable () async throws(APIStatus) -> HTTPResponse
+  ) async throws(APIStatus) -> HTTPResponse {
+    if info.isLongRunning || info.verb == "get" || info.verb == "list" { return try await work() }
+    let seconds = configuration.requestSecondsMax
+    let result = await withTaskGroup(of: Result<HTTPResponse, APIStatus>?.self) { group in
+      group.addTask {
+        do throws(APIStatus) { return .success(try await work()) } catch { return .failure(error) }
+      }
+      group.addTask {
+        try? await Task.sleep(for: .seconds(seconds))
+        return nil
+      }
+      let first = await group.next() ?? nil
+      group.cancelAll()
+      return first
+    }
+    guard let result else { throw .timeout() }
+    return try result.get()
+  }
+}
+
+/// What the server is told when it is made, with its bounds.
+package struct APIServerConfiguration: Sendable {
+  /// Of Services.
+  package var serviceNetwork: IPv4Network
+  package var nodePorts: ClosedRange<UInt16> = 30000...32767
+  /// Where clients reach this server: the endpoint of the Service `kubernetes`.
+  package var advertiseAddress: String
+  package var securePort: UInt16 = 6443
+  /// Given to pods of every namespace as `kube-root-ca.crt`.
+  package var authorityPEM: String
+
+  /// A request's body.
+  package var bodyBytesMax = 3 << 20
+  package var documentDepthMax = 64
+  package var patchOperationsMax = 10_000
+  /// A request that is neither a watch nor a stream.
+  package var requestSecondsMax = 60
+  package var readsInFlightMax = 400
+  package var writesInFlightMax = 200
+  package var watchesMax = 10_000
+  /// A watch that names no timeout ends between this and twice this.
+  package var watchSecondsMin = 1800
+  package var bookmarkSeconds = 60.0
+  package var eventSeconds: Int64 = 3600
+  /// Objects that one deletecollection removes at a time.
+  package var collectionPage = 100
+  /// Seconds since 1970; tests set it.
+  package var now: @Sendable () -> Int64 = { SystemClock.wallNanoseconds / 1_000_000_000 }
+
+  package init(serviceNetwork: IPv4Network, advertiseAddress: String, authorityPEM: String = "") {
+    self.serviceNetwork = serviceNetwork
+    self.advertiseAddress = advertiseAddress
+    self.authorityPEM = authorityPEM
+  }
+}
+
+extension RequestInfo {
+  var attributes: AccessAttributes {
+    AccessAttributes(
+      verb: verb, group: group, version: version, resource: resource, subresource: subresource, namespace: namespace,
+      name: name, path: path, nameSelector: fieldSelector?.onlyName ?? "")
+  }
+}

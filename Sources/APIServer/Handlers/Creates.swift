@@ -1,0 +1,136 @@
+import HTTPServer
+import JSON
+import KubeModel
+import KubeSchema
+import KubeValidation
+import ObjectStore
+
+extension APIServer {
+  /// Names that are tried for one `generateName`.
+  private static let generatedNamesMax = 8
+
+  func create(_ context: RequestContext) async throws(APIStatus) -> HTTPResponse {
+    guard context.info.name.isEmpty else { throw .methodNotAllowed(context.resource.qualified) }
+    let options = try WriteOptions(context.query, kind: "CreateOptions")
+    let type = context.resource.type
+    let encoding = try Self.encoding(context.request)
+    let bytes = try await body(context.request)
+    let read = try checked(
+      try parse(bytes, encoding, kind: type.kind), apiVersion: type.apiVersion, kind: type.kind,
+      type: context.resource.schema, options.fieldValidation)
+    let created = try await create(read.object, in: context, options)
+    return try answer(created, context, code: 201, warnings: read.warnings)
+  }
+
+  /// Makes an object out of a checked document: names, defaults, admission, validation, one transaction.
+  func create(
+    _ document: JSONObject, in context: RequestContext, _ options: WriteOptions
+  ) async throws(APIStatus) -> AnsweredObject {
+    let named = try namedForCreation(document, context)
+    let base = named[object: "metadata"].text("generateName")
+    let generates = named[object: "metadata"].text("name").isEmpty && !base.isEmpty
+    for attempt in 1...Self.generatedNamesMax {
+      var object = named
+      if generates { object[object: "metadata"]["name"] = .string(ObjectNames.generated(from: base)) }
+      do throws(APIStatus) {
+        return try await createNamed(object, context, options)
+      } catch {
+        guard generates, error.reason == "AlreadyExists", attempt < Self.generatedNamesMax else { throw error }
+      }
+    }
+    throw .internalError("create \(context.resource.qualified): no free name")
+  }
+
+  /// The namespace of the path in the metadata, and nothing that only the server sets.
+  private func namedForCreation(_ document: JSONObject, _ context: RequestContext) throws(APIStatus) -> JSONObject {
+    var object = document
+    var metadata = object[object: "metadata"]
+    if !metadata.text("resourceVersion").isEmpty {
+      throw .badRequest("resourceVersion should not be set on objects to be created")
+    }
+    try Self.placeInNamespace(&metadata, context)
+    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+      metadata[key] = nil
+    }
+    if metadata["managedFields"] != nil { metadata["managedFields"] = nil }
+    object["metadata"] = .object(metadata)
+    return object
+  }
+
+  /// - Throws: `BadRequest` where the document names another namespace than the path.
+  static func placeInNamespace(_ metadata: inout JSONObject, _ context: RequestContext) throws(APIStatus) {
+    guard context.resource.type.isNamespaced else {
+      metadata["namespace"] = nil
+      return
+    }
+    metadata.setDefault("namespace", .string(context.namespace))
+    guard metadata.text("namespace") == context.namespace else {
+      throw .badRequest("the namespace of the provided object does not match the namespace sent on the request")
+    }
+  }
+
+  private func createNamed(
+    _ document: JSONObject, _ context: RequestContext, _ options: WriteOptions
+  ) async throws(APIStatus) -> AnsweredObject {
+    let resource = context.resource
+    let name = document[object: "metadata"].text("name")
+    try checkNamespace(context, name)
+    var object = document
+    if resource.hasStatus, resource.type.plural != "nodes" { object["status"] = nil }
+    object = schema.defaulted(.object(object), as: resource.schema).object ?? object
+    var metadata = object[object: "metadata"]
+    metadata["uid"] = .string(ObjectNames.uid())
+    metadata["creationTimestamp"] = .string(ObjectNames.time(context.now))
+    if resource.strategy.countsGenerations { metadata["generation"] = 1 }
+    object["metadata"] = .object(metadata)
+    try prepareForCreation(&object, context)
+    if name.isEmpty {
+      throw .invalid(
+        kind: resource.kind, group: resource.type.group, name: "",
+        errors: [
+          FieldError(path: "metadata.name", reason: .required, detail: "name or generateName is required")
+        ])
+    }
+    let key = resource.key(namespace: context.namespace, name: name)
+    if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
+    try validateCreation(object, resource, name)
+    let allocation = try allocate(&object, old: nil, context)
+    let value = resource.stored(object)
+    if options.isDryRun {
+      allocation.undo()
+      return AnsweredObject(value: value, revision: 0)
+    }
+    var transaction = Transaction(checks: [key: 0], puts: [(key, value)])
+    if resource.type.plural == "namespaces" { transaction.puts += namespaceContents(name, context.now) }
+    do throws(StoreError) {
+      let revision = try await store.commit(transaction)
+      allocation.keep()
+      return AnsweredObject(value: value, revision: revision)
+    } catch {
+      allocation.undo()
+      if case .conflict = error { throw .alreadyExists(resource.qualified, name) }
+      throw status(error)
+    }
+  }
+
+  private func validateCreation(
+    _ object: JSONObject, _ resource: ServedResource, _ name: String
+  ) throws(APIStatus) {
+    let errors: [FieldError]
+    do throws(ModelError) {
+      let kind = try decoded(object, resource)
+      errors = Validation.create(kind)
+    } catch {
+      errors = error.problems.map { FieldError($0) }
+    }
+    if !errors.isEmpty {
+      throw .invalid(kind: resource.kind, group: resource.type.group, name: name, errors: errors)
+    }
+  }
+
+  /// The document as a value of the model, strictly.
+  func decoded(_ object: JSONObject, _ resource: ServedResource) throws(ModelError) -> any KubeKind {
+    let document = JSONValue.object(object)
+    return try AnyKind.type(of: document).init(strict: document)
+  }
+}

@@ -1,0 +1,86 @@
+import HTTPServer
+import JSON
+import KubeModel
+import KubeSchema
+
+/// One request for a resource, on its way through a handler.
+struct RequestContext: Sendable {
+  let request: HTTPRequest
+  let info: RequestInfo
+  let user: UserInfo
+  let resource: ServedResource
+  let negotiated: Negotiated
+  /// Seconds since 1970.
+  let now: Int64
+
+  var query: HTTPQuery { request.query }
+  /// Where the object is or is to be.
+  var namespace: String { resource.type.isNamespaced ? info.namespace : "" }
+  var key: String { resource.key(namespace: namespace, name: info.name) }
+
+  func notFound() -> APIStatus { .notFound(resource.qualified, info.name) }
+}
+
+extension APIServer {
+  /// Sends a request to its handler by verb and subresource.
+  func handle(
+    _ request: HTTPRequest, _ info: RequestInfo, _ user: UserInfo, _ resource: ServedResource
+  ) async throws(APIStatus) -> HTTPResponse {
+    // Names that would leave their place in the keys never come from the path alone, but may hold escaped slashes.
+    guard !info.name.contains("/"), !info.namespace.contains("/") else { return Self.pageNotFound }
+    guard resource.type.isNamespaced || info.namespace.isEmpty || info.resource == "namespaces" else {
+      return Self.pageNotFound
+    }
+    if !info.subresource.isEmpty { return try await handleSubresource(request, info, user, resource) }
+    guard resource.verbs.contains(info.verb) else { throw .methodNotAllowed(resource.qualified) }
+    if resource.type.isNamespaced, info.namespace.isEmpty, info.verb != "list", info.verb != "watch" {
+      throw .methodNotAllowed(resource.qualified)
+    }
+    let context = try makeContext(request, info, user, resource)
+    switch info.verb {
+    case "get": return try get(context)
+    case "list": return try await list(context)
+    case "watch": return try watch(context)
+    case "create": return resource.type.plural == "bindings" ? try await bind(context) : try await create(context)
+    case "update": return try await update(context)
+    case "patch": return try await patch(context)
+    case "delete": return try await delete(context)
+    case "deletecollection": return try await deleteCollection(context)
+    default: throw .methodNotAllowed(resource.qualified)
+    }
+  }
+
+  func makeContext(
+    _ request: HTTPRequest, _ info: RequestInfo, _ user: UserInfo, _ resource: ServedResource
+  ) throws(APIStatus) -> RequestContext {
+    let negotiated = try Negotiated(accept: request.headers["accept"], isWatch: info.verb == "watch")
+    return RequestContext(
+      request: request, info: info, user: user, resource: resource, negotiated: negotiated, now: configuration.now())
+  }
+
+  private func handleSubresource(
+    _ request: HTTPRequest, _ info: RequestInfo, _ user: UserInfo, _ resource: ServedResource
+  ) async throws(APIStatus) -> HTTPResponse {
+    guard let subresource = resource.subresources[info.subresource], !info.name.isEmpty, info.rest.isEmpty else {
+      return Self.pageNotFound
+    }
+    guard subresource.verbs.contains(info.verb) else {
+      throw .methodNotAllowed(
+        QualifiedResource(group: info.group, resource: "\(info.resource)/\(info.subresource)"))
+    }
+    if resource.type.plural == "pods", NodeProxy.serves(subresource: info.subresource) {
+      return await access.nodes.respond(
+        to: request, namespace: info.namespace, pod: info.name, subresource: info.subresource)
+    }
+    let context = try makeContext(request, info, user, resource)
+    switch (info.subresource, info.verb) {
+    case ("status", "get"): return try get(context)
+    case ("status", "update"): return try await update(context)
+    case ("status", "patch"): return try await patch(context)
+    case ("scale", _): return try await scale(context)
+    case ("binding", "create"): return try await bind(context)
+    case ("finalize", "update"): return try await update(context)
+    default: return Self.pageNotFound
+    }
+  }
+}

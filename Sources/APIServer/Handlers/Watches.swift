@@ -1,0 +1,307 @@
+import HTTPServer
+import JSON
+import KubeModel
+import ObjectStore
+
+extension APIServer {
+  /// A place among the watches, given back when the last who holds it lets go.
+  private final class WatchTicket: Sendable {
+    let pass: InFlight.Pass
+    init(_ pass: InFlight.Pass) { self.pass = pass }
+    deinit { pass.leave() }
+  }
+
+  /// Where a watch begins.
+  private struct Beginning: Sendable {
+    /// Sent first, as ADDED; nil where the client has them already.
+    var objects: [StoredObject]?
+    var revision: Int64
+    /// The end of the first objects is to be marked.
+    var marksEnd: Bool
+  }
+
+  /// A stream of changes: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+  func watch(_ context: RequestContext) throws(APIStatus) -> HTTPResponse {
+    var options = try ListOptions(context.query, isWatch: true)
+    if !context.info.name.isEmpty {  // the old form: /watch/…/NAME
+      options.fields.terms.append(.init(field: "metadata.name", value: context.info.name, isEqual: true))
+    }
+    let selection = try Selection(options, context.resource, index)
+    guard let pass = inFlight.enterWatch() else {
+      throw .tooManyRequests(retryAfterSeconds: InFlight.retryAfterSeconds)
+    }
+    let ticket = WatchTicket(pass)
+    let prefix = context.resource.prefix(namespace: context.namespace)
+    let beginning = try beginning(options, prefix: prefix)
+    let encoder = WatchEncoder(server: self, context: context, selection: selection)
+    let headers: HTTPFields = [
+      "Content-Type": context.negotiated.encoding == .protobuf
+        ? "application/vnd.kubernetes.protobuf;stream=watch" : "application/json",
+      "Cache-Control": Self.uncached,
+    ]
+    let changes: StoreWatch
+    do throws(StoreError) {
+      changes = try store.watch(prefix: prefix, after: beginning.revision)
+    } catch {
+      let failure: APIStatus
+      switch error {
+      case .compacted(let oldest): failure = .expired(revision: beginning.revision, oldest: oldest)
+      case .future(let current): throw .tooLargeRevision(beginning.revision, current: current)
+      default: throw status(error)
+      }
+      // A watch that cannot begin is told so within the stream, where clients look for it.
+      return HTTPResponse(status: 200, headers: headers, body: .bytes(encoder.error(failure)))
+    }
+    let seconds = options.timeoutSeconds ?? configuration.watchSecondsMin + Int.random(in: 0..<max(1, configuration.watchSecondsMin))
+    let run = WatchRun(
+      changes: changes, encoder: encoder, objects: beginning.objects, revision: beginning.revision,
+      marksEnd: beginning.marksEnd, allowsBookmarks: options.allowsBookmarks, seconds: seconds,
+      bookmarkSeconds: configuration.bookmarkSeconds)
+    return HTTPResponse(
+      status: 200, headers: headers,
+      body: .stream { writer in
+        defer { _ = ticket }
+        try await run.send(to: writer)
+      })
+  }
+
+  private func beginning(_ options: ListOptions, prefix: String) throws(APIStatus) -> Beginning {
+    let version = options.resourceVersion ?? 0
+    let sendsInitial = options.sendsInitialEvents ?? (version == 0)
+    if options.sendsInitialEvents == true, version > store.revision {
+      throw .tooLargeRevision(version, current: store.revision)
+    }
+    guard sendsInitial else {
+      return Beginning(objects: nil, revision: version > 0 ? version : store.revision, marksEnd: false)
+    }
+    let listing = store.list(prefix: prefix)
+    return Beginning(
+      objects: listing.objects, revision: listing.revision,
+      marksEnd: options.sendsInitialEvents == true && options.allowsBookmarks)
+  }
+}
+
+/// One watch while it is being sent.
+private struct WatchRun: Sendable {
+  let changes: StoreWatch
+  let encoder: WatchEncoder
+  let objects: [StoredObject]?
+  let revision: Int64
+  let marksEnd: Bool
+  let allowsBookmarks: Bool
+  let seconds: Int
+  let bookmarkSeconds: Double
+
+  /// Bytes of the first objects that are sent in one go.
+  private static let partBytes = 256 << 10
+
+  func send(to writer: HTTPBodyWriter) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { await keepTime() }
+      defer { group.cancelAll() }
+      try await sendEvents(to: writer)
+    }
+  }
+
+  /// Asks for bookmarks, and ends the watch when its time is over.
+  private func keepTime() async {
+    let end = ContinuousClock.now + .seconds(seconds)
+    while !Task.isCancelled {
+      let rest = end - .now
+      guard rest > .zero else {
+        changes.cancel()
+        return
+      }
+      try? await Task.sleep(for: allowsBookmarks ? min(rest, .seconds(bookmarkSeconds)) : rest)
+      if allowsBookmarks, !Task.isCancelled { changes.requestProgress() }
+    }
+  }
+
+  private func sendEvents(to writer: HTTPBodyWriter) async throws {
+    var encoder = encoder
+    var reached = revision
+    if let objects {
+      var parts: [[UInt8]] = []
+      var bytes = 0
+      for object in objects {
+        guard let event = encoder.initial(object) else { continue }
+        parts.append(event)
+        bytes += event.count
+        if bytes >= Self.partBytes {
+          try await writer.write(parts)
+          (parts, bytes) = ([], 0)
+        }
+      }
+      if marksEnd { parts.append(encoder.bookmark(revision, endsInitial: true)) }
+      // Also of nothing: the client learns that the watch stands.
+      try await writer.write(parts)
+    } else {
+      try await writer.write([[UInt8]]())
+    }
+    do {
+      while let batch = try await changes.next() {
+        reached = max(reached, batch.revision)
+        if batch.isProgress {
+          if allowsBookmarks { try await writer.write(encoder.bookmark(reached, endsInitial: false)) }
+          continue
+        }
+        var parts: [[UInt8]] = []
+        for event in batch.events { if let bytes = encoder.event(event) { parts.append(bytes) } }
+        if !parts.isEmpty { try await writer.write(parts) }
+      }
+      if allowsBookmarks, !Task.isCancelled { try await writer.write(encoder.bookmark(reached, endsInitial: false)) }
+    } catch let error as StoreError {
+      switch error {
+      case .overflow(let after), .compacted(let after):
+        try await writer.write(encoder.error(.expired(revision: reached, oldest: after)))
+      case .closed: return
+      default: try await writer.write(encoder.error(.internalError("\(error)")))
+      }
+    }
+  }
+}
+
+/// Makes the lines of a watch. Plain JSON is made once for all watches of an event.
+private struct WatchEncoder: Sendable {
+  let server: APIServer
+  let context: RequestContext
+  let selection: Selection
+  /// A Table's columns come with its first event only.
+  private var hasColumns = false
+
+  enum Change: String {
+    case added = "ADDED"
+    case modified = "MODIFIED"
+    case deleted = "DELETED"
+    case bookmark = "BOOKMARK"
+    case error = "ERROR"
+  }
+
+  init(server: APIServer, context: RequestContext, selection: Selection) {
+    self.server = server
+    self.context = context
+    self.selection = selection
+  }
+
+  private var isPlain: Bool { context.negotiated == Negotiated() }
+
+  /// Nil where the selectors do not match.
+  mutating func initial(_ object: StoredObject) -> [UInt8]? {
+    guard selection.matches(object) else { return nil }
+    return encoded(.added, object.value, object.revision)
+  }
+
+  /// Nil where the watch does not care.
+  mutating func event(_ event: StoreEvent) -> [UInt8]? {
+    guard let (change, value) = change(event) else { return nil }
+    guard isPlain else { return encoded(change, value, event.revision) }
+    return event.derived(change.rawValue) { _ in plain(change, value, event.revision) }
+  }
+
+  /// What an event means to those who see only what matches: an object that begins to match was added for them.
+  private func change(_ event: StoreEvent) -> (Change, [UInt8])? {
+    if selection.isEverything {
+      switch event.kind {
+      case .put(let created): return (created ? .added : .modified, event.object.value)
+      case .delete: return (.deleted, event.object.value)
+      }
+    }
+    let before = event.previous.map { matches($0, of: event, "before") } ?? false
+    switch event.kind {
+    case .delete: return before ? (.deleted, event.object.value) : nil
+    case .put:
+      let now = matches(event.object, of: event, "now")
+      switch (before, now) {
+      case (false, true): return (.added, event.object.value)
+      case (true, true): return (.modified, event.object.value)
+      // The last state that they knew, at the revision of the change.
+      case (true, false): return (.deleted, event.previous?.value ?? event.object.value)
+      case (false, false): return nil
+      }
+    }
+  }
+
+  private func matches(_ object: StoredObject, of event: StoreEvent, _ form: String) -> Bool {
+    if let name = selection.name, !object.key.hasSuffix("/\(name)") { return false }
+    let view = event.derived(form) { _ in SelectableView(object, selection.strategy) }
+    return selection.labels.matches(view.labels) && selection.fields.matches(view.fields)
+  }
+
+  private func plain(_ change: Change, _ value: [UInt8], _ revision: Int64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(value.count + 80)
+    bytes += "{\"type\":\"\(change.rawValue)\",\"object\":".utf8
+    context.resource.append(value, revision: revision, to: &bytes)
+    bytes += "}\n".utf8
+    return bytes
+  }
+
+  private mutating func encoded(_ change: Change, _ value: [UInt8], _ revision: Int64) -> [UInt8] {
+    if isPlain { return plain(change, value, revision) }
+    do throws(APIStatus) {
+      let document = try server.document(AnsweredObject(value: value, revision: revision), context.resource)
+      return framed(change, formed(document))
+    } catch {
+      return framed(.error, error.json)
+    }
+  }
+
+  private mutating func formed(_ document: JSONValue) -> JSONValue {
+    let result = server.formed([document], list: nil, context)
+    guard case .table = context.negotiated.form, var table = result.object else { return result }
+    if hasColumns { table["columnDefinitions"] = [] }
+    hasColumns = true
+    return .object(table)
+  }
+
+  func bookmark(_ revision: Int64, endsInitial: Bool) -> [UInt8] {
+    var metadata: JSONObject = ["resourceVersion": .string(String(revision)), "creationTimestamp": .null]
+    if endsInitial { metadata["annotations"] = ["k8s.io/initial-events-end": "true"] }
+    let type = context.resource.type
+    switch context.negotiated.form {
+    case .object:
+      return framed(
+        .bookmark,
+        ["kind": .string(type.kind), "apiVersion": .string(type.apiVersion), "metadata": .object(metadata)])
+    case .table(let version):
+      return framed(
+        .bookmark,
+        [
+          "kind": "Table", "apiVersion": .string("meta.k8s.io/\(version)"), "metadata": .object(metadata),
+          "columnDefinitions": [], "rows": [],
+        ])
+    case .metadata(let version):
+      return framed(
+        .bookmark,
+        [
+          "kind": "PartialObjectMetadata", "apiVersion": .string("meta.k8s.io/\(version)"),
+          "metadata": .object(metadata),
+        ])
+    }
+  }
+
+  func error(_ status: APIStatus) -> [UInt8] { framed(.error, status.json) }
+
+  /// One event: a line of JSON, or a protobuf message after its length.
+  private func framed(_ change: Change, _ object: JSONValue) -> [UInt8] {
+    guard context.negotiated.encoding == .protobuf, let raw = server.protobuf(object) else {
+      return JSONValue.object(["type": .string(change.rawValue), "object": object]).encoded() + [0x0A]
+    }
+    // WatchEvent { string type = 1; RawExtension { bytes raw = 1 } object = 2; }
+    let extended = Self.field(1, raw)
+    let message = Self.field(1, Array(change.rawValue.utf8)) + Self.field(2, extended)
+    let length = UInt32(message.count)
+    return [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: length >> $0) } + message
+  }
+
+  private static func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+    var result: [UInt8] = [number << 3 | 2]
+    var length = bytes.count
+    while length >= 0x80 {
+      result.append(UInt8(length & 0x7F) | 0x80)
+      length >>= 7
+    }
+    result.append(UInt8(length))
+    return result + bytes
+  }
+}

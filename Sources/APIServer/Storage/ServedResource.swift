@@ -1,0 +1,124 @@
+import JSON
+package import KubeModel
+package import KubeSchema
+
+/// A resource of the table, as the handlers need it.
+package struct ServedResource: Sendable {
+  package let type: ResourceType
+  let schema: SchemaType
+  let verbs: Set<String>
+  let strategy: Strategy
+  /// Kinds of the subresources by their names: `status`, `scale`.
+  let subresources: [String: Subresource]
+  /// What every stored document of the resource begins with, up to the first member of its metadata.
+  let head: [UInt8]
+  /// Of the keys: `/pods/`, `/deployments.apps/`.
+  let prefix: String
+  let qualified: QualifiedResource
+
+  struct Subresource: Sendable {
+    var kind: String
+    var verbs: Set<String>
+  }
+
+  init(
+    type: ResourceType, schema: SchemaType, verbs: Set<String>, strategy: Strategy,
+    subresources: [String: Subresource]
+  ) {
+    self.type = type
+    self.schema = schema
+    self.verbs = verbs
+    self.strategy = strategy
+    self.subresources = subresources
+    qualified = QualifiedResource(group: type.group, resource: type.plural)
+    prefix = "/\(qualified)/"
+    head = Array("{\"kind\":\"\(type.kind)\",\"apiVersion\":\"\(type.apiVersion)\",\"metadata\":{".utf8)
+  }
+
+  var kind: String { type.kind }
+  var hasStatus: Bool { subresources["status"] != nil }
+
+  func key(namespace: String, name: String) -> String {
+    type.isNamespaced ? "\(prefix)\(namespace)/\(name)" : "\(prefix)\(name)"
+  }
+
+  /// Of the keys of a namespace's objects, or of all.
+  func prefix(namespace: String) -> String {
+    type.isNamespaced && !namespace.isEmpty ? "\(prefix)\(namespace)/" : prefix
+  }
+
+  /// The document as it is stored: kind, version and metadata first, without what depends on the revision.
+  func stored(_ document: JSONObject) -> [UInt8] {
+    var metadata = document[object: "metadata"].without("resourceVersion", "managedFields", "selfLink")
+    if metadata["creationTimestamp"]?.isNull == true { metadata["creationTimestamp"] = nil }
+    var ordered: JSONObject = [
+      "kind": .string(type.kind), "apiVersion": .string(type.apiVersion), "metadata": .object(metadata),
+    ]
+    for (key, value) in document.members where ordered[key] == nil { ordered[key] = value }
+    return JSONValue.object(ordered).encoded()
+  }
+
+  /// A stored document as it is answered: with the revision of its last change.
+  func answer(_ value: [UInt8], revision: Int64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(value.count + 40)
+    append(value, revision: revision, to: &bytes)
+    return bytes
+  }
+
+  func append(_ value: [UInt8], revision: Int64, to bytes: inout [UInt8]) {
+    bytes += head
+    bytes += "\"resourceVersion\":\"".utf8
+    appendDecimal(revision, to: &bytes)
+    bytes += "\",".utf8
+    bytes += value[min(head.count, value.count)...]
+  }
+}
+
+/// Digits of a number that is not negative, without a String on the way.
+func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
+  guard number >= 10 else {
+    bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: max(0, number)))
+    return
+  }
+  let start = bytes.count
+  var rest = number
+  while rest > 0 {
+    bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10))
+    rest /= 10
+  }
+  bytes[start...].reverse()
+}
+
+/// Every resource that is served, by group, version and plural.
+package struct ServedResources: Sendable {
+  private let byPath: [String: ServedResource]
+  package let all: [ServedResource]
+
+  package init(_ schema: Schema) {
+    var found: [ServedResource] = []
+    var children: [String: [String: ServedResource.Subresource]] = [:]
+    for row in schema.resources {
+      guard let subresource = row.subresource else { continue }
+      children["\(row.apiVersion)/\(row.resource)", default: [:]][subresource] =
+        .init(kind: row.kind, verbs: Set(row.verbs))
+    }
+    for row in schema.resources where row.subresource == nil {
+      guard let type = schema.type(apiVersion: row.apiVersion, kind: row.kind) else { continue }
+      let resource = ResourceType(
+        group: row.group, version: row.version, plural: row.resource, kind: row.kind, isNamespaced: row.isNamespaced)
+      found.append(
+        ServedResource(
+          type: resource, schema: type, verbs: Set(row.verbs),
+          strategy: Strategy.of(group: row.group, resource: row.resource),
+          subresources: children["\(row.apiVersion)/\(row.resource)"] ?? [:]))
+    }
+    all = found
+    byPath = Dictionary(uniqueKeysWithValues: found.map { ("\($0.type.apiVersion)/\($0.type.plural)", $0) })
+  }
+
+  package func resource(apiVersion: String, plural: String) -> ServedResource? { byPath["\(apiVersion)/\(plural)"] }
+
+  /// Those that have a list of objects.
+  var stored: [ServedResource] { all.filter { $0.verbs.contains("list") } }
+}
