@@ -2,6 +2,7 @@ import ArgumentParser
 import CRIClient
 import CRIModel
 import Kernel
+import NodeAgent
 
 /// `martlet logs`: what a container wrote.
 struct LogsCommand: AsyncParsableCommand {

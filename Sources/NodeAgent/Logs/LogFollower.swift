@@ -1,24 +1,24 @@
-import Kernel
+package import Kernel
 
 /// Reads a growing log file to its end and beyond, also when it is rotated away under the reader.
 ///
 /// Rotation is a rename of the file and a new file at the path. The old file is read to its end first, then once more
 /// after the new one is seen: its writer may have been late.
-struct LogFollower: ~Copyable {
+package struct LogFollower: ~Copyable {
   private let path: String
   private var file: OwnedFD?
   private var identity: (device: UInt64, inode: UInt64)?
   private var readBytes: Int64 = 0
   private var splitter = LogSplitter()
 
-  static let chunkBytes = 256 << 10
+  package static let chunkBytes = 256 << 10
 
-  init(path: String) { self.path = path }
+  package init(path: String) { self.path = path }
 
   /// The lines that are there and were not read yet, up to about a chunk; empty where there is nothing new.
   ///
   /// Blocks on the disk only.
-  mutating func next() throws(SyscallError) -> [LogLine] {
+  package mutating func next() throws(SyscallError) -> [LogLine] {
     if file == nil, try !open() { return [] }
     while true {
       let bytes = try read()

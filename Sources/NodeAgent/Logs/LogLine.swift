@@ -1,14 +1,14 @@
-import Kernel
+internal import KubeModel
 
 /// One line of a container's log in CRI's format: `RFC3339Nano stdout|stderr F|P text`.
-struct LogLine: Equatable, Sendable {
-  enum Stream: String, Sendable { case stdout, stderr }
+package struct LogLine: Equatable, Sendable {
+  package enum Stream: String, Sendable { case stdout, stderr }
   /// RFC 3339 with nanoseconds.
-  var timestamp: ArraySlice<UInt8>
-  var stream: Stream
+  package var timestamp: ArraySlice<UInt8>
+  package var stream: Stream
   /// A line longer than the runtime's limit comes in parts; all but the last are partial.
-  var partial: Bool
-  var text: ArraySlice<UInt8>
+  package var partial: Bool
+  package var text: ArraySlice<UInt8>
 
   /// "2024-05-01T10:00:00Z" is the shortest.
   private static let timestampBytesMin = 20
@@ -16,7 +16,7 @@ struct LogLine: Equatable, Sendable {
 
   /// Reads a line without its newline; nil where it is in another format. Copies nothing: a long log is read as fast
   /// as it can be cut.
-  init?(_ line: ArraySlice<UInt8>) {
+  package init?(_ line: ArraySlice<UInt8>) {
     let space = UInt8(ascii: " ")
     guard let first = line.firstIndex(of: space), first - line.startIndex >= Self.timestampBytesMin else { return nil }
     guard let second = line[(first + 1)...].firstIndex(of: space), second + 1 < line.endIndex else { return nil }
@@ -42,14 +42,16 @@ struct LogLine: Equatable, Sendable {
 }
 
 /// Cuts a log's bytes into lines, whatever the pieces they come in.
-struct LogSplitter: Sendable {
+package struct LogSplitter: Sendable {
   /// A line beyond this is no CRI log: the runtime splits at 16 KiB.
-  static let lineBytesMax = 1 << 20
+  package static let lineBytesMax = 1 << 20
 
   private var rest: [UInt8] = []
 
+  package init() {}
+
   /// - Returns: the lines that `bytes` complete.
-  mutating func add(_ bytes: [UInt8]) -> [LogLine] {
+  package mutating func add(_ bytes: [UInt8]) -> [LogLine] {
     var lines: [LogLine] = []
     var start = bytes.startIndex
     while let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -68,25 +70,25 @@ struct LogSplitter: Sendable {
   }
 }
 
-/// Chooses and formats log lines as `martlet logs` was asked to.
-struct LogPrinter: Sendable {
-  var timestamps = false
+/// Chooses and formats the lines of a log.
+package struct LogPrinter: Sendable {
+  package var timestamps = false
   /// Nanoseconds since 1970; older lines are dropped.
-  var since: Int64?
+  package var since: Int64?
   /// Whether each stream is inside a line that has begun and not ended.
   private var open: Set<LogLine.Stream> = []
   private var dropping: Set<LogLine.Stream> = []
 
-  init(timestamps: Bool = false, since: Int64? = nil) {
+  package init(timestamps: Bool = false, since: Int64? = nil) {
     self.timestamps = timestamps
     self.since = since
   }
 
   /// What `line` adds to its stream's output: nothing where it is too old. Parts of one line share the first's fate.
-  mutating func print(_ line: LogLine) -> [UInt8] {
+  package mutating func print(_ line: LogLine) -> [UInt8] {
     let continued = open.contains(line.stream)
-    if !continued, let since, let time = Timestamp.nanoseconds(String(decoding: line.timestamp, as: UTF8.self)),
-      time < since
+    if !continued, let since, let time = RFC3339.parse(String(decoding: line.timestamp, as: UTF8.self)),
+      time.seconds * 1_000_000_000 + time.nanoseconds < since
     {
       dropping.insert(line.stream)
     } else if !continued {
@@ -103,21 +105,21 @@ struct LogPrinter: Sendable {
 }
 
 /// The last lines of a log: a line in parts counts once.
-struct LogTail: Sendable {
-  let count: Int
+package struct LogTail: Sendable {
+  package let count: Int
   private var lines: [LogLine] = []
   private var ends = 0
 
-  init(count: Int) { self.count = count }
+  package init(count: Int) { self.count = count }
 
-  mutating func add(_ line: LogLine) {
+  package mutating func add(_ line: LogLine) {
     lines.append(line)
     if !line.partial { ends += 1 }
     // Cut in batches, so that a long log costs a pass and not a move for every line.
     if ends > 2 * count + 1024 { lines = last() }
   }
 
-  mutating func last() -> [LogLine] {
+  package mutating func last() -> [LogLine] {
     var keep = lines.count
     var seen = 0
     while keep > 0 {
