@@ -37,7 +37,9 @@ struct Martlet: AsyncParsableCommand {
         ]),
       CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
       CommandGroup(name: "A cluster", subcommands: [UpCommand.self]),
-      CommandGroup(name: "This node", subcommands: [NodeCommand.self, VersionCommand.self, CompletionsCommand.self]),
+      CommandGroup(
+        name: "This node",
+        subcommands: [NodeCommand.self, ServerCommand.self, VersionCommand.self, CompletionsCommand.self]),
     ])
 }
 

@@ -1,0 +1,187 @@
+import ArgumentParser
+import Kernel
+import Logging
+import PodTranslation
+
+/// `martlet server`: the API server, the scheduler and the controllers, in one process.
+struct ServerCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "server",
+    abstract: "Serve the Kubernetes API, schedule pods and run the controllers.",
+    discussion: """
+      Starts from nothing but a directory: makes its certificates, its objects and an administrator's kubeconfig there.
+      It may be killed at any time; the next one goes on where this one was.
+
+      EXAMPLES
+        martlet server --root ./data --run ./run
+        martlet server --bind-address 10.0.0.1 --node-name worker-1 --node-name worker-2
+        kubectl --kubeconfig ./data/server/admin.kubeconfig get nodes
+
+      Who comes with a client certificate is who it names; a process of root, or of this server's user, on the unix
+      socket is the administrator; nobody else is let in.
+
+      EXIT CODES
+        0  stopped when asked to        1  failure        2  wrong usage
+      """)
+
+  @Option(help: ArgumentHelp("Where objects and certificates are kept.", valueName: "directory"))
+  var root = "/var/lib/martlet"
+
+  @Option(help: ArgumentHelp("Where the unix socket is.", valueName: "directory"))
+  var run: String?
+
+  @Option(name: .customLong("secure-port"), help: "The port of the API over TLS.")
+  var securePort = 6443
+
+  @Option(
+    name: .customLong("bind-address"),
+    help: ArgumentHelp("Where the API listens; 0.0.0.0 is everywhere.", valueName: "address"))
+  var bindAddress = "127.0.0.1"
+
+  @Option(
+    name: .customLong("advertise-address"),
+    help: ArgumentHelp(
+      "Where pods and other machines reach the API; it listens there, too. It need not exist yet.",
+      valueName: "address"))
+  var advertiseAddress: String?
+
+  @Option(
+    name: .customLong("service-cidr"),
+    help: ArgumentHelp("Addresses of Services; the first IPv4 range counts.", valueName: "cidr"))
+  var serviceCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("cluster-cidr"),
+    help: ArgumentHelp("Addresses of pods, a part of which each node gets; nodes choose without.", valueName: "cidr"))
+  var clusterCIDR: String?
+
+  @Option(
+    name: .customLong("node-name"),
+    help: ArgumentHelp("Make credentials for this node; may be given several times.", valueName: "name"))
+  var nodeNames: [String] = []
+
+  @Option(
+    name: .customLong("kubeconfig-out"),
+    help: ArgumentHelp("Where the administrator's kubeconfig is written.", valueName: "file"))
+  var kubeconfigOut: String?
+
+  @Option(
+    name: .customLong("tls-san"),
+    help: ArgumentHelp("One more name or address of the API in its certificate.", valueName: "name"))
+  var extraNames: [String] = []
+
+  @Flag(name: .customLong("no-scheduler"), help: "Leave scheduling to another process.")
+  var noScheduler = false
+
+  @Flag(name: .customLong("no-controllers"), help: "Leave the controllers to another process.")
+  var noControllers = false
+
+  @Flag(name: [.short, .long], help: "Say more.")
+  var verbose = false
+
+  func validate() throws {
+    guard (0...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 0 to 65535") }
+  }
+
+  func run() async throws {
+    let plan = try plan()
+    let level: Logger.Level = verbose ? .debug : .info
+    LoggingSystem.bootstrap { label in
+      var handler = StreamLogHandler.standardError(label: label)
+      handler.logLevel = level
+      return handler
+    }
+    let server = ControlPlane(plan: plan, logger: Logger(label: "martlet.server"))
+    try await Interruption.endsInOrder { try await server.run() }
+  }
+
+  private func plan() throws -> ServerPlan {
+    func address(_ option: String, _ text: String) throws -> String {
+      guard let address = IPAddress(text) else {
+        throw Failure("\(option): \"\(text)\" is no address", code: Failure.usageCode)
+      }
+      return address.description
+    }
+    var plan = ServerPlan(
+      root: try Place.absolute(root), run: try Place.absolute(run ?? LeadingOptions.given.run ?? "/run/martlet"),
+      bindAddress: try address("--bind-address", bindAddress))
+    plan.securePort = securePort
+    plan.serviceCIDR = try serviceRange()
+    if let clusterCIDR, IPPrefix(clusterCIDR) == nil {
+      throw Failure("--cluster-cidr: \"\(clusterCIDR)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
+    }
+    plan.clusterCIDR = clusterCIDR
+    plan.advertiseAddress =
+      try advertiseAddress.map { try address("--advertise-address", $0) }
+      ?? (plan.listensEverywhere ? HostFacts.addresses().first ?? "127.0.0.1" : plan.bindAddress)
+    plan.nodeNames = try nodeNames.map { try Place.nodeName($0) }
+    if let kubeconfigOut { plan.kubeconfig = try Place.absolute(kubeconfigOut) }
+    plan.extraNames = extraNames
+    plan.hostName = try Place.nodeName(nil)
+    plan.schedules = !noScheduler
+    plan.controls = !noControllers
+    return plan
+  }
+
+  private func serviceRange() throws -> String {
+    for text in serviceCIDRs.flatMap({ $0.split(separator: ",") }) {
+      guard let prefix = IPPrefix(text) else {
+        throw Failure("--service-cidr: \"\(text)\" is no range such as 10.96.0.0/16", code: Failure.usageCode)
+      }
+      if prefix.address.family == .ipv4 { return String(text) }
+    }
+    guard serviceCIDRs.isEmpty else {
+      throw Failure("--service-cidr: one IPv4 range is needed", code: Failure.usageCode)
+    }
+    return ServerPlan.usualServiceCIDR
+  }
+}
+
+/// Everything that `martlet server` is told, once its options are read.
+struct ServerPlan: Equatable, Sendable {
+  static let usualServiceCIDR = "10.96.0.0/16"
+
+  let root: String
+  let run: String
+  let bindAddress: String
+  var securePort = 6443
+  var advertiseAddress = ""
+  var serviceCIDR = ServerPlan.usualServiceCIDR
+  var clusterCIDR: String?
+  var nodeNames: [String] = []
+  /// The administrator's.
+  var kubeconfig: String
+  var extraNames: [String] = []
+  var hostName = ""
+  var schedules = true
+  var controls = true
+
+  init(root: String, run: String, bindAddress: String) {
+    self.root = root
+    self.run = run
+    self.bindAddress = bindAddress
+    kubeconfig = "\(root)/server/admin.kubeconfig"
+  }
+
+  var directory: String { "\(root)/server" }
+  var pkiDirectory: String { "\(directory)/pki" }
+  var lockFile: String { "\(directory)/lock" }
+  var socket: String { "\(run)/server.sock" }
+
+  var listensEverywhere: Bool { bindAddress == "0.0.0.0" || bindAddress == "::" }
+
+  /// Where the API listens: the bound address, and the advertised one where that is another.
+  var addresses: [String] {
+    listensEverywhere || advertiseAddress == bindAddress ? [bindAddress] : [bindAddress, advertiseAddress]
+  }
+
+  /// Where a client on this machine finds the API.
+  func url(port: Int) -> String {
+    let host = listensEverywhere ? advertiseAddress : bindAddress
+    return "https://\(host.contains(":") ? "[\(host)]" : host):\(port)"
+  }
+
+  func nodeKubeconfig(_ name: String) -> String { "\(directory)/nodes/\(name).kubeconfig" }
+  /// Certificate and key of the node's own server, in one file.
+  func nodeServing(_ name: String) -> String { "\(directory)/nodes/\(name).serving.pem" }
+}

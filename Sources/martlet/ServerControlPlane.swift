@@ -1,0 +1,210 @@
+import APIServer
+import Controllers
+import HTTPServer
+import Kernel
+import KubeClient
+import Logging
+import ObjectStore
+import PKI
+import Synchronization
+
+/// What `martlet server` runs: certificates, the store, the API over TLS and on the unix socket, and what reconciles.
+struct ControlPlane: Sendable {
+  let plan: ServerPlan
+  let logger: Logger
+
+  /// Until cancelled, or until a part of it fails.
+  func run() async throws {
+    try prepare()
+    let lock = try takeLock()
+    let pki = try await certificates()
+    let store = try await openStore()
+    do {
+      try await serve(pki, store)
+    } catch {
+      await store.close()
+      throw error
+    }
+    await store.close()
+    withExtendedLifetime(lock) {}
+  }
+
+  // MARK: before
+
+  private func prepare() throws {
+    // No one but this server's user reads objects and keys, also where an earlier hand made it wider.
+    try Files.makeDirectories(plan.directory, mode: 0o700)
+    try Files.chmod(plan.directory, mode: 0o700)
+    try Files.makeDirectories(plan.run, mode: 0o700)
+  }
+
+  private func takeLock() throws -> ServerLock {
+    do throws(SyscallError) {
+      return ServerLock(try FileLock(path: plan.lockFile))
+    } catch {
+      throw Failure("\(error)", hint: "another martlet server runs here; a second one needs its own --root and --run")
+    }
+  }
+
+  private func certificates() async throws -> ClusterPKI {
+    guard let network = IPv4Network(plan.serviceCIDR) else {
+      throw Failure("--service-cidr: \(plan.serviceCIDR) gives no addresses; /8 to /30", code: Failure.usageCode)
+    }
+    let names = ServerNames(
+      advertiseAddress: plan.advertiseAddress, bindAddress: plan.bindAddress, serviceAddress: network.first,
+      hostName: plan.hostName, extra: plan.extraNames)
+    let directory = plan.pkiDirectory
+    do {
+      return try await onFreshThread { () throws(PKIError) in try ClusterPKI.open(directory, names: names) }
+    } catch {
+      throw Failure("certificates: \(error)")
+    }
+  }
+
+  private func openStore() async throws -> ObjectStore {
+    do throws(StoreError) {
+      return try await ObjectStore.open(directory: plan.directory, logger: Logger(label: "martlet.store"))
+    } catch {
+      throw Failure("objects: \(error)")
+    }
+  }
+
+  // MARK: serving
+
+  private func serve(_ pki: ClusterPKI, _ store: ObjectStore) async throws {
+    let tls = try HTTPTLS(Self.identity(pki))
+    let api = try makeServer(pki, store)
+    try await api.bootstrap()
+    let listeners: [HTTPListener] =
+      [.unix(path: plan.socket)] + plan.addresses.map { .tcp(host: $0, port: plan.securePort, tls: tls) }
+    let server: HTTPServer
+    do throws(HTTPServerError) {
+      server = try await HTTPServer.bind(listeners, logger: Logger(label: "martlet.http")) { await api.respond(to: $0) }
+    } catch {
+      throw Failure("\(error)", hint: "what listens there? choose another: --secure-port, --bind-address")
+    }
+    let port = server.ports.first ?? plan.securePort
+    try writeKubeconfigs(pki, port: port)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await server.run() }
+      group.addTask { try await api.run() }
+      group.addTask { try await renewCertificates(pki, tls, port: port) }
+      addReconcilers(to: &group, api)
+      try announce(server, port: port)
+      defer { group.cancelAll() }
+      // Whichever ends first ends the others: none of them has an end of its own.
+      try await group.next()
+    }
+  }
+
+  private func makeServer(_ pki: ClusterPKI, _ store: ObjectStore) throws -> APIServer {
+    guard let network = IPv4Network(plan.serviceCIDR) else { throw Failure("--service-cidr: \(plan.serviceCIDR)") }
+    let authority = pki.authority
+    var configuration = APIServerConfiguration(
+      serviceNetwork: network, advertiseAddress: plan.advertiseAddress,
+      authorityPEM: String(decoding: authority, as: UTF8.self))
+    configuration.securePort = UInt16(plan.securePort)
+    var access = Access(reader: APIServer.reader(store)) {
+      let client = pki.nodeClient
+      return HTTPDialIdentity(
+        authorities: authority, certificateChain: client.certificate, privateKey: client.privateKey)
+    }
+    access.authenticator = Authenticator(ownUser: CurrentProcess.effectiveUser)
+    return APIServer(
+      configuration: configuration, store: store, access: access, logger: Logger(label: "martlet.api"))
+  }
+
+  private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer) {
+    let transport = ServerTransport.make { await api.respond(to: $0) }
+    if plan.controls {
+      var configuration = ControllersConfiguration()
+      configuration.clusterCIDR = plan.clusterCIDR
+      let controllers = Controllers(
+        client: KubeClient(transport: transport, userAgent: "martlet-controllers"), configuration: configuration,
+        logger: Logger(label: "martlet.controllers"))
+      group.addTask { try await controllers.run() }
+    }
+  }
+
+  private func announce(_ server: HTTPServer, port: Int) throws {
+    logger.info("ready: \(plan.url(port: port)) and \(plan.socket)")
+    try Console.out(
+      """
+      The API is served at \(plan.url(port: port)).
+
+        kubectl --kubeconfig \(plan.kubeconfig) get nodes
+
+      """)
+    guard let path = environmentVariable("NOTIFY_SOCKET"), !path.isEmpty else { return }
+    do throws(SyscallError) {
+      try sendDatagram("READY=1", to: path)
+    } catch {
+      logger.warning("telling systemd: \(error)")
+    }
+  }
+
+  // MARK: certificates
+
+  private static func identity(_ pki: ClusterPKI) -> HTTPTLSIdentity {
+    let serving = pki.serving
+    return HTTPTLSIdentity(
+      certificateChain: serving.certificate, privateKey: serving.privateKey, authorities: pki.authority)
+  }
+
+  private func writeKubeconfigs(_ pki: ClusterPKI, port: Int) throws {
+    let url = plan.url(port: port)
+    try KubeconfigFile(
+      server: url, authority: pki.authority, user: "kubernetes-admin", credential: pki.administrator
+    ).write(to: plan.kubeconfig)
+    for name in plan.nodeNames {
+      let addresses = [plan.advertiseAddress] + HostFacts.addresses()
+      let credentials: ClusterPKI.NodeCredentials
+      do throws(PKIError) {
+        credentials = try pki.node(name, addresses: addresses)
+      } catch {
+        throw Failure("node \(name): \(error)")
+      }
+      try Files.makeDirectories("\(plan.directory)/nodes", mode: 0o700)
+      // The kubeconfig last: whoever waits for it finds the rest.
+      try Files.writeAtomically(plan.nodeServing(name), credentials.serving.pem, mode: 0o600, durable: true)
+      try KubeconfigFile(
+        server: url, authority: pki.authority, user: "system:node:\(name)", credential: credentials.client
+      ).write(to: plan.nodeKubeconfig(name))
+    }
+  }
+
+  /// The longest wait between two looks at the clock, which may be set in between.
+  private static let renewalLookSeconds: Int64 = 3600
+  /// After a renewal that failed.
+  private static let renewalRetrySeconds: Int64 = 60
+
+  private func renewCertificates(_ pki: ClusterPKI, _ tls: HTTPTLS, port: Int) async throws {
+    var wait = Self.wait(pki)
+    while true {
+      try await Task.sleep(for: .seconds(wait))
+      do {
+        let renewed = try await onFreshThread { () throws(PKIError) in try pki.renew() }
+        wait = Self.wait(pki)
+        guard !renewed.isEmpty else { continue }
+        try tls.replace(Self.identity(pki))
+        try writeKubeconfigs(pki, port: port)
+        logger.info("certificates renewed: \(renewed.map { "\($0)" }.sorted().joined(separator: ", "))")
+      } catch {
+        logger.error("certificates: \(error); tried again in \(Self.renewalRetrySeconds) s")
+        wait = Self.renewalRetrySeconds
+      }
+    }
+  }
+
+  private static func wait(_ pki: ClusterPKI) -> Int64 {
+    let now = SystemClock.wallNanoseconds / 1_000_000_000
+    return min(max(pki.nextRenewal - now, 1), renewalLookSeconds)
+  }
+}
+
+/// Keeps the lock as long as a reference to it lives.
+private final class ServerLock: Sendable {
+  private let lock: FileLock
+
+  init(_ lock: consuming FileLock) { self.lock = lock }
+}
