@@ -179,6 +179,13 @@ extension CRIClient {
     return response.url
   }
 
+  /// - Returns: a URL that is good once, soon, for a connection that speaks a port-forward protocol.
+  package func portForward(_ request: CRIPortForwardRequest) async throws(CRIError) -> String {
+    let response: CRIPortForwardResponse = try await call(
+      Method.PortForward.descriptor, request, timeout: options.queryTimeout)
+    return response.url
+  }
+
   // MARK: Figures and events
 
   package func containerStats(_ id: String) async throws(CRIError) -> CRIContainerStats {
