@@ -1,6 +1,7 @@
 internal import JSON
 internal import KubeClient
 internal import KubeModel
+internal import Synchronization
 
 /// Rolls out what Deployments ask for.
 final class DeploymentController: Sendable {
@@ -10,6 +11,7 @@ final class DeploymentController: Sendable {
   private let pods: Informer<Pod>
   private let queue: WorkQueue<ObjectKey>
   private let recorder: EventRecorder
+  private let tracker = Mutex(WriteTracker())
 
   init(_ context: ControllerContext) {
     self.context = context
@@ -66,10 +68,16 @@ final class DeploymentController: Sendable {
   // MARK: one Deployment
 
   private func pass(_ key: ObjectKey) async throws -> WorkOutcome {
-    guard let deployment = deployments.get(key) else { return .done }
+    guard let deployment = deployments.get(key) else {
+      tracker.withLock { $0.forget(key) }
+      return .done
+    }
     let near =
       sets.list(index: Index.controller, deployment.metadata.uid ?? "")
       + sets.list(index: Index.orphan, key.namespace)
+    let isCaughtUp = tracker.withLock { [now = context.now] in $0.isCaughtUp(key, near.map(\.metadata), now: now) }
+    // The set's own event brings the key again.
+    guard isCaughtUp else { return .after(.seconds(1)) }
     // A selector that selects everything adopts nothing; the plan tells of it.
     let claims = Claims(
       of: deployment.metadata, selector: deployment.spec.selector,
@@ -91,11 +99,12 @@ final class DeploymentController: Sendable {
     let client = context.client
     switch action {
     case .create(let set): return try await create(set, for: current)
-    case .update(let set): _ = try await client.update(set)
+    case .update(let set): note(try await client.update(set), for: current)
     case .delete(let set):
       try await client.delete(
         ReplicaSet.self, name: set.metadata.name ?? "", namespace: set.metadata.namespace, propagation: .background,
         uid: set.metadata.uid)
+      tracker.withLock { [now = context.now] in $0.deleted(set.metadata, for: current.metadata.key, now: now) }
     case .setRevision(let revision):
       let changed: Deployment = try await client.patch(
         name: current.metadata.name ?? "", namespace: current.metadata.namespace,
@@ -110,10 +119,14 @@ final class DeploymentController: Sendable {
     return nil
   }
 
+  private func note(_ written: ReplicaSet, for deployment: Deployment) {
+    tracker.withLock { [now = context.now] in $0.wrote(written.metadata, for: deployment.metadata.key, now: now) }
+  }
+
   private func create(_ set: ReplicaSet, for deployment: Deployment) async throws -> WorkOutcome? {
     let name = set.metadata.name ?? ""
     do throws(KubeError) {
-      _ = try await context.client.create(set)
+      note(try await context.client.create(set), for: deployment)
       return nil
     } catch {
       if error.isNamespaceTerminating { return .done }

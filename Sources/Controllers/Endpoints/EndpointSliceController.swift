@@ -14,7 +14,7 @@ final class EndpointSliceController: Sendable {
   private let nodes: Informer<Node>
   private let queue: WorkQueue<ObjectKey>
   private let recorder: EventRecorder
-  private let tracker = Mutex(SliceTracker())
+  private let tracker = Mutex(WriteTracker())
 
   init(_ context: ControllerContext) {
     self.context = context
@@ -80,7 +80,7 @@ final class EndpointSliceController: Sendable {
     guard EndpointSlicePlan.isManaged(service) else { return .done }
     let now = context.now
     let existing = slices.list(index: Self.service, "\(key)")
-    let isCaughtUp = tracker.withLock { $0.isCaughtUp(key, slices: existing, now: now) }
+    let isCaughtUp = tracker.withLock { $0.isCaughtUp(key, existing.map(\.metadata), now: now) }
     // The slice's own event brings the key again.
     guard isCaughtUp else { return .after(.seconds(1)) }
     var zones: [String: String] = [:]
@@ -106,11 +106,11 @@ final class EndpointSliceController: Sendable {
     // First what exists: that takes pods that are going out of service.
     for slice in plan.updates {
       let written = try await client.update(slice)
-      tracker.withLock { [now = context.now] in $0.wrote(written, for: key, now: now) }
+      tracker.withLock { [now = context.now] in $0.wrote(written.metadata, for: key, now: now) }
     }
     for slice in plan.creations {
       let written = try await client.create(slice)
-      tracker.withLock { [now = context.now] in $0.wrote(written, for: key, now: now) }
+      tracker.withLock { [now = context.now] in $0.wrote(written.metadata, for: key, now: now) }
     }
     for slice in plan.deletions {
       do throws(KubeError) {
@@ -119,7 +119,7 @@ final class EndpointSliceController: Sendable {
       } catch {
         guard error.isNotFound else { throw error }
       }
-      tracker.withLock { [now = context.now] in $0.deleted(slice, for: key, now: now) }
+      tracker.withLock { [now = context.now] in $0.deleted(slice.metadata, for: key, now: now) }
     }
   }
 }
