@@ -51,7 +51,7 @@ package actor NodeAgent {
   var arrivals: [String: Arrival] = [:]
   /// Pods with a worker or a report, by namespace and name; more than one where one follows another.
   var holders: [String: Set<String>] = [:]
-  private(set) var runtimeProblem: String?
+  package private(set) var runtimeProblem: String?
   private var started = false
   // Holds at most one: that something changed.
   private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))

@@ -60,7 +60,8 @@ private func line(_ text: String) -> LogLine? { LogLine(Array(text.utf8)[...]) }
   }
 
   @Test func olderLinesAreDroppedWithAllTheirParts() throws {
-    let since = try #require(RFC3339.parse("2024-05-01T10:00:00.000000002Z")).seconds * 1_000_000_000
+    let time = try #require(RFC3339.parse("2024-05-01T10:00:00.000000002Z"))
+    let since = time.seconds * 1_000_000_000 + time.nanoseconds
     var printer = LogPrinter(since: since)
     let output = try [
       "2024-05-01T10:00:00.000000001Z stdout P old", "2024-05-01T10:00:00.000000003Z stdout F end",
