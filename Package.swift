@@ -279,7 +279,8 @@ func target(_ room: Room) -> Target {
 /// Golden files lie beside the tests that read them.
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
-    "ContainerPlanTests", "DataplaneTests", "MartletTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
+    "ContainerPlanTests", "DataplaneTests", "KubePresentationTests", "MartletTests", "NFTTests", "PodNetworkTests",
+    "PodTranslationTests",
     "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
