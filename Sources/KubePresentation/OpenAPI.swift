@@ -6,8 +6,13 @@ package import KubeSchema
 /// Documents are large, so they are given as bytes, and are put together piece by piece, lest the whole tree of one lies
 /// in memory. Pure; a call costs up to some tens of milliseconds: the caller keeps what it asked for.
 package struct OpenAPI: Sendable {
-  /// Media type of `v2Protobuf`, as clients ask for it.
-  package static let v2ProtobufMediaType = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+  /// `Content-Type` of `v2Protobuf`.
+  package static let v2ProtobufMediaType = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+  /// What clients ask for when they want it. The older name, with the @, is not a media type by the letter: it may be
+  /// asked for but must not be answered, since clients refuse to read it.
+  package static let v2ProtobufAccepted = [
+    v2ProtobufMediaType, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+  ]
 
   let schema: Schema
   let version: String
