@@ -32,6 +32,7 @@ extension APIServer {
       object["status"] = ["loadBalancer": [:]]
       Self.prepareService(&object)
     case ("", "nodes"): Self.prepareNode(&object)
+    case ("", "secrets"): Self.prepareSecret(&object)
     case ("", "events"): Self.prepareEvent(&object, context)
     default: if context.resource.hasStatus { object["status"] = [:] }
     }
@@ -43,6 +44,7 @@ extension APIServer {
     case ("", "services"):
       Self.carryAllocations(&object, old: old)
       Self.prepareService(&object)
+    case ("", "secrets"): Self.prepareSecret(&object)
     case ("", "namespaces"):
       object[object: "metadata"][object: "labels"]["kubernetes.io/metadata.name"] = .string(ObjectMetadata(old).name)
     case ("", "pods"):
@@ -70,7 +72,9 @@ extension APIServer {
       spec["allocateLoadBalancerNodePorts"] = true
     }
     if type == "ExternalName" {
-      for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] { spec[key] = nil }
+      for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
+        spec[key] = nil
+      }
     }
     object["spec"] = .object(spec)
   }
@@ -83,6 +87,16 @@ extension APIServer {
       taints.append(taint)
     }
     object[object: "spec"]["taints"] = .array(taints)
+  }
+
+  /// What was written as text is kept as bytes, like the rest.
+  private static func prepareSecret(_ object: inout JSONObject) {
+    guard let texts = object["stringData"]?.stringMap else { return }
+    object["stringData"] = nil
+    guard !texts.isEmpty else { return }
+    for (key, text) in texts.sorted(by: { $0.key < $1.key }) {
+      object[object: "data"][key] = .string(Base64.standard(Array(text.utf8)))
+    }
   }
 
   private static func prepareEvent(_ object: inout JSONObject, _ context: RequestContext) {

@@ -90,8 +90,9 @@ package final class ServiceAllocations: Sendable {
         let offset = UInt32.random(in: upper)
         if state.addresses.insert(offset).inserted { return offset }
       }
-      guard let free = upper.first(where: { !state.addresses.contains($0) })
-        ?? (1..<upper.lowerBound).first(where: { !state.addresses.contains($0) })
+      guard
+        let free = upper.first(where: { !state.addresses.contains($0) })
+          ?? (1..<upper.lowerBound).first(where: { !state.addresses.contains($0) })
       else { return nil }
       state.addresses.insert(free)
       return free

@@ -44,7 +44,9 @@ extension APIServer {
   func document(_ request: HTTPRequest, _ info: RequestInfo) async throws(APIStatus) -> HTTPResponse {
     let parts = info.path.split(separator: "/").map(String.init)
     guard request.method == "GET" || request.method == "HEAD" else {
-      guard parts.isEmpty || ["api", "apis", "version", "healthz", "livez", "readyz", "metrics", "openapi"].contains(parts[0])
+      guard
+        parts.isEmpty
+          || ["api", "apis", "version", "healthz", "livez", "readyz", "metrics", "openapi"].contains(parts[0])
       else { return Self.pageNotFound }
       throw .methodNotAllowed()
     }

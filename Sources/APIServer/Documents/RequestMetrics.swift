@@ -56,7 +56,8 @@ final class RequestMetrics: Sendable {
     let (requests, durations) = state.withLock { ($0.requests, $0.durations) }
     var text = "# HELP apiserver_request_total Requests by verb, resource and HTTP status.\n"
     text += "# TYPE apiserver_request_total counter\n"
-    for (labels, count) in requests.map({ (Self.labels($0.key) + ",code=\"\($0.key.code)\"", $0.value) }).sorted(by: <) {
+    for (labels, count) in requests.map({ (Self.labels($0.key) + ",code=\"\($0.key.code)\"", $0.value) }).sorted(by: <)
+    {
       text += "apiserver_request_total{\(labels)} \(count)\n"
     }
     text += "# HELP apiserver_request_duration_seconds Time from a request to its answer, without watches.\n"
@@ -92,9 +93,11 @@ extension APIServer {
     text += "# TYPE apiserver_storage_objects gauge\n"
     for resource in resources.stored {
       let listing = store.list(prefix: resource.prefix, limit: 1)
-      text += "apiserver_storage_objects{resource=\"\(resource.qualified)\"} \(listing.objects.count + listing.remaining)\n"
+      text +=
+        "apiserver_storage_objects{resource=\"\(resource.qualified)\"} \(listing.objects.count + listing.remaining)\n"
     }
     return HTTPResponse(
-      status: 200, headers: ["Content-Type": "text/plain; version=0.0.4; charset=utf-8"], body: .bytes(Array(text.utf8)))
+      status: 200, headers: ["Content-Type": "text/plain; version=0.0.4; charset=utf-8"], body: .bytes(Array(text.utf8))
+    )
   }
 }

@@ -13,7 +13,9 @@ extension APIServer {
       "v1", "services", namespace: "default", name: "kubernetes", kubernetesService, isKept: { _ in true })
     try await ensure(
       "discovery.k8s.io/v1", "endpointslices", namespace: "default", name: "kubernetes", kubernetesEndpoints,
-      isKept: { [kubernetesEndpoints] in $0["endpoints"] == kubernetesEndpoints["endpoints"] && $0["ports"] == kubernetesEndpoints["ports"] })
+      isKept: { [kubernetesEndpoints] in
+        $0["endpoints"] == kubernetesEndpoints["endpoints"] && $0["ports"] == kubernetesEndpoints["ports"]
+      })
     rebuildAllocations()
   }
 

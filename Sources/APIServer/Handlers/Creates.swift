@@ -49,7 +49,9 @@ extension APIServer {
       throw .badRequest("resourceVersion should not be set on objects to be created")
     }
     try Self.placeInNamespace(&metadata, context)
-    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    for key in [
+      "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
+    ] {
       metadata[key] = nil
     }
     if metadata["managedFields"] != nil { metadata["managedFields"] = nil }
@@ -92,8 +94,8 @@ extension APIServer {
         ])
     }
     let key = resource.key(namespace: context.namespace, name: name)
-    if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
     try validateCreation(object, resource, name)
+    if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
     let allocation = try allocate(&object, old: nil, context)
     let value = resource.stored(object)
     if options.isDryRun {

@@ -81,6 +81,7 @@ extension APIServer {
         let answered = AnsweredObject(value: plan.stored(resource), revision: revision)
         guard case .remove = plan.action else { return .pending(answered) }
         forget(object, resource, key: key)
+        await restore(key: key)
         return .gone(answered)
       } catch {
         guard case .conflict = error else { throw status(error) }

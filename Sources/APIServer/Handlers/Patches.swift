@@ -70,7 +70,8 @@ extension APIServer {
     default:
       guard patch.object != nil else {
         throw .badRequest(
-          "error decoding patch: json: cannot unmarshal \(patch.kindName) into Go value of type map[string]interface {}")
+          "error decoding patch: json: cannot unmarshal \(patch.kindName) into Go value of type map[string]interface {}"
+        )
       }
     }
     return patch
@@ -88,8 +89,10 @@ extension APIServer {
     } catch {
       // A patch that is well formed but does not fit the object.
       if type == .json {
-        throw APIStatus(code: 422, reason: "Invalid", message: "the server rejected our request due to an error in our "
-          + "request: \(error)")
+        throw APIStatus(
+          code: 422, reason: "Invalid",
+          message: "the server rejected our request due to an error in our "
+            + "request: \(error)")
       }
       throw .badRequest("\(error)")
     }

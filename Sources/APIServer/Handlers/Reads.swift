@@ -6,6 +6,9 @@ import ObjectStore
 extension APIServer {
   /// GET of one object: a look into memory, and the revision written between its bytes.
   func get(_ context: RequestContext) throws(APIStatus) -> HTTPResponse {
+    if let text = context.query["resourceVersion"], let version = Int64(text), version > store.revision {
+      throw .tooLargeRevision(version, current: store.revision)
+    }
     guard let object = store.get(context.key) else { throw context.notFound() }
     return try answer(AnsweredObject(value: object.value, revision: object.revision), context)
   }

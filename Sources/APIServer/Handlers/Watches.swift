@@ -52,7 +52,9 @@ extension APIServer {
       // A watch that cannot begin is told so within the stream, where clients look for it.
       return HTTPResponse(status: 200, headers: headers, body: .bytes(encoder.error(failure)))
     }
-    let seconds = options.timeoutSeconds ?? configuration.watchSecondsMin + Int.random(in: 0..<max(1, configuration.watchSecondsMin))
+    let seconds =
+      options.timeoutSeconds ?? configuration.watchSecondsMin
+      + Int.random(in: 0..<max(1, configuration.watchSecondsMin))
     let run = WatchRun(
       changes: changes, encoder: encoder, objects: beginning.objects, revision: beginning.revision,
       marksEnd: beginning.marksEnd, allowsBookmarks: options.allowsBookmarks, seconds: seconds,
@@ -113,7 +115,7 @@ private struct WatchRun: Sendable {
         return
       }
       try? await Task.sleep(for: allowsBookmarks ? min(rest, .seconds(bookmarkSeconds)) : rest)
-      if allowsBookmarks, !Task.isCancelled { changes.requestProgress() }
+      if allowsBookmarks, !Task.isCancelled, ContinuousClock.now < end { changes.requestProgress() }
     }
   }
 

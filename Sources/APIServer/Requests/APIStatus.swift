@@ -213,7 +213,9 @@ extension APIStatus {
   }
 
   /// A revision whose history is gone.
-  package static func expired(_ message: String) -> APIStatus { APIStatus(code: 410, reason: "Expired", message: message) }
+  package static func expired(_ message: String) -> APIStatus {
+    APIStatus(code: 410, reason: "Expired", message: message)
+  }
 
   package static func expired(revision: Int64, oldest: Int64) -> APIStatus {
     expired("too old resource version: \(revision) (\(oldest))")

@@ -82,7 +82,8 @@ extension APIServer {
     guard foundKind == kind else {
       let version = foundVersion.split(separator: "/").last.map(String.init) ?? foundVersion
       throw .badRequest(
-        "\(foundKind) in version \"\(version)\" cannot be handled as a \(kind): no kind \"\(foundKind)\" is served here")
+        "\(foundKind) in version \"\(version)\" cannot be handled as a \(kind): no kind \"\(foundKind)\" is served here"
+      )
     }
     guard foundVersion == apiVersion else {
       throw .badRequest(
@@ -95,7 +96,6 @@ extension APIServer {
     _ object: JSONObject, _ type: SchemaType, _ validation: FieldValidation
   ) throws(APIStatus) -> ReadDocument {
     let problems = schema.check(.object(object), as: type)
-    if problems.isEmpty { return ReadDocument(object: object) }
     let kind = object.text("kind")
     let version = object.text("apiVersion").split(separator: "/").last.map(String.init) ?? ""
     var unknown: [String] = []
@@ -104,10 +104,10 @@ extension APIServer {
         unknown.append("unknown field \"\(problem.path)\"")
       } else {
         throw .badRequest(
-          "\(kind) in version \"\(version)\" cannot be handled as a \(kind): \(Self.words(problem))")
+          "\(kind) in version \"\(version)\" cannot be handled as a \(kind): \(problem)")
       }
     }
-    if validation == .strict {
+    if validation == .strict, !unknown.isEmpty {
       throw .badRequest(
         "\(kind) in version \"\(version)\" cannot be handled as a \(kind): strict decoding error: "
           + unknown.joined(separator: ", "))
@@ -115,6 +115,4 @@ extension APIServer {
     let pruned = schema.pruned(.object(object), as: type).object ?? object
     return ReadDocument(object: pruned, warnings: validation == .warn ? unknown : [])
   }
-
-  private static func words(_ problem: SchemaProblem) -> String { "json: \(problem)" }
 }

@@ -135,7 +135,8 @@ private struct LabelQueryParser {
 
   private mutating func key() throws(SelectorError) -> String {
     guard case .word(let key) = take() else {
-      throw SelectorError(why: "found '\(tokens[max(0, min(position - 1, tokens.count - 1))].shown)', expected: identifier")
+      throw SelectorError(
+        why: "found '\(tokens[max(0, min(position - 1, tokens.count - 1))].shown)', expected: identifier")
     }
     if let problem = NameRules.qualifiedName(key).first {
       throw SelectorError(why: "key: Invalid value: \"\(key)\": \(problem)")

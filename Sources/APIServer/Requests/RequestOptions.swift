@@ -37,7 +37,8 @@ package struct WriteOptions: Hashable, Sendable {
     if fieldManager.utf8.count > 128 {
       errors.append(
         FieldError(
-          path: "fieldManager", reason: .tooLong, value: .string(fieldManager), detail: "may not be more than 128 bytes"))
+          path: "fieldManager", reason: .tooLong, value: .string(fieldManager), detail: "may not be more than 128 bytes"
+        ))
     }
     if !errors.isEmpty { throw .invalid(kind: kind, group: "meta.k8s.io", name: "", errors: errors) }
   }
@@ -91,7 +92,9 @@ package struct ListOptions: Hashable, Sendable {
     }
     allowsBookmarks = query.flag("allowWatchBookmarks")
     if let text = query["sendInitialEvents"], !text.isEmpty { sendsInitialEvents = text == "true" || text == "1" }
-    if let seconds = try Self.number(query, "timeoutSeconds"), seconds > 0 { timeoutSeconds = Int(min(seconds, 86_400)) }
+    if let seconds = try Self.number(query, "timeoutSeconds"), seconds > 0 {
+      timeoutSeconds = Int(min(seconds, 86_400))
+    }
     try check(match: query["resourceVersionMatch"] ?? "")
   }
 

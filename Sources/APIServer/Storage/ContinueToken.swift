@@ -38,6 +38,14 @@ struct ContinueToken: Hashable {
   }
 }
 
+/// RFC 4648, section 4.
+enum Base64 {
+  static func standard(_ bytes: [UInt8]) -> String {
+    let text = Base64URL.encode(bytes).map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 }
+    return String(text) + String(repeating: "=", count: (3 - bytes.count % 3) % 3)
+  }
+}
+
 /// RFC 4648, section 5, without padding.
 enum Base64URL {
   private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)

@@ -58,7 +58,7 @@ package struct ServedResource: Sendable {
     return JSONValue.object(ordered).encoded()
   }
 
-  /// A stored document as it is answered: with the revision of its last change.
+  /// A stored document as it is answered: with the revision of its last change; 0 for one that was not stored.
   func answer(_ value: [UInt8], revision: Int64) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(value.count + 40)
@@ -68,9 +68,11 @@ package struct ServedResource: Sendable {
 
   func append(_ value: [UInt8], revision: Int64, to bytes: inout [UInt8]) {
     bytes += head
-    bytes += "\"resourceVersion\":\"".utf8
-    appendDecimal(revision, to: &bytes)
-    bytes += "\",".utf8
+    if revision > 0 {
+      bytes += "\"resourceVersion\":\"".utf8
+      appendDecimal(revision, to: &bytes)
+      bytes += "\",".utf8
+    }
     bytes += value[min(head.count, value.count)...]
   }
 }

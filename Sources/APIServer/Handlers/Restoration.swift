@@ -1,0 +1,25 @@
+import JSON
+import KubeModel
+import Logging
+import ObjectStore
+
+extension APIServer {
+  /// Puts back what every namespace that stays must have, after somebody deleted it.
+  func restore(key: String) async {
+    let parts = key.split(separator: "/").map(String.init)
+    guard parts.count == 3,
+      parts[0] == "configmaps" && parts[2] == Self.authorityConfigMap
+        || parts[0] == "serviceaccounts" && parts[2] == "default",
+      let namespace = store.get("/namespaces/\(parts[1])"),
+      index.view(namespace, .of(group: "", resource: "namespaces")).fields["status.phase"] != "Terminating",
+      let content = namespaceContents(parts[1], configuration.now()).first(where: { $0.key == key })
+    else { return }
+    do throws(StoreError) {
+      _ = try await store.commit(Transaction(checks: [key: 0], puts: [content]))
+    } catch {
+      // Somebody made it meanwhile, which is as good.
+      if case .conflict = error { return }
+      logger.warning("restore(\(key)): \(error); create it by hand, or start the server again")
+    }
+  }
+}
