@@ -221,12 +221,13 @@ let rooms: [Room] = [
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: [
-      "NodeAgent", "PodTranslation", "KubeModel", "CRIModel", "CRIClient", "Volumes", "Kernel", "JSON", "TestSupport",
+      "NodeAgent", "PodTranslation", "KubeModel", "KubeClient", "HTTPServer", "CRIModel", "CRIClient", "Volumes", "Kernel",
+      "JSON", "TestSupport",
     ],
     products: [swiftProtobuf, logging]),
   Room(
     name: "ServiceProxyTests", kind: .test,
-    uses: ["ServiceProxy", "KubeModel", "Dataplane", "JSON", "Kernel", "TestSupport"]),
+    uses: ["ServiceProxy", "KubeModel", "KubeClient", "Dataplane", "JSON", "Kernel", "TestSupport"], products: [logging]),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
     products: [grpcCore, swiftProtobuf]),
