@@ -3,13 +3,21 @@ enum Descriptions {
   static func type(_ name: String) -> String? { table[name] }
 
   /// By type and field; else by the field alone, where it means the same wherever it stands.
-  static func field(_ field: String, of type: String) -> String? { table["\(type).\(field)"] ?? table["*.\(field)"] }
+  static func field(_ field: String, of type: String) -> String? {
+    let owner = type == "EphemeralContainer" ? "Container" : type
+    return table["\(owner).\(field)"] ?? table["*.\(field)"]
+  }
+
+  /// Every name that the table has; `*.` begins those that stand for any type.
+  static var names: [String] { table.keys.sorted() }
 
   private static let table: [String: String] = {
     var table: [String: String] = [:]
-    for line in DescriptionTable.lines.split(separator: "\n") {
-      let parts = line.split(separator: "\t", maxSplits: 1)
-      if parts.count == 2 { table[String(parts[0])] = String(parts[1]) }
+    for lines in [DescriptionTable.shared, DescriptionTable.core] {
+      for line in lines.split(separator: "\n") {
+        guard let colon = line.firstRange(of: ": ") else { continue }
+        table[String(line[..<colon.lowerBound])] = String(line[colon.upperBound...])
+      }
     }
     return table
   }()
