@@ -1,4 +1,5 @@
 package import JSON
+import KubeSchema
 
 /// Something that stands in a field: a scalar, a hand-written type, or an object of the table.
 package protocol KubeValue: Hashable, Sendable {
@@ -14,12 +15,10 @@ package protocol KubeObject: KubeValue {
   /// False: there is no field of this name.
   mutating func decodeField(_ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder) -> Bool
   func encodeFields(_ encoder: inout FieldEncoder)
-  mutating func applyDefaults()
 }
 
 extension KubeObject {
   package static var requiredFields: [String] { [] }
-  package mutating func applyDefaults() {}
 
   package init(_ value: JSONValue, _ decoder: inout FieldDecoder) {
     self.init()
@@ -69,6 +68,15 @@ extension KubeKind {
     var decoder = FieldDecoder(isLenient: true)
     self.init(value, &decoder)
     guard decoder.problems.isEmpty else { throw ModelError(problems: decoder.problems) }
+  }
+
+  /// Sets what the API server would: the defaults of the table, and the namespace `default`.
+  package mutating func applyDefaults() {
+    guard let type = Schema.kubernetes.type(apiVersion: Self.apiVersion, kind: Self.kind) else { return }
+    // What the table adds can be read back: only this object's own text could not, and that was read once.
+    if let complete = try? Self(lenient: Schema.kubernetes.defaulted(json, as: type)) { self = complete }
+    let isNamespaced = Schema.kubernetes.resource(apiVersion: Self.apiVersion, kind: Self.kind)?.isNamespaced ?? false
+    if isNamespaced, metadata.namespace == nil { metadata.namespace = "default" }
   }
 
   package init(_ value: JSONValue, _ decoder: inout FieldDecoder) {

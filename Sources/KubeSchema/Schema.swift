@@ -11,6 +11,8 @@ package struct Schema: Sendable {
   /// By full name.
   package let types: [String: SchemaType]
   package let resources: [ResourceRow]
+  /// Types that `defaulted` must look into.
+  let typesWithDefaults: Set<String>
   private let byKind: [GroupVersionKind: SchemaType]
   /// Kinds that go with resources of every group: `DeleteOptions` may be of `apps/v1`.
   private let everywhere: [String: SchemaType]
@@ -21,6 +23,7 @@ package struct Schema: Sendable {
   init(_ table: SchemaTable) {
     types = Dictionary(table.types.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     resources = table.resources
+    typesWithDefaults = Self.withDefaults(table.types)
     var byKind: [GroupVersionKind: SchemaType] = [:]
     var everywhere: [String: SchemaType] = [:]
     for type in table.types {

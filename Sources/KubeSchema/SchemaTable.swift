@@ -117,20 +117,23 @@ struct SchemaTable {
     let published = value(line[4])
     var strategy: PatchStrategy = []
     for word in line.words(9, separator: ",") { strategy.insert(word == "merge" ? .merge : .retainKeys) }
-    let isZero = published.map { ["\"\"", "0", "false", "{}"].contains($0.encodedString()) } ?? true
+    let zero: ZeroRule = line[12] == "p" ? .value : line[12] == "a" ? .always : .absent
+    // The zeros of the published schema say nothing that an absent field does not, unless the two differ.
+    let says = published.map { zero == .value || !["\"\"", "0", "false", "{}"].contains($0.encodedString()) } ?? false
     return SchemaField(
       name: line[1], valueType: valueType, isRequired: line[3] == "r", publishedDefault: published,
-      default: value(line[5]) ?? (isZero ? nil : published), enumValues: line.words(6),
+      default: value(line[5]) ?? (says ? published : nil), enumValues: line.words(6),
       listType: SchemaListType(rawValue: line[7]), listMapKeys: line.words(8, separator: ","), patchStrategy: strategy,
       patchMergeKey: line[10].isEmpty ? nil : line[10],
       protobufPath: line.words(11, separator: ".").compactMap { Int($0) },
-      zero: line[12] == "p" ? .value : line[12] == "a" ? .always : .absent,
+      zero: zero,
       goType: line[13].isEmpty ? index.goType(valueType) : line[13])
   }
 
   /// The published schema writes some texts without quotes.
   private static func value(_ text: String) -> JSONValue? {
-    text.isEmpty ? nil : (try? JSONValue.parse(text)) ?? .string(text)
+    if text.isEmpty { return Optional.none }
+    return (try? JSONValue.parse(text)) ?? .string(text)
   }
 
   private static func resource(_ line: Line) -> ResourceRow {

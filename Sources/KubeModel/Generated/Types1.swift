@@ -140,12 +140,6 @@ package struct AzureDiskVolumeSource: KubeObject {
     encoder.encode("kind", kind)
     encoder.encode("readOnly", readOnly)
   }
-
-  package mutating func applyDefaults() {
-    if cachingMode == nil { cachingMode = "ReadWrite" }
-    if fsType == nil { fsType = "ext4" }
-    if kind == nil { kind = "Shared" }
-  }
 }
 
 package struct AzureFileVolumeSource: KubeObject {
@@ -579,10 +573,6 @@ package struct ConfigMapVolumeSource: KubeObject {
     encoder.encode("name", name)
     encoder.encode("optional", optional)
   }
-
-  package mutating func applyDefaults() {
-    if defaultMode == nil { defaultMode = 420 }
-  }
 }
 
 package struct Container: KubeObject {
@@ -677,18 +667,6 @@ package struct Container: KubeObject {
     encoder.encode("volumeMounts", volumeMounts)
     encoder.encode("workingDir", workingDir)
   }
-
-  package mutating func applyDefaults() {
-    for index in env.indices { env[index].applyDefaults() }
-    lifecycle?.applyDefaults()
-    livenessProbe?.applyDefaults()
-    for index in ports.indices { ports[index].applyDefaults() }
-    readinessProbe?.applyDefaults()
-    startupProbe?.applyDefaults()
-    if terminationMessagePath == nil { terminationMessagePath = "/dev/termination-log" }
-    if terminationMessagePolicy == nil { terminationMessagePolicy = "File" }
-    applyOwnDefaults()
-  }
 }
 
 package struct ContainerExtendedResourceRequest: KubeObject {
@@ -771,10 +749,6 @@ package struct ContainerPort: KubeObject {
     encoder.encode("hostPort", hostPort)
     encoder.encode("name", name)
     encoder.encode("protocol", `protocol`)
-  }
-
-  package mutating func applyDefaults() {
-    if `protocol` == nil { `protocol` = "TCP" }
   }
 }
 

@@ -246,10 +246,6 @@ package struct Deployment: KubeKind {
     encoder.encode("spec", spec)
     encoder.encode("status", status)
   }
-
-  package mutating func applyDefaults() {
-    spec.applyDefaults()
-  }
 }
 
 package struct DeploymentCondition: KubeObject {
@@ -327,10 +323,6 @@ package struct DeploymentSpec: KubeObject {
     encoder.encode("selector", selector, always: true)
     encoder.encode("strategy", strategy)
     encoder.encode("template", template, always: true)
-  }
-
-  package mutating func applyDefaults() {
-    template.applyDefaults()
   }
 }
 
@@ -419,10 +411,6 @@ package struct DownwardAPIProjection: KubeObject {
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("items", items)
   }
-
-  package mutating func applyDefaults() {
-    for index in items.indices { items[index].applyDefaults() }
-  }
 }
 
 package struct DownwardAPIVolumeFile: KubeObject {
@@ -453,10 +441,6 @@ package struct DownwardAPIVolumeFile: KubeObject {
     encoder.encode("path", path, always: true)
     encoder.encode("resourceFieldRef", resourceFieldRef)
   }
-
-  package mutating func applyDefaults() {
-    fieldRef?.applyDefaults()
-  }
 }
 
 package struct DownwardAPIVolumeSource: KubeObject {
@@ -479,11 +463,6 @@ package struct DownwardAPIVolumeSource: KubeObject {
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("defaultMode", defaultMode)
     encoder.encode("items", items)
-  }
-
-  package mutating func applyDefaults() {
-    if defaultMode == nil { defaultMode = 420 }
-    for index in items.indices { items[index].applyDefaults() }
   }
 }
 
@@ -713,10 +692,6 @@ package struct EnvVar: KubeObject {
     encoder.encode("value", value)
     encoder.encode("valueFrom", valueFrom)
   }
-
-  package mutating func applyDefaults() {
-    valueFrom?.applyDefaults()
-  }
 }
 
 package struct EnvVarSource: KubeObject {
@@ -748,10 +723,6 @@ package struct EnvVarSource: KubeObject {
     encoder.encode("fileKeyRef", fileKeyRef)
     encoder.encode("resourceFieldRef", resourceFieldRef)
     encoder.encode("secretKeyRef", secretKeyRef)
-  }
-
-  package mutating func applyDefaults() {
-    fieldRef?.applyDefaults()
   }
 }
 
@@ -850,15 +821,6 @@ package struct EphemeralContainer: KubeObject {
     encoder.encode("volumeMounts", volumeMounts)
     encoder.encode("workingDir", workingDir)
   }
-
-  package mutating func applyDefaults() {
-    for index in env.indices { env[index].applyDefaults() }
-    lifecycle?.applyDefaults()
-    livenessProbe?.applyDefaults()
-    for index in ports.indices { ports[index].applyDefaults() }
-    readinessProbe?.applyDefaults()
-    startupProbe?.applyDefaults()
-  }
 }
 
 package struct EphemeralVolumeSource: KubeObject {
@@ -878,5 +840,70 @@ package struct EphemeralVolumeSource: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("volumeClaimTemplate", volumeClaimTemplate)
+  }
+}
+
+package struct Event: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Event"
+  package var action: String?
+  package var count: Int32?
+  package var eventTime: MicroTime?
+  package var firstTimestamp: Time?
+  package var involvedObject = ObjectReference()
+  package var lastTimestamp: Time?
+  package var message: String?
+  package var metadata = ObjectMeta()
+  package var reason: String?
+  @Boxed package var related: ObjectReference? = nil
+  package var reportingComponent: String?
+  package var reportingInstance: String?
+  @Boxed package var series: EventSeries? = nil
+  package var source = EventSource()
+  package var type: String?
+  package static let requiredFields: [String] = ["involvedObject", "metadata"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "action": decoder.decode(&action, value)
+    case "count": decoder.decode(&count, value)
+    case "eventTime": decoder.decode(&eventTime, value)
+    case "firstTimestamp": decoder.decode(&firstTimestamp, value)
+    case "involvedObject": decoder.decode(&involvedObject, value)
+    case "lastTimestamp": decoder.decode(&lastTimestamp, value)
+    case "message": decoder.decode(&message, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "reason": decoder.decode(&reason, value)
+    case "related": decoder.decode(&related, value)
+    case "reportingComponent": decoder.decode(&reportingComponent, value)
+    case "reportingInstance": decoder.decode(&reportingInstance, value)
+    case "series": decoder.decode(&series, value)
+    case "source": decoder.decode(&source, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("action", action)
+    encoder.encode("count", count)
+    encoder.encode("eventTime", eventTime)
+    encoder.encode("firstTimestamp", firstTimestamp)
+    encoder.encode("involvedObject", involvedObject, always: true)
+    encoder.encode("lastTimestamp", lastTimestamp)
+    encoder.encode("message", message)
+    encoder.encode("metadata", metadata, always: true)
+    encoder.encode("reason", reason)
+    encoder.encode("related", related)
+    encoder.encode("reportingComponent", reportingComponent)
+    encoder.encode("reportingInstance", reportingInstance)
+    encoder.encode("series", series)
+    encoder.encode("source", source)
+    encoder.encode("type", type)
   }
 }

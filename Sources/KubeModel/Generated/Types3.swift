@@ -2,71 +2,6 @@
 
 package import JSON
 
-package struct Event: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Event"
-  package var action: String?
-  package var count: Int32?
-  package var eventTime: MicroTime?
-  package var firstTimestamp: Time?
-  package var involvedObject = ObjectReference()
-  package var lastTimestamp: Time?
-  package var message: String?
-  package var metadata = ObjectMeta()
-  package var reason: String?
-  @Boxed package var related: ObjectReference? = nil
-  package var reportingComponent: String?
-  package var reportingInstance: String?
-  @Boxed package var series: EventSeries? = nil
-  package var source = EventSource()
-  package var type: String?
-  package static let requiredFields: [String] = ["involvedObject", "metadata"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "action": decoder.decode(&action, value)
-    case "count": decoder.decode(&count, value)
-    case "eventTime": decoder.decode(&eventTime, value)
-    case "firstTimestamp": decoder.decode(&firstTimestamp, value)
-    case "involvedObject": decoder.decode(&involvedObject, value)
-    case "lastTimestamp": decoder.decode(&lastTimestamp, value)
-    case "message": decoder.decode(&message, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "reason": decoder.decode(&reason, value)
-    case "related": decoder.decode(&related, value)
-    case "reportingComponent": decoder.decode(&reportingComponent, value)
-    case "reportingInstance": decoder.decode(&reportingInstance, value)
-    case "series": decoder.decode(&series, value)
-    case "source": decoder.decode(&source, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("action", action)
-    encoder.encode("count", count)
-    encoder.encode("eventTime", eventTime)
-    encoder.encode("firstTimestamp", firstTimestamp)
-    encoder.encode("involvedObject", involvedObject, always: true)
-    encoder.encode("lastTimestamp", lastTimestamp)
-    encoder.encode("message", message)
-    encoder.encode("metadata", metadata, always: true)
-    encoder.encode("reason", reason)
-    encoder.encode("related", related)
-    encoder.encode("reportingComponent", reportingComponent)
-    encoder.encode("reportingInstance", reportingInstance)
-    encoder.encode("series", series)
-    encoder.encode("source", source)
-    encoder.encode("type", type)
-  }
-}
-
 package struct EventSeries: KubeObject {
   package var count: Int32?
   package var lastObservedTime: MicroTime?
@@ -432,11 +367,6 @@ package struct HTTPGetAction: KubeObject {
     encoder.encode("port", port, always: true)
     encoder.encode("scheme", scheme)
   }
-
-  package mutating func applyDefaults() {
-    if path == nil { path = "/" }
-    if scheme == nil { scheme = "HTTP" }
-  }
 }
 
 package struct HTTPHeader: KubeObject {
@@ -533,10 +463,6 @@ package struct HostPathVolumeSource: KubeObject {
     encoder.encode("path", path, always: true)
     encoder.encode("type", type)
   }
-
-  package mutating func applyDefaults() {
-    if type == nil { type = "" }
-  }
 }
 
 package struct ISCSIVolumeSource: KubeObject {
@@ -587,10 +513,6 @@ package struct ISCSIVolumeSource: KubeObject {
     encoder.encode("readOnly", readOnly)
     encoder.encode("secretRef", secretRef)
     encoder.encode("targetPortal", targetPortal, always: true)
-  }
-
-  package mutating func applyDefaults() {
-    if iscsiInterface == nil { iscsiInterface = "default" }
   }
 }
 
@@ -812,11 +734,6 @@ package struct Lifecycle: KubeObject {
     encoder.encode("preStop", preStop)
     encoder.encode("stopSignal", stopSignal)
   }
-
-  package mutating func applyDefaults() {
-    postStart?.applyDefaults()
-    preStop?.applyDefaults()
-  }
 }
 
 package struct LifecycleHandler: KubeObject {
@@ -845,10 +762,6 @@ package struct LifecycleHandler: KubeObject {
     encoder.encode("httpGet", httpGet)
     encoder.encode("sleep", sleep)
     encoder.encode("tcpSocket", tcpSocket)
-  }
-
-  package mutating func applyDefaults() {
-    httpGet?.applyDefaults()
   }
 }
 
@@ -908,5 +821,74 @@ package struct ListMeta: KubeObject {
     encoder.encode("resourceVersion", resourceVersion)
     encoder.encode("selfLink", selfLink)
     encoder.encode("shardInfo", shardInfo)
+  }
+}
+
+package struct LoadBalancerIngress: KubeObject {
+  package var hostname: String?
+  package var ip: String?
+  package var ipMode: String?
+  package var ports: [PortStatus] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hostname": decoder.decode(&hostname, value)
+    case "ip": decoder.decode(&ip, value)
+    case "ipMode": decoder.decode(&ipMode, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hostname", hostname)
+    encoder.encode("ip", ip)
+    encoder.encode("ipMode", ipMode)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct LoadBalancerStatus: KubeObject {
+  package var ingress: [LoadBalancerIngress] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ingress": decoder.decode(&ingress, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ingress", ingress)
+  }
+}
+
+package struct LocalObjectReference: KubeObject {
+  package var name: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name)
   }
 }

@@ -2,75 +2,6 @@
 
 package import JSON
 
-package struct LoadBalancerIngress: KubeObject {
-  package var hostname: String?
-  package var ip: String?
-  package var ipMode: String?
-  package var ports: [PortStatus] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "hostname": decoder.decode(&hostname, value)
-    case "ip": decoder.decode(&ip, value)
-    case "ipMode": decoder.decode(&ipMode, value)
-    case "ports": decoder.decode(&ports, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("hostname", hostname)
-    encoder.encode("ip", ip)
-    encoder.encode("ipMode", ipMode)
-    encoder.encode("ports", ports)
-  }
-}
-
-package struct LoadBalancerStatus: KubeObject {
-  package var ingress: [LoadBalancerIngress] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "ingress": decoder.decode(&ingress, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ingress", ingress)
-  }
-}
-
-package struct LocalObjectReference: KubeObject {
-  package var name: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name)
-  }
-}
-
 package struct ManagedFieldsEntry: KubeObject {
   package var apiVersion: String?
   package var fieldsType: String?
@@ -776,10 +707,6 @@ package struct ObjectFieldSelector: KubeObject {
     encoder.encode("apiVersion", apiVersion)
     encoder.encode("fieldPath", fieldPath, always: true)
   }
-
-  package mutating func applyDefaults() {
-    if apiVersion == nil { apiVersion = "v1" }
-  }
 }
 
 package struct ObjectMeta: KubeObject {
@@ -879,5 +806,85 @@ package struct ObjectReference: KubeObject {
     encoder.encode("namespace", namespace)
     encoder.encode("resourceVersion", resourceVersion)
     encoder.encode("uid", uid)
+  }
+}
+
+package struct OwnerReference: KubeObject {
+  package var apiVersion: String = ""
+  package var blockOwnerDeletion: Bool?
+  package var controller: Bool?
+  package var kind: String = ""
+  package var name: String = ""
+  package var uid: String = ""
+  package static let requiredFields: [String] = ["apiVersion", "kind", "name", "uid"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "blockOwnerDeletion": decoder.decode(&blockOwnerDeletion, value)
+    case "controller": decoder.decode(&controller, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion, always: true)
+    encoder.encode("blockOwnerDeletion", blockOwnerDeletion)
+    encoder.encode("controller", controller)
+    encoder.encode("kind", kind, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("uid", uid, always: true)
+  }
+}
+
+package struct PersistentVolumeClaimSpec: KubeObject {
+  package var accessModes: [String] = []
+  @Boxed package var dataSource: TypedLocalObjectReference? = nil
+  @Boxed package var dataSourceRef: TypedObjectReference? = nil
+  package var resources = VolumeResourceRequirements()
+  @Boxed package var selector: LabelSelector? = nil
+  package var storageClassName: String?
+  package var volumeAttributesClassName: String?
+  package var volumeMode: String?
+  package var volumeName: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "accessModes": decoder.decode(&accessModes, value)
+    case "dataSource": decoder.decode(&dataSource, value)
+    case "dataSourceRef": decoder.decode(&dataSourceRef, value)
+    case "resources": decoder.decode(&resources, value)
+    case "selector": decoder.decode(&selector, value)
+    case "storageClassName": decoder.decode(&storageClassName, value)
+    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
+    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
+    case "volumeName": decoder.decode(&volumeName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("accessModes", accessModes)
+    encoder.encode("dataSource", dataSource)
+    encoder.encode("dataSourceRef", dataSourceRef)
+    encoder.encode("resources", resources)
+    encoder.encode("selector", selector)
+    encoder.encode("storageClassName", storageClassName)
+    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
+    encoder.encode("volumeMode", volumeMode)
+    encoder.encode("volumeName", volumeName)
   }
 }

@@ -2,107 +2,6 @@
 
 package import JSON
 
-package struct PortStatus: KubeObject {
-  package var error: String?
-  package var port: Int32 = 0
-  package var `protocol`: String = ""
-  package static let requiredFields: [String] = ["port", "protocol"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "error": decoder.decode(&error, value)
-    case "port": decoder.decode(&port, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("error", error)
-    encoder.encode("port", port, always: true)
-    encoder.encode("protocol", `protocol`, always: true)
-  }
-}
-
-package struct PortworxVolumeSource: KubeObject {
-  package var fsType: String?
-  package var readOnly: Bool?
-  package var volumeID: String = ""
-  package static let requiredFields: [String] = ["volumeID"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "volumeID": decoder.decode(&volumeID, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("volumeID", volumeID, always: true)
-  }
-}
-
-package struct Preconditions: KubeObject {
-  package var resourceVersion: String?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("uid", uid)
-  }
-}
-
-package struct PreferredSchedulingTerm: KubeObject {
-  package var preference = NodeSelectorTerm()
-  package var weight: Int32 = 0
-  package static let requiredFields: [String] = ["preference", "weight"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "preference": decoder.decode(&preference, value)
-    case "weight": decoder.decode(&weight, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preference", preference, always: true)
-    encoder.encode("weight", weight, always: true)
-  }
-}
-
 package struct Probe: KubeObject {
   @Boxed package var exec: ExecAction? = nil
   package var failureThreshold: Int32?
@@ -148,14 +47,6 @@ package struct Probe: KubeObject {
     encoder.encode("terminationGracePeriodSeconds", terminationGracePeriodSeconds)
     encoder.encode("timeoutSeconds", timeoutSeconds)
   }
-
-  package mutating func applyDefaults() {
-    if failureThreshold == nil { failureThreshold = 3 }
-    httpGet?.applyDefaults()
-    if periodSeconds == nil { periodSeconds = 10 }
-    if successThreshold == nil { successThreshold = 1 }
-    if timeoutSeconds == nil { timeoutSeconds = 1 }
-  }
 }
 
 package struct ProjectedVolumeSource: KubeObject {
@@ -178,11 +69,6 @@ package struct ProjectedVolumeSource: KubeObject {
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("defaultMode", defaultMode)
     encoder.encode("sources", sources)
-  }
-
-  package mutating func applyDefaults() {
-    if defaultMode == nil { defaultMode = 420 }
-    for index in sources.indices { sources[index].applyDefaults() }
   }
 }
 
@@ -262,12 +148,6 @@ package struct RBDVolumeSource: KubeObject {
     encoder.encode("secretRef", secretRef)
     encoder.encode("user", user)
   }
-
-  package mutating func applyDefaults() {
-    if keyring == nil { keyring = "/etc/ceph/keyring" }
-    if pool == nil { pool = "rbd" }
-    if user == nil { user = "admin" }
-  }
 }
 
 package struct ReplicaSet: KubeKind {
@@ -295,10 +175,6 @@ package struct ReplicaSet: KubeKind {
     encoder.encode("metadata", metadata)
     encoder.encode("spec", spec)
     encoder.encode("status", status)
-  }
-
-  package mutating func applyDefaults() {
-    spec.applyDefaults()
   }
 }
 
@@ -362,10 +238,6 @@ package struct ReplicaSetSpec: KubeObject {
     encoder.encode("replicas", replicas)
     encoder.encode("selector", selector, always: true)
     encoder.encode("template", template)
-  }
-
-  package mutating func applyDefaults() {
-    template.applyDefaults()
   }
 }
 
@@ -662,11 +534,6 @@ package struct ScaleIOVolumeSource: KubeObject {
     encoder.encode("system", system, always: true)
     encoder.encode("volumeName", volumeName)
   }
-
-  package mutating func applyDefaults() {
-    if fsType == nil { fsType = "xfs" }
-    if storageMode == nil { storageMode = "ThinProvisioned" }
-  }
 }
 
 package struct ScaleSpec: KubeObject {
@@ -768,10 +635,6 @@ package struct Secret: KubeKind {
     encoder.encode("metadata", metadata)
     encoder.encode("stringData", stringData)
     encoder.encode("type", type)
-  }
-
-  package mutating func applyDefaults() {
-    if type == nil { type = "Opaque" }
   }
 }
 
@@ -878,8 +741,143 @@ package struct SecretVolumeSource: KubeObject {
     encoder.encode("optional", optional)
     encoder.encode("secretName", secretName)
   }
+}
 
-  package mutating func applyDefaults() {
-    if defaultMode == nil { defaultMode = 420 }
+package struct SecurityContext: KubeObject {
+  package var allowPrivilegeEscalation: Bool?
+  @Boxed package var appArmorProfile: AppArmorProfile? = nil
+  @Boxed package var capabilities: Capabilities? = nil
+  package var privileged: Bool?
+  package var procMount: String?
+  package var readOnlyRootFilesystem: Bool?
+  package var runAsGroup: Int64?
+  package var runAsNonRoot: Bool?
+  package var runAsUser: Int64?
+  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
+  @Boxed package var seccompProfile: SeccompProfile? = nil
+  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "allowPrivilegeEscalation": decoder.decode(&allowPrivilegeEscalation, value)
+    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
+    case "capabilities": decoder.decode(&capabilities, value)
+    case "privileged": decoder.decode(&privileged, value)
+    case "procMount": decoder.decode(&procMount, value, oneOf: ["Default", "Unmasked"])
+    case "readOnlyRootFilesystem": decoder.decode(&readOnlyRootFilesystem, value)
+    case "runAsGroup": decoder.decode(&runAsGroup, value)
+    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
+    case "runAsUser": decoder.decode(&runAsUser, value)
+    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
+    case "seccompProfile": decoder.decode(&seccompProfile, value)
+    case "windowsOptions": decoder.decode(&windowsOptions, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("allowPrivilegeEscalation", allowPrivilegeEscalation)
+    encoder.encode("appArmorProfile", appArmorProfile)
+    encoder.encode("capabilities", capabilities)
+    encoder.encode("privileged", privileged)
+    encoder.encode("procMount", procMount)
+    encoder.encode("readOnlyRootFilesystem", readOnlyRootFilesystem)
+    encoder.encode("runAsGroup", runAsGroup)
+    encoder.encode("runAsNonRoot", runAsNonRoot)
+    encoder.encode("runAsUser", runAsUser)
+    encoder.encode("seLinuxOptions", seLinuxOptions)
+    encoder.encode("seccompProfile", seccompProfile)
+    encoder.encode("windowsOptions", windowsOptions)
+  }
+}
+
+package struct Service: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Service"
+  package var metadata = ObjectMeta()
+  package var spec = ServiceSpec()
+  package var status = ServiceStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
+  }
+}
+
+package struct ServiceAccount: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "ServiceAccount"
+  package var automountServiceAccountToken: Bool?
+  package var imagePullSecrets: [LocalObjectReference] = []
+  package var metadata = ObjectMeta()
+  package var secrets: [ObjectReference] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
+    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "secrets": decoder.decode(&secrets, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
+    encoder.encode("imagePullSecrets", imagePullSecrets)
+    encoder.encode("metadata", metadata)
+    encoder.encode("secrets", secrets)
+  }
+}
+
+package struct ServiceAccountTokenProjection: KubeObject {
+  package var audience: String?
+  package var expirationSeconds: Int64?
+  package var path: String = ""
+  package static let requiredFields: [String] = ["path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "audience": decoder.decode(&audience, value)
+    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
+    case "path": decoder.decode(&path, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("audience", audience)
+    encoder.encode("expirationSeconds", expirationSeconds)
+    encoder.encode("path", path, always: true)
   }
 }

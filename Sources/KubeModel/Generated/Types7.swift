@@ -2,154 +2,6 @@
 
 package import JSON
 
-package struct SecurityContext: KubeObject {
-  package var allowPrivilegeEscalation: Bool?
-  @Boxed package var appArmorProfile: AppArmorProfile? = nil
-  @Boxed package var capabilities: Capabilities? = nil
-  package var privileged: Bool?
-  package var procMount: String?
-  package var readOnlyRootFilesystem: Bool?
-  package var runAsGroup: Int64?
-  package var runAsNonRoot: Bool?
-  package var runAsUser: Int64?
-  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
-  @Boxed package var seccompProfile: SeccompProfile? = nil
-  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "allowPrivilegeEscalation": decoder.decode(&allowPrivilegeEscalation, value)
-    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
-    case "capabilities": decoder.decode(&capabilities, value)
-    case "privileged": decoder.decode(&privileged, value)
-    case "procMount": decoder.decode(&procMount, value, oneOf: ["Default", "Unmasked"])
-    case "readOnlyRootFilesystem": decoder.decode(&readOnlyRootFilesystem, value)
-    case "runAsGroup": decoder.decode(&runAsGroup, value)
-    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
-    case "runAsUser": decoder.decode(&runAsUser, value)
-    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
-    case "seccompProfile": decoder.decode(&seccompProfile, value)
-    case "windowsOptions": decoder.decode(&windowsOptions, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allowPrivilegeEscalation", allowPrivilegeEscalation)
-    encoder.encode("appArmorProfile", appArmorProfile)
-    encoder.encode("capabilities", capabilities)
-    encoder.encode("privileged", privileged)
-    encoder.encode("procMount", procMount)
-    encoder.encode("readOnlyRootFilesystem", readOnlyRootFilesystem)
-    encoder.encode("runAsGroup", runAsGroup)
-    encoder.encode("runAsNonRoot", runAsNonRoot)
-    encoder.encode("runAsUser", runAsUser)
-    encoder.encode("seLinuxOptions", seLinuxOptions)
-    encoder.encode("seccompProfile", seccompProfile)
-    encoder.encode("windowsOptions", windowsOptions)
-  }
-}
-
-package struct Service: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Service"
-  package var metadata = ObjectMeta()
-  package var spec = ServiceSpec()
-  package var status = ServiceStatus()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-    encoder.encode("status", status)
-  }
-
-  package mutating func applyDefaults() {
-    spec.applyDefaults()
-    applyOwnDefaults()
-  }
-}
-
-package struct ServiceAccount: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "ServiceAccount"
-  package var automountServiceAccountToken: Bool?
-  package var imagePullSecrets: [LocalObjectReference] = []
-  package var metadata = ObjectMeta()
-  package var secrets: [ObjectReference] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
-    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "secrets": decoder.decode(&secrets, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
-    encoder.encode("imagePullSecrets", imagePullSecrets)
-    encoder.encode("metadata", metadata)
-    encoder.encode("secrets", secrets)
-  }
-}
-
-package struct ServiceAccountTokenProjection: KubeObject {
-  package var audience: String?
-  package var expirationSeconds: Int64?
-  package var path: String = ""
-  package static let requiredFields: [String] = ["path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "audience": decoder.decode(&audience, value)
-    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
-    case "path": decoder.decode(&path, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("audience", audience)
-    encoder.encode("expirationSeconds", expirationSeconds)
-    encoder.encode("path", path, always: true)
-  }
-
-  package mutating func applyDefaults() {
-    if expirationSeconds == nil { expirationSeconds = 3600 }
-  }
-}
-
 package struct ServicePort: KubeObject {
   package var appProtocol: String?
   package var name: String?
@@ -183,11 +35,6 @@ package struct ServicePort: KubeObject {
     encoder.encode("port", port, always: true)
     encoder.encode("protocol", `protocol`)
     encoder.encode("targetPort", targetPort)
-  }
-
-  package mutating func applyDefaults() {
-    if `protocol` == nil { `protocol` = "TCP" }
-    applyOwnDefaults()
   }
 }
 
@@ -266,13 +113,6 @@ package struct ServiceSpec: KubeObject {
     encoder.encode("sessionAffinityConfig", sessionAffinityConfig)
     encoder.encode("trafficDistribution", trafficDistribution)
     encoder.encode("type", type)
-  }
-
-  package mutating func applyDefaults() {
-    if internalTrafficPolicy == nil { internalTrafficPolicy = "Cluster" }
-    for index in ports.indices { ports[index].applyDefaults() }
-    if sessionAffinity == nil { sessionAffinity = "None" }
-    if type == nil { type = "ClusterIP" }
   }
 }
 
@@ -813,18 +653,6 @@ package struct Volume: KubeObject {
     encoder.encode("storageos", storageos)
     encoder.encode("vsphereVolume", vsphereVolume)
   }
-
-  package mutating func applyDefaults() {
-    azureDisk?.applyDefaults()
-    configMap?.applyDefaults()
-    downwardAPI?.applyDefaults()
-    hostPath?.applyDefaults()
-    iscsi?.applyDefaults()
-    projected?.applyDefaults()
-    rbd?.applyDefaults()
-    scaleIO?.applyDefaults()
-    secret?.applyDefaults()
-  }
 }
 
 package struct VolumeDevice: KubeObject {
@@ -888,5 +716,170 @@ package struct VolumeMount: KubeObject {
     encoder.encode("recursiveReadOnly", recursiveReadOnly)
     encoder.encode("subPath", subPath)
     encoder.encode("subPathExpr", subPathExpr)
+  }
+}
+
+package struct VolumeMountStatus: KubeObject {
+  package var mountPath: String = ""
+  package var name: String = ""
+  package var readOnly: Bool?
+  package var recursiveReadOnly: String?
+  @Boxed package var volumeStatus: VolumeStatus? = nil
+  package static let requiredFields: [String] = ["mountPath", "name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "mountPath": decoder.decode(&mountPath, value)
+    case "name": decoder.decode(&name, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "recursiveReadOnly": decoder.decode(&recursiveReadOnly, value)
+    case "volumeStatus": decoder.decode(&volumeStatus, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("mountPath", mountPath, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("recursiveReadOnly", recursiveReadOnly)
+    encoder.encode("volumeStatus", volumeStatus)
+  }
+}
+
+package struct VolumeProjection: KubeObject {
+  @Boxed package var clusterTrustBundle: ClusterTrustBundleProjection? = nil
+  @Boxed package var configMap: ConfigMapProjection? = nil
+  @Boxed package var downwardAPI: DownwardAPIProjection? = nil
+  @Boxed package var podCertificate: PodCertificateProjection? = nil
+  @Boxed package var secret: SecretProjection? = nil
+  @Boxed package var serviceAccountToken: ServiceAccountTokenProjection? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "clusterTrustBundle": decoder.decode(&clusterTrustBundle, value)
+    case "configMap": decoder.decode(&configMap, value)
+    case "downwardAPI": decoder.decode(&downwardAPI, value)
+    case "podCertificate": decoder.decode(&podCertificate, value)
+    case "secret": decoder.decode(&secret, value)
+    case "serviceAccountToken": decoder.decode(&serviceAccountToken, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("clusterTrustBundle", clusterTrustBundle)
+    encoder.encode("configMap", configMap)
+    encoder.encode("downwardAPI", downwardAPI)
+    encoder.encode("podCertificate", podCertificate)
+    encoder.encode("secret", secret)
+    encoder.encode("serviceAccountToken", serviceAccountToken)
+  }
+}
+
+package struct VolumeResourceRequirements: KubeObject {
+  package var limits: [String: Quantity] = [:]
+  package var requests: [String: Quantity] = [:]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "limits": decoder.decode(&limits, value)
+    case "requests": decoder.decode(&requests, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("limits", limits)
+    encoder.encode("requests", requests)
+  }
+}
+
+package struct VolumeStatus: KubeObject {
+  @Boxed package var image: ImageVolumeStatus? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "image": decoder.decode(&image, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("image", image)
+  }
+}
+
+package struct VsphereVirtualDiskVolumeSource: KubeObject {
+  package var fsType: String?
+  package var storagePolicyID: String?
+  package var storagePolicyName: String?
+  package var volumePath: String = ""
+  package static let requiredFields: [String] = ["volumePath"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fsType": decoder.decode(&fsType, value)
+    case "storagePolicyID": decoder.decode(&storagePolicyID, value)
+    case "storagePolicyName": decoder.decode(&storagePolicyName, value)
+    case "volumePath": decoder.decode(&volumePath, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fsType", fsType)
+    encoder.encode("storagePolicyID", storagePolicyID)
+    encoder.encode("storagePolicyName", storagePolicyName)
+    encoder.encode("volumePath", volumePath, always: true)
+  }
+}
+
+package struct WeightedPodAffinityTerm: KubeObject {
+  package var podAffinityTerm = PodAffinityTerm()
+  package var weight: Int32 = 0
+  package static let requiredFields: [String] = ["podAffinityTerm", "weight"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "podAffinityTerm": decoder.decode(&podAffinityTerm, value)
+    case "weight": decoder.decode(&weight, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("podAffinityTerm", podAffinityTerm, always: true)
+    encoder.encode("weight", weight, always: true)
   }
 }

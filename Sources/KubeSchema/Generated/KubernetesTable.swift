@@ -25,9 +25,9 @@ F	metadata	205		{}							1
 T	io.k8s.api.apps.v1.DeploymentSpec	object
 F	minReadySeconds	i									5
 F	paused	b									7
-F	progressDeadlineSeconds	i									9	p
-F	replicas	i									1	p
-F	revisionHistoryLimit	i									6	p
+F	progressDeadlineSeconds	i			600						9	p
+F	replicas	i			1						1	p
+F	revisionHistoryLimit	i			10						6	p
 F	selector	203	r								2
 F	strategy	5		{}					retainKeys		4
 F	template	140	r	{}							3
@@ -43,7 +43,7 @@ F	unavailableReplicas	i									5
 F	updatedReplicas	i									3
 T	io.k8s.api.apps.v1.DeploymentStrategy	object
 F	rollingUpdate	11									2
-F	type	s				Recreate RollingUpdate					1		v1.DeploymentStrategyType
+F	type	s			"RollingUpdate"	Recreate RollingUpdate					1		v1.DeploymentStrategyType
 T	io.k8s.api.apps.v1.ReplicaSet	object		apps/v1/ReplicaSet
 F	apiVersion	s
 F	kind	s
@@ -63,7 +63,7 @@ F	kind	s
 F	metadata	205		{}							1
 T	io.k8s.api.apps.v1.ReplicaSetSpec	object
 F	minReadySeconds	i									4
-F	replicas	i									1	p
+F	replicas	i			1						1	p
 F	selector	203	r								2
 F	template	140		{}							3
 T	io.k8s.api.apps.v1.ReplicaSetStatus	object
@@ -122,11 +122,11 @@ T	io.k8s.api.core.v1.AttachedVolume	object
 F	devicePath	s	r	""							2	a
 F	name	s	r	""							1	a	v1.UniqueVolumeName
 T	io.k8s.api.core.v1.AzureDiskVolumeSource	object
-F	cachingMode	s		"ReadWrite"	"ReadWrite"	None ReadOnly ReadWrite					3	p	v1.AzureDataDiskCachingMode
+F	cachingMode	s		"ReadWrite"		None ReadOnly ReadWrite					3	p	v1.AzureDataDiskCachingMode
 F	diskName	s	r	""							1	a
 F	diskURI	s	r	""							2	a
-F	fsType	s		"ext4"	"ext4"						4	p
-F	kind	s		"Shared"	"Shared"	Dedicated Managed Shared					6	p	v1.AzureDataDiskKind
+F	fsType	s		"ext4"							4	p
+F	kind	s		"Shared"		Dedicated Managed Shared					6	p	v1.AzureDataDiskKind
 F	readOnly	b		false							5	p
 T	io.k8s.api.core.v1.AzureFileVolumeSource	object
 F	readOnly	b									3
@@ -333,8 +333,8 @@ F	startupProbe	144									1.22
 F	stdin	b									1.16
 F	stdinOnce	b									1.17
 F	targetContainerName	s									2
-F	terminationMessagePath	s									1.13
-F	terminationMessagePolicy	s				FallbackToLogsOnError File					1.20		v1.TerminationMessagePolicy
+F	terminationMessagePath	s			"/dev/termination-log"						1.13
+F	terminationMessagePolicy	s			"File"	FallbackToLogsOnError File					1.20		v1.TerminationMessagePolicy
 F	tty	b									1.18
 F	volumeDevices	[182					map	devicePath	merge	devicePath	1.21
 F	volumeMounts	[183					map	mountPath	merge	mountPath	1.9
@@ -431,7 +431,7 @@ F	chapAuthSession	b									11
 F	fsType	s									5
 F	initiatorName	s									12	p
 F	iqn	s	r	""							2	a
-F	iscsiInterface	s		"default"	"default"						4
+F	iscsiInterface	s		"default"							4
 F	lun	i	r	0							3	a
 F	portals	[s					atomic				7
 F	readOnly	b									6
@@ -493,7 +493,7 @@ T	io.k8s.api.core.v1.NamespaceSpec	object
 F	finalizers	[s					atomic				1		[]v1.FinalizerName
 T	io.k8s.api.core.v1.NamespaceStatus	object
 F	conditions	[91					map	type	merge	type	2
-F	phase	s				Active Terminating					1		v1.NamespacePhase
+F	phase	s			"Active"	Active Terminating					1		v1.NamespacePhase
 T	io.k8s.api.core.v1.Node	object		v1/Node
 F	apiVersion	s
 F	kind	s
@@ -604,7 +604,7 @@ F	resources	186		{}							2
 F	selector	203									4
 F	storageClassName	s									5	p
 F	volumeAttributesClassName	s									9	p
-F	volumeMode	s				Block Filesystem					6	p	v1.PersistentVolumeMode
+F	volumeMode	s			"Filesystem"	Block Filesystem					6	p	v1.PersistentVolumeMode
 F	volumeName	s									3
 T	io.k8s.api.core.v1.PersistentVolumeClaimTemplate	object
 F	metadata	208		{}							1
@@ -703,7 +703,7 @@ F	automountServiceAccountToken	b									21	p
 F	containers	[38	r				map	name	merge	name	2	a
 F	dnsConfig	126									26
 F	dnsPolicy	s			"ClusterFirst"	ClusterFirst ClusterFirstWithHostNet Default None					6		v1.DNSPolicy
-F	enableServiceLinks	b			true						30	p
+F	enableServiceLinks	b									30	p
 F	ephemeralContainers	[59					map	name	merge	name	34
 F	hostAliases	[76					map	ip	merge	ip	23
 F	hostIPC	b									13
@@ -729,7 +729,7 @@ F	runtimeClassName	s									29	p
 F	schedulerName	s			"default-scheduler"						19
 F	schedulingGates	[135					map	name	merge	name	38
 F	schedulingGroup	136									43
-F	securityContext	137									14
+F	securityContext	137			{}						14
 F	serviceAccount	s									9
 F	serviceAccountName	s									8
 F	setHostnameAsFQDN	b									35	p
@@ -799,12 +799,12 @@ F	volume	s	r	""							2	a
 T	io.k8s.api.core.v1.RBDVolumeSource	object
 F	fsType	s									3
 F	image	s	r	""							2	a
-F	keyring	s		"/etc/ceph/keyring"	"/etc/ceph/keyring"						6
+F	keyring	s		"/etc/ceph/keyring"							6
 F	monitors	[s	r				atomic				1	a
-F	pool	s		"rbd"	"rbd"						4
+F	pool	s		"rbd"							4
 F	readOnly	b									8
 F	secretRef	88									7
-F	user	s		"admin"	"admin"						5
+F	user	s		"admin"							5
 T	io.k8s.api.core.v1.ResourceClaim	object
 F	name	s	r	""							1	a
 F	request	s									2
@@ -829,13 +829,13 @@ F	role	s									2
 F	type	s									3
 F	user	s									1
 T	io.k8s.api.core.v1.ScaleIOVolumeSource	object
-F	fsType	s		"xfs"	"xfs"						9
+F	fsType	s		"xfs"							9
 F	gateway	s	r	""							1	a
 F	protectionDomain	s									5
 F	readOnly	b									10
 F	secretRef	88	r								3
 F	sslEnabled	b									4
-F	storageMode	s		"ThinProvisioned"	"ThinProvisioned"						7
+F	storageMode	s		"ThinProvisioned"							7
 F	storagePool	s									6
 F	system	s	r	""							2	a
 F	volumeName	s									8
@@ -926,7 +926,7 @@ F	externalIPs	[s					atomic				5
 F	externalName	s									10
 F	externalTrafficPolicy	s				Cluster Local					11		v1.ServiceExternalTrafficPolicy
 F	healthCheckNodePort	i									12
-F	internalTrafficPolicy	s			"Cluster"	Cluster Local					22	p	v1.ServiceInternalTrafficPolicy
+F	internalTrafficPolicy	s				Cluster Local					22	p	v1.ServiceInternalTrafficPolicy
 F	ipFamilies	[s					atomic				19		[]v1.IPFamily
 F	ipFamilyPolicy	s				PreferDualStack RequireDualStack SingleStack					17	p	v1.IPFamilyPolicy
 F	loadBalancerClass	s									21	p
@@ -1079,9 +1079,9 @@ F	forNodes	[197					atomic				2
 F	forZones	[198					atomic				1
 T	io.k8s.api.discovery.v1.EndpointPort	object
 F	appProtocol	s									4	p
-F	name	s									1	p
+F	name	s			""						1	p
 F	port	i									3	p
-F	protocol	s				SCTP TCP UDP					2	p	v1.Protocol
+F	protocol	s			"TCP"	SCTP TCP UDP					2	p	v1.Protocol
 T	io.k8s.api.discovery.v1.EndpointSlice	object		discovery.k8s.io/v1/EndpointSlice
 F	addressType	s	r	""		FQDN IPv4 IPv6					4	a	v1.AddressType
 F	apiVersion	s
