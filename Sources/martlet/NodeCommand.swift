@@ -1,8 +1,10 @@
 import ArgumentParser
 import CRIClient
 import Dataplane
+import HTTPServer
 import JSON
 import Kernel
+import KubeClient
 import KubeModel
 import Logging
 import NodeAgent
@@ -14,13 +16,16 @@ import Volumes
 struct NodeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "node",
-    abstract: "Keep this node as its manifests say: pods, their volumes, and Services.",
+    abstract: "Keep this node as its manifests and the API server say: pods, their volumes, and Services.",
     discussion: """
       Watches a directory of manifests (Pods, Services, ConfigMaps, Secrets; YAML or JSON; several to a file) and
-      drives martletd through its socket. When it ends, pods go on running, and the next one takes them over.
+      drives martletd through its socket. With --kubeconfig it is also a node of a cluster: it registers itself, runs
+      the pods that the API server gives it, and serves their logs and streams. When it ends, pods go on running, and
+      the next one takes them over.
 
       EXAMPLES
         sudo martlet node
+        sudo martlet node --kubeconfig node.kubeconfig --node-name worker-1
         sudo martlet node --manifests ./manifests --service-cidr 10.96.0.0/16 --service-cidr fd00:96::/112
 
       Needs root: it mounts volumes and sets the kernel's packet rules.
@@ -56,6 +61,8 @@ struct NodeCommand: AsyncParsableCommand {
 
   @Option(name: .customLong("node-name"), help: "This node's name; the host's by default.")
   var nodeName: String?
+
+  @OptionGroup var cluster: ClusterOptions
 
   @Option(name: .customLong("cluster-dns"), help: ArgumentHelp("A name server for pods.", valueName: "address"))
   var clusterDNS: [String] = []
@@ -93,16 +100,24 @@ struct NodeCommand: AsyncParsableCommand {
       runtime: try Self.client(socket), volumes: VolumeStore(root: "\(root)/volumes"), facts: facts, logger: logger)
     tools.backoff = BackoffRule(scaledBy: backoffScale)
     let proxy = try self.proxy(logger)
+    let pods = try prefixes(podCIDRs, Self.podRanges, "--pod-cidr").map(\.description)
+    guard let client = tools.runtime as? CRIClient else { return }
+    let membership = try await cluster.join(
+      facts: facts, podCIDRs: pods, root: root, proxy: proxy, runtime: client, logger: logger)
+    if let membership {
+      tools.serviceLinks = { membership.cluster.links(in: $0) }
+      tools.notes = { membership.cluster.record($0, $1) }
+    }
     try place.describe(manifests: try Self.absolute(manifests), nodeName: facts.nodeName)
     let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
-    let agent = NodeAgent(settings: settings, tools: tools) { services, backends in
+    let agent = NodeAgent(settings: settings, tools: tools, cluster: membership?.cluster) { services, backends in
       await Self.sync(proxy, services, backends)
     }
     logger.info("node \(facts.nodeName): manifests in \(manifests), runtime at \(socket)")
-    guard let client = tools.runtime as? CRIClient else { return }
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await client.run() }
       group.addTask { try await agent.run() }
+      if let membership { group.addTask { try await membership.run(agent: agent) } }
       try await group.next()
       group.cancelAll()
     }
@@ -138,7 +153,8 @@ struct NodeCommand: AsyncParsableCommand {
     let services = try prefixes(serviceCIDRs, Self.serviceRanges, "--service-cidr")
     do throws(DataplaneError) {
       let dataplane = try Dataplane(configuration: DataplaneConfiguration(podCIDRs: pods), logger: logger)
-      return ServiceProxy(dataplane: dataplane, ranges: services, logger: logger)
+      return ServiceProxy(
+        dataplane: dataplane, ranges: services, logger: logger, waitsForServer: cluster.kubeconfig != nil)
     } catch {
       throw Failure("services: \(error)", hint: "the kernel needs nf_tables, and this program CAP_NET_ADMIN")
     }
@@ -225,49 +241,5 @@ struct NodePlace {
       let manifests = value["manifests"]?.string, let name = value["node"]?.string
     else { return nil }
     return (manifests, name)
-  }
-}
-
-/// What the kernel says of this host.
-enum HostFacts {
-  /// Addresses of this network namespace that others may reach, IPv4 first.
-  static func addresses() -> [String] {
-    var found: [String] = []
-    let routes = ((try? Files.readText("/proc/net/fib_trie")) ?? nil) ?? ""
-    var last = ""
-    for line in routes.split(separator: "\n") {
-      let words = line.split(separator: " ")
-      if words.first == "|--", words.count > 1 { last = String(words[1]) }
-      if words.first == "/32", words.contains("LOCAL"), let address = IPAddress(last), !address.isLoopback,
-        !found.contains(last)
-      {
-        found.append(last)
-      }
-    }
-    let interfaces = ((try? Files.readText("/proc/net/if_inet6")) ?? nil) ?? ""
-    for line in interfaces.split(separator: "\n") {
-      let words = line.split(separator: " ")
-      // Scope 00 is global; link and host addresses lead nowhere from a pod.
-      guard words.count >= 6, words[3] == "00" else { continue }
-      let digits = Array(words[0].utf8)
-      let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap {
-        UInt8(String(decoding: digits[$0..<($0 + 2)], as: UTF8.self), radix: 16)
-      }
-      if let address = IPAddress(bytes: bytes) { found.append(address.description) }
-    }
-    return found
-  }
-
-  static func memoryBytes() -> Int64 {
-    let text = ((try? Files.readText("/proc/meminfo")) ?? nil) ?? ""
-    for line in text.split(separator: "\n") where line.hasPrefix("MemTotal:") {
-      return (line.split(separator: " ").dropFirst().first.flatMap { Int64($0) } ?? 0) * 1024
-    }
-    return 0
-  }
-
-  static func cpus() -> Int64 {
-    let text = ((try? Files.readText("/proc/stat")) ?? nil) ?? ""
-    return Int64(text.split(separator: "\n").count { $0.hasPrefix("cpu") && !$0.hasPrefix("cpu ") })
   }
 }

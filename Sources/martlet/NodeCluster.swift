@@ -1,0 +1,205 @@
+import ArgumentParser
+import CRIClient
+import CRIModel
+import HTTPServer
+import Kernel
+import KubeClient
+import KubeModel
+import Logging
+import NodeAgent
+import PodTranslation
+import ServiceProxy
+
+/// How a node belongs to a cluster.
+struct ClusterOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The API server and the node's credentials there; without it there are manifests alone.",
+      valueName: "file"))
+  var kubeconfig: String?
+
+  @Option(
+    name: .customLong("serving-certificate"),
+    help: ArgumentHelp(
+      "Certificate and key of the node's own server, PEM; beside the kubeconfig by default.", valueName: "file"))
+  var servingCertificate: String?
+
+  @Option(
+    name: .customLong("node-address"),
+    help: ArgumentHelp(
+      "Where the node's own server listens; all addresses by default.", valueName: "address"))
+  var nodeAddress = "0.0.0.0"
+
+  @Option(name: .customLong("node-port"), help: ArgumentHelp("The port of the node's own server.", valueName: "port"))
+  var nodePort = 10_250
+
+  @Option(name: .customLong("max-pods"), help: ArgumentHelp("Pods that the node says it takes.", valueName: "number"))
+  var podsMax = 110
+
+  /// Seconds that a kubeconfig which is not there yet is waited for: the server makes it when it starts.
+  private static let kubeconfigSecondsMax: Int64 = 60
+
+  /// - Returns: nil without a kubeconfig.
+  func join(
+    facts: NodeFacts, podCIDRs: [String], root: String, proxy: ServiceProxy, runtime: CRIClient, logger: Logger
+  ) async throws -> ClusterMembership? {
+    guard let kubeconfig else { return nil }
+    try await waitFor(kubeconfig)
+    let configuration: Kubeconfig
+    let transport: KubeTransport
+    do throws(KubeError) {
+      configuration = try Kubeconfig.load(path: kubeconfig)
+      transport = try KubeTransport.kubeconfig(path: kubeconfig)
+    } catch {
+      throw Failure("\(error)", hint: "give the file that the server wrote for this node: --kubeconfig FILE")
+    }
+    let client = KubeClient(transport: transport, userAgent: "martlet-node")
+    let informers = Informers(client: client, logger: logger)
+    let services = informers.informer(Service.self)
+    let served = ServedServices(
+      proxy: proxy, services: services, slices: informers.informer(EndpointSlice.self), nodeName: facts.nodeName,
+      logger: logger)
+    let hostIPs = facts.hostIPs
+    let cluster = Cluster(
+      client: client, nodeName: facts.nodeName, services: services, hostIPs: { hostIPs }, logger: logger,
+      withdraw: { await served.withdraw(pod: $0) })
+    var certificate = servingCertificate ?? "\(kubeconfig).serving.pem"
+    if servingCertificate == nil, kubeconfig.hasSuffix(".kubeconfig") {
+      certificate = kubeconfig.dropLast(".kubeconfig".count) + ".serving.pem"
+    }
+    var profile = NodeProfile(name: facts.nodeName)
+    profile.architecture = HostFacts.architecture
+    profile.kernelVersion = HostFacts.line("/proc/sys/kernel/osrelease")
+    profile.osImage = HostFacts.osImage()
+    profile.machineID = HostFacts.line("/etc/machine-id")
+    profile.systemUUID = HostFacts.line("/sys/class/dmi/id/product_uuid")
+    if profile.systemUUID.isEmpty { profile.systemUUID = profile.machineID }
+    profile.bootID = HostFacts.line("/proc/sys/kernel/random/boot_id")
+    profile.cpuMilli = facts.cpuCapacityMilli
+    profile.memoryBytes = facts.memoryCapacityBytes
+    profile.podsMax = podsMax
+    profile.addresses = facts.hostIPs
+    profile.podCIDRs = podCIDRs
+    profile.serverPort = Int32(clamping: nodePort)
+    return ClusterMembership(
+      cluster: cluster, informers: informers, served: served, configuration: configuration, runtime: runtime,
+      address: nodeAddress, port: nodePort, certificate: certificate, root: root, profile: profile, logger: logger)
+  }
+
+  private func waitFor(_ path: String) async throws {
+    let deadline = SystemClock.bootNanoseconds + Self.kubeconfigSecondsMax * 1_000_000_000
+    while !Files.exists(path) {
+      guard SystemClock.bootNanoseconds < deadline else {
+        throw Failure(
+          "there is no kubeconfig \(path)", hint: "martlet server writes one for each node that it is told of")
+      }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+}
+
+/// All that a node does because it belongs to a cluster.
+struct ClusterMembership: Sendable {
+  let cluster: Cluster
+  let informers: Informers
+  let served: ServedServices
+  let configuration: Kubeconfig
+  let runtime: CRIClient
+  let address: String
+  let port: Int
+  /// Of the node's own server.
+  let certificate: String
+  let root: String
+  let profile: NodeProfile
+  let logger: Logger
+
+  /// Between two looks at the certificate, which is renewed under a running server; also between tries to bind.
+  private static let certificateLook = Duration.seconds(30)
+  private static let bindRetry = Duration.seconds(1)
+
+  /// Until cancelled.
+  func run(agent: NodeAgent) async throws {
+    let registrar = NodeRegistrar(cluster: cluster, logger: logger) { await self.look(agent) }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await self.informers.run() }
+      group.addTask { await self.served.run() }
+      group.addTask { await registrar.run() }
+      group.addTask { try await self.serve(agent) }
+      try await group.next()
+      group.cancelAll()
+    }
+  }
+
+  private func look(_ agent: NodeAgent) async -> (profile: NodeProfile, health: NodeHealth) {
+    let root = root
+    var profile = profile
+    let (seen, storage) = await onFreshThread { () -> (NodeHealth, Int64) in
+      let space = try? Files.space(root)
+      return (HostFacts.health(root: root), Int64(clamping: space?.totalBytes ?? 0))
+    }
+    var health = seen
+    profile.storageBytes = storage
+    do throws(CRIError) {
+      profile.runtimeVersion = "martlet://\(try await runtime.version().runtimeVersion)"
+      health.runtimeProblem = await agent.runtimeProblem
+    } catch {
+      health.runtimeProblem = error.description
+    }
+    return (profile, health)
+  }
+
+  // MARK: the node's own server
+
+  private func serve(_ agent: NodeAgent) async throws {
+    let server = NodeServer(agent: agent, runtime: runtime, logger: logger)
+    var hasFailed = false
+    while !Task.isCancelled {
+      do {
+        let identity = try self.identity()
+        let tls = try HTTPTLS(identity)
+        let bound = try await HTTPServer.bind(
+          [.tcp(host: address, port: port, tls: tls)], logger: logger, handler: { await server.respond(to: $0) })
+        logger.info("the node's server listens at \(address) port \(port)")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask { try await bound.run() }
+          group.addTask { try await self.renew(tls, identity) }
+          try await group.next()
+          group.cancelAll()
+        }
+      } catch {
+        if Task.isCancelled { return }
+        if !hasFailed { logger.error("the node's server: \(error); tried again every \(Self.bindRetry)") }
+        hasFailed = true
+        try await Task.sleep(for: Self.bindRetry)
+      }
+    }
+  }
+
+  private func renew(_ tls: HTTPTLS, _ first: HTTPTLSIdentity) async throws {
+    var known = first
+    while !Task.isCancelled {
+      try await Task.sleep(for: Self.certificateLook)
+      do {
+        let identity = try self.identity()
+        guard identity != known else { continue }
+        try tls.replace(identity)
+        known = identity
+        logger.info("the node's server has a new certificate")
+      } catch {
+        logger.error("the node's server keeps its certificate: \(error)")
+      }
+    }
+  }
+
+  private func identity() throws -> HTTPTLSIdentity {
+    // Certificate and key are one file, so that they are never of two times; each is found in it by its own label.
+    let pem = try Files.read(certificate, maxBytes: 1 << 20)
+    let authorities: [UInt8]
+    switch configuration.certificateAuthority {
+    case .bytes(let bytes)?: authorities = bytes
+    case .file(let path)?: authorities = try Files.read(path, maxBytes: 1 << 20)
+    case nil: throw Failure("the kubeconfig names no certificate authority", hint: "clients could not be checked")
+    }
+    return HTTPTLSIdentity(certificateChain: pem, privateKey: pem, authorities: authorities)
+  }
+}
