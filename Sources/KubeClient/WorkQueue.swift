@@ -32,7 +32,7 @@ package final class WorkQueue<Key: Hashable & Sendable>: Sendable {
     var queued: Set<Key> = []
     var processing: Set<Key> = []
     var due: [Key: Duration] = [:]
-    var timers = TimerHeap<Key>()
+    var timers = KeyedHeap<Duration, Key>()
     var failures: [Key: Int] = [:]
     var waiters: [Int: CheckedContinuation<Key?, Never>] = [:]
     var waitersMade = 0
@@ -173,14 +173,14 @@ package final class WorkQueue<Key: Hashable & Sendable>: Sendable {
       var handed: [(CheckedContinuation<Key?, Never>, Key)] = []
       while let first = state.timers.first {
         // A timer that an earlier one has replaced, or that has fired.
-        guard state.due[first.key] == first.deadline else {
+        guard state.due[first.value] == first.key else {
           state.timers.pop()
           continue
         }
-        guard first.deadline <= now else { return (handed, first.deadline) }
+        guard first.key <= now else { return (handed, first.key) }
         state.timers.pop()
-        state.due[first.key] = nil
-        if let worker = enqueue(&state, first.key) { handed.append(worker) }
+        state.due[first.value] = nil
+        if let worker = enqueue(&state, first.value) { handed.append(worker) }
       }
       return (handed, nil)
     }
@@ -226,35 +226,5 @@ package final class WorkQueue<Key: Hashable & Sendable>: Sendable {
       }
     }
     done(key)
-  }
-}
-
-/// Deadlines with their keys, the earliest first. Entries are not removed when replaced; the reader passes over them.
-struct TimerHeap<Key: Sendable>: Sendable {
-  private var items: [(deadline: Duration, key: Key)] = []
-
-  var first: (deadline: Duration, key: Key)? { items.first }
-
-  mutating func push(_ deadline: Duration, _ key: Key) {
-    items.append((deadline, key))
-    var child = items.count - 1
-    while child > 0, items[child].deadline < items[(child - 1) / 2].deadline {
-      items.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  mutating func pop() {
-    guard let last = items.popLast(), !items.isEmpty else { return }
-    items[0] = last
-    var parent = 0
-    while true {
-      let left = parent * 2 + 1
-      guard left < items.count else { return }
-      let least = left + 1 < items.count && items[left + 1].deadline < items[left].deadline ? left + 1 : left
-      guard items[least].deadline < items[parent].deadline else { return }
-      items.swapAt(least, parent)
-      parent = least
-    }
   }
 }

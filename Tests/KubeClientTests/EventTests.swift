@@ -74,7 +74,7 @@ import Testing
     }
     let clock = ManualClock()
     let recorder = EventRecorder(
-      client: KubeClient(transport: transport, clock: clock.clock), component: "default-scheduler")
+      client: KubeClient(transport: transport, clock: clock.clock), component: "default-scheduler", logger: silent)
     var pod = Pod()
     (pod.metadata.name, pod.metadata.namespace, pod.metadata.uid) = ("web", "shop", "u1")
     try await with({ try await recorder.run() }) {
@@ -106,7 +106,7 @@ import Testing
     let transport = KubeTransport { _ throws(KubeError) in
       throw KubeError(.connection(wasSent: false), message: "no server")
     }
-    let recorder = EventRecorder(client: KubeClient(transport: transport), component: "test")
+    let recorder = EventRecorder(client: KubeClient(transport: transport), component: "test", logger: silent)
     for number in 0..<5000 { recorder.record(configMap("a"), .normal, reason: "R", "\(number)") }
   }
 }

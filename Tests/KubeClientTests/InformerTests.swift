@@ -39,7 +39,7 @@ import Testing
 
   @Test(arguments: 0..<60) func theCacheConvergesWhateverBreaks(_ seed: Int) async throws {
     let server = FakeServer(seed: seed, faultPercent: seed % 6 * 4)
-    let informer = Informer<ConfigMap>(client: client(server), random: { 0.7 })
+    let informer = Informer<ConfigMap>(client: client(server), logger: silent, random: { 0.7 })
     informer.addIndex("value") { $0.data["value"].map { [$0] } ?? [] }
     let (early, late) = (Mirror(), Mirror())
     let (ends, end) = AsyncStream.makeStream(of: Void.self)
@@ -84,7 +84,7 @@ import Testing
       Script.lines([]),
     ])
     let informer = Informer<ConfigMap>(
-      client: KubeClient(transport: script.transport, retry: .never, clock: LeapingClock().clock))
+      client: KubeClient(transport: script.transport, retry: .never, clock: LeapingClock().clock), logger: silent)
     try await with({ try await informer.run() }) {
       while script.requests.count < 5 { await Task.yield() }
     }
@@ -102,7 +102,7 @@ import Testing
   @Test func itWaitsForTheFirstListAndNoLongerThanTold() async throws {
     let server = FakeServer(seed: 1, faultPercent: 0)
     server.put("a", "1")
-    let informer = Informer<ConfigMap>(client: KubeClient(transport: server.transport))
+    let informer = Informer<ConfigMap>(client: KubeClient(transport: server.transport), logger: silent)
     #expect(await informer.waitForSync(timeout: .milliseconds(1)) == false)
     try await with({ try await informer.run() }) {
       #expect(await informer.waitForSync(timeout: .seconds(20)))
@@ -118,14 +118,14 @@ import Testing
     let script = Script([
       Script.answer(200, ["kind": "ConfigMapList", "metadata": ["resourceVersion": "1"], "items": [map.json]])
     ])
-    let informer = Informer<ConfigMap>(client: KubeClient(transport: script.transport, retry: .never))
+    let informer = Informer<ConfigMap>(client: KubeClient(transport: script.transport, retry: .never), logger: silent)
     try await with({ try await informer.run() }) { _ = await informer.waitForSync() }
     #expect(informer.list().first?.metadata.managedFields == [])
   }
 
   @Test func whoAsksForTheSameSelectionSharesAnInformer() async throws {
     let server = FakeServer(seed: 1, faultPercent: 0)
-    let informers = Informers(client: KubeClient(transport: server.transport))
+    let informers = Informers(client: KubeClient(transport: server.transport), logger: silent)
     let all = informers.informer(ConfigMap.self)
     #expect(all === informers.informer(ConfigMap.self))
     #expect(all !== informers.informer(ConfigMap.self, namespace: "default"))
@@ -138,7 +138,7 @@ import Testing
 
   @Test func cancellationEndsIt() async throws {
     let server = FakeServer(seed: 1, faultPercent: 0)
-    let informers = Informers(client: KubeClient(transport: server.transport))
+    let informers = Informers(client: KubeClient(transport: server.transport), logger: silent)
     let informer = informers.informer(ConfigMap.self)
     let task = Task { try await informers.run() }
     await informer.waitForSync()

@@ -1,7 +1,11 @@
 import JSON
 import KubeClient
 import KubeModel
+import Logging
 import Synchronization
+
+/// Failures are the point of many tests: nobody reads of them.
+let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 /// Numbers that a seed fixes.
 struct Dice: RandomNumberGenerator {

@@ -8,7 +8,7 @@ import Testing
   private func queue(_ clock: ManualClock, keysMax: Int = 1000) -> WorkQueue<String> {
     var limits = WorkQueue<String>.Limits()
     limits.keysMax = keysMax
-    return WorkQueue(name: "test", limits: limits, clock: clock.clock)
+    return WorkQueue(name: "test", limits: limits, clock: clock.clock, logger: silent)
   }
 
   @Test func aKeyIsHeldOnce() async {
@@ -140,7 +140,7 @@ import Testing
   }
 
   @Test(arguments: 0..<20) func noKeyIsLostOrWorkedOnTwiceAtATime(_ seed: Int) async throws {
-    let queue = WorkQueue<Int>(name: "test")
+    let queue = WorkQueue<Int>(name: "test", logger: silent)
     let world = Mutex((working: Set<Int>(), wanted: [Int: Int](), seen: [Int: Int](), overlaps: 0))
     let target = 2000
     let (finished, finish) = AsyncStream.makeStream(of: Void.self)

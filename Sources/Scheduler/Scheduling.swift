@@ -1,0 +1,169 @@
+internal import KubeModel
+
+/// Why a pod may not be on a node, in Kubernetes' words; a node has those of the first kind that it fails.
+package enum Obstacle: Hashable, Sendable {
+  case unschedulable
+  case nodeName
+  case taint(key: String, value: String)
+  case affinity
+  case ports
+  case insufficient(String)
+  case tooManyPods
+  case spread(missingLabel: Bool)
+  case podAffinity
+  case podAntiAffinity
+  case antiAffinityOfOthers
+
+  package var words: String {
+    switch self {
+    case .unschedulable: "node(s) were unschedulable"
+    case .nodeName: "node(s) didn't match the requested node name"
+    case .taint(let key, let value): "node(s) had untolerated taint {\(key): \(value)}"
+    case .affinity: "node(s) didn't match Pod's node affinity/selector"
+    case .ports: "node(s) didn't have free ports for the requested pod ports"
+    case .insufficient(let resource): "Insufficient \(resource)"
+    case .tooManyPods: "Too many pods"
+    case .spread(let missingLabel):
+      "node(s) didn't match pod topology spread constraints\(missingLabel ? " (missing required label)" : "")"
+    case .podAffinity: "node(s) didn't match pod affinity rules"
+    case .podAntiAffinity: "node(s) didn't match pod anti-affinity rules"
+    case .antiAffinityOfOthers: "node(s) didn't satisfy existing pods anti-affinity rules"
+    }
+  }
+
+  /// What may take it away.
+  var remedies: Remedies {
+    switch self {
+    case .unschedulable, .nodeName, .taint, .affinity: .node
+    case .ports, .insufficient, .tooManyPods: [.node, .podGone]
+    case .spread, .podAffinity, .podAntiAffinity, .antiAffinityOfOthers: [.node, .podGone, .podPlaced]
+    }
+  }
+}
+
+/// Changes of the cluster that can make room for a pod.
+package struct Remedies: OptionSet, Hashable, Sendable {
+  package let rawValue: UInt8
+  package init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// A node came, or changed its labels, taints or resources.
+  package static let node = Remedies(rawValue: 1)
+  /// A pod left its node, or ended there.
+  package static let podGone = Remedies(rawValue: 2)
+  /// A pod got its node, or changed its labels there.
+  package static let podPlaced = Remedies(rawValue: 4)
+  package static let all: Remedies = [.node, .podGone, .podPlaced]
+}
+
+/// Where a pod goes.
+package enum Decision: Hashable, Sendable {
+  case bind(node: String)
+  /// `counts` says of how many of the nodes each is true; empty where there are no nodes.
+  case unschedulable(nodes: Int, counts: [Obstacle: Int])
+
+  /// As events and conditions tell it: `0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.`
+  package var message: String {
+    guard case .unschedulable(let nodes, let counts) = self else { return "" }
+    if nodes == 0 { return "no nodes available to schedule pods" }
+    let reasons = counts.map { "\($0.value) \($0.key.words)" }.sorted().joined(separator: ", ")
+    return "0/\(nodes) nodes are available: \(reasons)."
+  }
+
+  package var remedies: Remedies {
+    guard case .unschedulable(_, let counts) = self else { return [] }
+    return counts.keys.reduce(.node) { $0.union($1.remedies) }
+  }
+}
+
+/// Decides where a pod goes: filters, then scores. Pure.
+package struct Scheduling: Sendable {
+  /// Labels of the namespaces, for affinity that selects them.
+  package var namespaces: [String: [String: String]] = [:]
+
+  package init() {}
+
+  /// - Parameters:
+  ///   - nodes: those not present are passed over.
+  ///   - random: draws between nodes of the same score.
+  package func decide(
+    _ pod: PodFacts, nodes: [NodeSnapshot], random: inout some RandomNumberGenerator
+  ) -> Decision {
+    let relations = Relations(pod, nodes, namespaces)
+    var feasible: [Int] = []
+    var counts: [Obstacle: Int] = [:]
+    var present = 0
+    for index in nodes.indices where nodes[index].isPresent {
+      present += 1
+      if let obstacle = Self.obstacle(pod.needs, nodes[index]) ?? relations?.obstacle(nodes[index]) {
+        if case .insufficient = obstacle {
+          Self.insufficient(pod.needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
+        } else {
+          counts[obstacle, default: 0] += 1
+        }
+      } else {
+        feasible.append(index)
+      }
+    }
+    guard let first = feasible.first else { return .unschedulable(nodes: present, counts: counts) }
+    if feasible.count == 1 { return .bind(node: nodes[first].name) }
+    let scores = Scores.total(pod, nodes, feasible, relations)
+    var best = feasible[0]
+    var bestScore = -Double.infinity
+    var ties = 0
+    for (position, index) in feasible.enumerated() {
+      if scores[position] > bestScore {
+        (best, bestScore, ties) = (index, scores[position], 1)
+      } else if scores[position] == bestScore {
+        ties += 1
+        if Int.random(in: 0..<ties, using: &random) == 0 { best = index }
+      }
+    }
+    return .bind(node: nodes[best].name)
+  }
+
+  /// What keeps the pod from the node, of the node alone; nil: nothing. Where amounts are missing, it is the first of them.
+  static func obstacle(_ needs: PodNeeds, _ node: NodeSnapshot) -> Obstacle? {
+    if node.isUnschedulable, !needs.tolerates(Self.unschedulableTaint) { return .unschedulable }
+    if let name = needs.nodeName, name != node.name { return .nodeName }
+    for taint in node.hardTaints where !needs.tolerates(taint) {
+      return .taint(key: taint.key, value: taint.value ?? "")
+    }
+    if !needs.selects(node) { return .affinity }
+    if !needs.ports.isEmpty, needs.ports.contains(where: { port in node.ports.contains { port.conflicts(with: $0) } }) {
+      return .ports
+    }
+    return lacks(needs.amounts, node) ? .insufficient("") : nil
+  }
+
+  private static let unschedulableTaint: Taint = {
+    var taint = Taint()
+    (taint.key, taint.effect) = ("node.kubernetes.io/unschedulable", "NoSchedule")
+    return taint
+  }()
+
+  /// Compared so that nothing overflows; a pod that asks for none of a resource is not hindered by its lack.
+  private static func lacks(_ amounts: Amounts, _ node: NodeSnapshot) -> Bool {
+    if node.requested.pods &+ amounts.pods > node.allocatable.pods { return true }
+    if amounts.milliCPU > 0, amounts.milliCPU > node.allocatable.milliCPU &- node.requested.milliCPU { return true }
+    if amounts.memoryBytes > 0, amounts.memoryBytes > node.allocatable.memoryBytes &- node.requested.memoryBytes {
+      return true
+    }
+    if amounts.storageBytes > 0, amounts.storageBytes > node.allocatable.storageBytes &- node.requested.storageBytes {
+      return true
+    }
+    return amounts.others.contains { name, amount in
+      amount > (node.allocatable.others[name] ?? 0) &- (node.requested.others[name] ?? 0)
+    }
+  }
+
+  private static func insufficient(_ amounts: Amounts, _ node: NodeSnapshot, _ report: (Obstacle) -> Void) {
+    let (has, used) = (node.allocatable, node.requested)
+    if used.pods &+ amounts.pods > has.pods { report(.tooManyPods) }
+    func check(_ name: String, _ amount: Int64, _ free: Int64) {
+      if amount > 0, amount > free { report(.insufficient(name)) }
+    }
+    check("cpu", amounts.milliCPU, has.milliCPU &- used.milliCPU)
+    check("memory", amounts.memoryBytes, has.memoryBytes &- used.memoryBytes)
+    check("ephemeral-storage", amounts.storageBytes, has.storageBytes &- used.storageBytes)
+    for (name, amount) in amounts.others { check(name, amount, (has.others[name] ?? 0) &- (used.others[name] ?? 0)) }
+  }
+}

@@ -1,0 +1,51 @@
+internal import KubeModel
+
+/// Which of the nodes that would do is the best: each aspect gives 0 to 100, times its weight. Weights as Kubernetes has
+/// them by default.
+enum Scores {
+  private static let taintsWeight = 3.0
+  private static let nodeAffinityWeight = 2.0
+  private static let spreadWeight = 2.0
+  private static let podAffinityWeight = 2.0
+
+  static func total(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ feasible: [Int], _ relations: Relations?) -> [Double] {
+    let needs = pod.needs
+    var total = feasible.map { resources(needs, nodes[$0]) }
+    func add(_ weight: Double, lessIsBetter: Bool = false, _ value: (NodeSnapshot) -> Double) {
+      let values = feasible.map { value(nodes[$0]) }
+      guard let most = values.max(), let least = values.min(), most > least else { return }
+      for position in values.indices {
+        let part = (values[position] - least) / (most - least)
+        total[position] += weight * 100 * (lessIsBetter ? 1 - part : part)
+      }
+    }
+    if feasible.contains(where: { !nodes[$0].softTaints.isEmpty }) {
+      add(taintsWeight, lessIsBetter: true) { node in Double(node.softTaints.count { !needs.tolerates($0) }) }
+    }
+    if !needs.preferredNodes.isEmpty {
+      add(nodeAffinityWeight) { node in
+        needs.preferredNodes.reduce(0) { $0 + ($1.preference.matches(node) ? Double($1.weight) : 0) }
+      }
+    }
+    if let owner = pod.owner {
+      add(spreadWeight, lessIsBetter: true) { Double($0.owners[owner] ?? 0) }
+    }
+    if let relations, relations.hasPreferences {
+      add(podAffinityWeight) { relations.preference($0) }
+      add(spreadWeight, lessIsBetter: true) { relations.crowd($0) }
+    }
+    return total
+  }
+
+  /// Least allocated (how much stays free) and balanced allocation (how alike processor and memory are used).
+  private static func resources(_ needs: PodNeeds, _ node: NodeSnapshot) -> Double {
+    let (cpu, memory) = (node.allocatable.milliCPU, node.allocatable.memoryBytes)
+    guard cpu > 0, memory > 0 else { return 0 }
+    let cpuPart = min(1, Double(node.scoredMilliCPU &+ needs.scoredMilliCPU) / Double(cpu))
+    let memoryPart = min(1, Double(node.scoredMemoryBytes &+ needs.scoredMemoryBytes) / Double(memory))
+    let least = 100 * (1 - (cpuPart + memoryPart) / 2)
+    // Deviation of two values from their middle.
+    let balanced = 100 * (1 - abs(cpuPart - memoryPart) / 2)
+    return least + balanced
+  }
+}
