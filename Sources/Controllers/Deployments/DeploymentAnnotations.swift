@@ -81,6 +81,9 @@ extension Deployment {
 
 extension ReplicaSet {
   var size: Int { Int(spec.replicas ?? 1) }
-  /// Available pods that will stay: a status that lags behind a scale-down still counts those that go.
-  var lastingAvailable: Int { min(size, Int(status.availableReplicas ?? 0)) }
+  /// Whether the status is about the size that is asked for now.
+  var isObserved: Bool { (status.observedGeneration ?? 0) >= (metadata.generation ?? 0) }
+  /// Available pods that will surely stay. A status that lags behind may count those that were there before the set
+  /// shrank and grew again; nothing is built on that.
+  var lastingAvailable: Int { isObserved ? min(size, Int(status.availableReplicas ?? 0)) : 0 }
 }

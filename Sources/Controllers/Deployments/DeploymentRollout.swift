@@ -30,7 +30,7 @@ extension DeploymentPlan {
     var budget = all.reduce(0) { $0 + $1.size } - minimum - newMissing
     guard budget > 0 else { return false }
     var changed = false
-    for set in activeOld where budget > 0 {
+    for set in activeOld where budget > 0 && set.isObserved {
       let broken = min(budget, set.size - set.lastingAvailable)
       guard broken > 0 else { continue }
       budget -= broken
@@ -89,7 +89,7 @@ extension DeploymentPlan {
 
   private func isSaturated(_ set: ReplicaSet) -> Bool {
     set.metadata.annotations[DeploymentAnnotations.desiredReplicas].flatMap { Int($0) } == deployment.desired
-      && set.size == deployment.desired && Int(set.status.availableReplicas ?? 0) == deployment.desired
+      && set.size == deployment.desired && set.lastingAvailable == deployment.desired
   }
 
   /// Each set gets its share of the change by its part of the whole; the largest takes what rounding leaves.
@@ -110,7 +110,26 @@ extension DeploymentPlan {
       added += part
     }
     if toAdd != 0, !sizes.isEmpty { sizes[0] = max(0, sizes[0] + toAdd - added) }
+    if toAdd < 0 { sizes = sparingTheAvailable(ordered, sizes) }
     for (set, size) in zip(ordered, sizes) { scale(set, to: size) }
+  }
+
+  /// Shifts a reduction from sets whose available pods are needed to sets with pods that are not available yet.
+  private func sparingTheAvailable(_ sets: [ReplicaSet], _ planned: [Int]) -> [Int] {
+    var sizes = planned
+    func left(_ index: Int) -> Int { min(sizes[index], sets[index].lastingAvailable) }
+    var missing = deployment.desired - deployment.maxUnavailable - sets.indices.reduce(0) { $0 + left($1) }
+    for taker in sets.indices where missing > 0 && sets[taker].lastingAvailable > sizes[taker] {
+      for giver in sets.indices where giver != taker {
+        let spare = sizes[giver] - Int(sets[giver].status.availableReplicas ?? 0)
+        let count = min(missing, sets[taker].lastingAvailable - sizes[taker], spare)
+        guard count > 0 else { continue }
+        sizes[taker] += count
+        sizes[giver] -= count
+        missing -= count
+      }
+    }
+    return sizes
   }
 
   /// What a set would gain (or lose) if it kept its part of the Deployment's greatest size.

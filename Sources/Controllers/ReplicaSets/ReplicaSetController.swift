@@ -95,7 +95,10 @@ final class ReplicaSetController: Sendable {
       if plan.creations > 0 { failure = await create(plan.creations, for: set) }
       if !plan.deletions.isEmpty { failure = await delete(plan.deletions, of: set) }
     }
-    let status = ReplicaSetPlan.status(of: set, pods: owned, failure: failure, now: now)
+    // What goes is not promised to anybody: a Deployment reckons with what the status says.
+    let going = expectations.withLock { $0.openDeletions(for: key, now: now) }
+    let staying = owned.filter { !going.contains($0.metadata.uid ?? "") }
+    let status = ReplicaSetPlan.status(of: set, pods: staying, failure: failure, now: now)
     if status != set.status {
       _ = try await context.client.updateStatus(retrying: set) { fresh in
         fresh.status = status

@@ -41,6 +41,12 @@ package struct Expectations: Sendable {
 
   package mutating func forget(_ key: ObjectKey) { open[key] = nil }
 
+  /// The uids of what was asked to be deleted and still shows in the cache: it no longer counts.
+  package func openDeletions(for key: ObjectKey, now: Time) -> Set<String> {
+    guard let expected = open[key], now.secondsSinceEpoch - expected.since <= Self.expirySeconds else { return [] }
+    return expected.deletions
+  }
+
   /// Whether the cache shows all that was asked for, or has had its time to.
   package func areMet(for key: ObjectKey, now: Time) -> Bool {
     guard let expected = open[key] else { return true }

@@ -7,7 +7,7 @@ package import KubeModel
 /// what it has just taken away. So an owner is planned for when the cache shows all of it.
 package struct WriteTracker: Sendable {
   /// Seconds after which a write that never shows is no longer waited for: somebody else undid it.
-  package static let expirySeconds: Int64 = 10
+  package static let expirySeconds: Int64 = 60
 
   private enum Written { case revision(Int64), deleted }
   private var writes: [ObjectKey: [String: (what: Written, at: Int64)]] = [:]
