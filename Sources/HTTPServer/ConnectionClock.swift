@@ -70,8 +70,8 @@ final class ConnectionClock: ChannelInboundHandler, RemovableChannelHandler {
   }
 }
 
-/// Closes connections whose TLS fails: each is the client's business, so it is told only where one debugs.
-final class HandshakeErrors: ChannelInboundHandler {
+/// Closes connections that fail below HTTP: each is the client's business, so it is told only where one debugs.
+final class ConnectionErrors: ChannelInboundHandler {
   typealias InboundIn = Any
 
   private let logger: Logger
@@ -82,4 +82,19 @@ final class HandshakeErrors: ChannelInboundHandler {
     logger.debug("http: \(context.channel.remoteAddress?.description ?? "a client"): \(error)")
     context.close(promise: nil)
   }
+}
+
+/// The last handler of an HTTP/2 connection: has it say goodbye when the server stops, and takes it away when it fails.
+final class HTTP2Ending: ChannelInboundHandler {
+  typealias InboundIn = Any
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if event is ServerStops {
+      context.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+    } else {
+      context.fireUserInboundEventTriggered(event)
+    }
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }

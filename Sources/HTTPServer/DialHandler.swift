@@ -61,7 +61,7 @@ final class DialHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   private func becomeTunnel(_ context: ChannelHandlerContext, _ head: HTTPResponseHead) {
     let pipeline = context.pipeline.syncOperations
-    let tunnel = TunnelHandler(channel: context.channel, stallTimeout: Self.stallTimeout, task: nil, core: nil)
+    let tunnel = TunnelHandler(channel: context.channel, stallTimeout: Self.stallTimeout, task: nil)
     do {
       let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPResponseDecoder>.self)
       let encoder = try pipeline.handler(type: HTTPRequestEncoder.self)

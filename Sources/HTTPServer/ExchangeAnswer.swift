@@ -162,7 +162,9 @@ extension ExchangeHandler {
       }
     }
     return HTTPResponseHead(
-      version: isHTTP2 ? .http2 : .http1_1, status: HTTPResponseStatus(statusCode: response.status), headers: headers)
+      // Told its own version, an old client's answer is not cut into chunks.
+      version: isHTTP2 ? .http2 : exchange.isOld ? .http1_0 : .http1_1,
+      status: HTTPResponseStatus(statusCode: response.status), headers: headers)
   }
 
   private func write(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
@@ -239,7 +241,7 @@ extension ExchangeHandler {
     context.writeAndFlush(Self.wrapOutboundOut(.end(nil)), promise: nil)
     let tunnel = TunnelHandler(
       channel: context.channel, stallTimeout: .seconds(Int64(core.limits.stallTimeoutSeconds)),
-      task: exchange.task, core: core)
+      task: exchange.task)
     do {
       try leave(context, for: tunnel)
       return tunnel.link

@@ -33,6 +33,11 @@ final class Exchange {
   /// Older than HTTP/1.1: no chunks, no upgrade, and the connection ends unless asked otherwise.
   var isOld: Bool { head.version.major == 1 && head.version.minor == 0 || head.version.major == 0 }
 
+  var announcesBody: Bool {
+    head.headers.contains(name: "transfer-encoding")
+      || head.headers.first(name: "content-length").map { $0 != "0" } ?? false
+  }
+
   func wakeWaiters() {
     let waiting = waiters
     waiters = []
@@ -71,13 +76,13 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    if !core.add(context.channel) { context.close(promise: nil) }
+    if isHTTP2, !core.add(context.channel) { context.close(promise: nil) }
   }
 
   func handlerRemoved(context: ChannelHandlerContext) {
     stallTimer?.cancel()
     self.context = nil
-    core.remove(context.channel)
+    if isHTTP2 { core.remove(context.channel) }
   }
 
   func channelInactive(context: ChannelHandlerContext) {
@@ -127,8 +132,8 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
       answer(refusal, exchange)
       return
     }
-    // A client that waits to be told to go on sends nothing that could start the handler.
-    if exchange.expectsContinue { start(exchange) }
+    // Its task runs once what has come by now is looked through, so that a short body is there already.
+    if exchange.announcesBody { start(exchange) }
   }
 
   /// What is wrong with a head that the decoder let through.
@@ -280,9 +285,9 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     for handler in [queue, encoder, clock] as [(any RemovableChannelHandler)?] {
       if let handler { pipeline.removeHandler(handler, promise: nil) }
     }
-    if isInputClosed { tunnel.inputEnded() }
     pipeline.removeHandler(context: context, promise: nil)
     // Last: it gives what came after the request to the tunnel.
     pipeline.removeHandler(decoder, promise: nil)
+    if isInputClosed { tunnel.inputEnded() }
   }
 }

@@ -96,8 +96,8 @@ extension ServerCore {
       }
       .childChannelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       .childChannelInitializer { channel in
-        guard self.connectionOpened() else { return channel.close() }
-        channel.closeFuture.whenComplete { _ in self.connectionClosed() }
+        guard self.connectionOpened(channel) else { return channel.close() }
+        channel.closeFuture.whenComplete { _ in self.connectionClosed(channel) }
         return setUp(channel)
       }
   }
@@ -132,7 +132,7 @@ extension ServerCore {
     channel.closeFuture.whenComplete { _ in deadline.cancel() }
     do {
       try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
-      try channel.pipeline.syncOperations.addHandler(HandshakeErrors(logger: logger))
+      try channel.pipeline.syncOperations.addHandler(ConnectionErrors(logger: logger))
     } catch {
       return channel.eventLoop.makeFailedFuture(error)
     }
@@ -212,9 +212,7 @@ extension ServerCore {
       }
     }
     try channel.pipeline.syncOperations.addHandler(management)
-    try channel.pipeline.syncOperations.addHandler(HandshakeErrors(logger: logger))
-    if !add(channel) { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
-    channel.closeFuture.whenComplete { _ in self.remove(channel) }
+    try channel.pipeline.syncOperations.addHandler(HTTP2Ending())
   }
 
   /// What a client may send ahead of our reading, per stream and for all of them.

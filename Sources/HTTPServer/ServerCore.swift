@@ -22,7 +22,7 @@ final class ServerCore: Sendable {
     var whenEmpty: CheckedContinuation<Void, Never>?
     var lastComplaint: Int64 = 0
 
-    var isEmpty: Bool { channels.isEmpty && tasks == 0 && connections == 0 }
+    var isEmpty: Bool { channels.isEmpty && tasks == 0 }
   }
 
   init(limits: HTTPServerLimits, logger: Logger, handler: @escaping HTTPServer.Handler) {
@@ -44,11 +44,12 @@ final class ServerCore: Sendable {
   // MARK: bookkeeping
 
   /// - Returns: false where the connection is one too many, or the server stops: close it.
-  func connectionOpened() -> Bool {
+  func connectionOpened(_ channel: any Channel) -> Bool {
     let now = SystemClock.bootNanoseconds
     let (isWelcome, complains) = table.withLock { table -> (Bool, Bool) in
       if !table.isStopping && table.connections < limits.connectionsMax {
         table.connections += 1
+        table.channels[ObjectIdentifier(channel)] = channel
         return (true, false)
       }
       let complains = !table.isStopping && now - table.lastComplaint > Self.complaintIntervalNanoseconds
@@ -64,7 +65,12 @@ final class ServerCore: Sendable {
   /// Between two complaints about too many connections.
   private static let complaintIntervalNanoseconds: Int64 = 10_000_000_000
 
-  func connectionClosed() { leave { $0.connections -= 1 } }
+  func connectionClosed(_ channel: any Channel) {
+    leave { table in
+      table.connections -= 1
+      table.channels[ObjectIdentifier(channel)] = nil
+    }
+  }
   func taskStarted() { table.withLock { $0.tasks += 1 } }
   func taskEnded() { leave { $0.tasks -= 1 } }
 
@@ -97,7 +103,6 @@ final class ServerCore: Sendable {
     for channel in channels {
       // Not to be awaited: a pipeline that is gone has nobody to tell.
       channel.pipeline.fireUserInboundEventTriggered(ServerStops())
-      channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
     }
     let grace = Self.group.next().scheduleTask(in: .seconds(Int64(limits.shutdownGraceSeconds))) { self.breakAll() }
     await withCheckedContinuation { continuation in
@@ -134,13 +139,13 @@ final class ServerCore: Sendable {
 struct ServerStops: Sendable {}
 
 /// Dates as HTTP writes them: `Sun, 06 Nov 1994 08:49:37 GMT`.
-enum HTTPDate {
+package enum HTTPDate {
   private static let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
   private static let months = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
   ]
 
-  static func text(_ seconds: Int64) -> String {
+  package static func text(_ seconds: Int64) -> String {
     let day = seconds / 86400
     let rest = seconds % 86400
     // Days to a civil date, counting years from March so that the leap day comes last.

@@ -8,12 +8,11 @@ final class TunnelHandler: ChannelDuplexHandler {
 
   private var context: ChannelHandlerContext?
   private let incoming: HTTPIncomingBody
+  private let resumption: Resumption
   private let loop: any EventLoop
   private let channel: any Channel
   private let stallTimeout: TimeAmount
   private let task: Task<Void, Never>?
-  /// Told when the connection is gone; nil for connections that we made.
-  private let core: ServerCore?
   private var waiters: [CheckedContinuation<Void, Never>] = []
   private var isPaused = false
   private var isReadHeld = false
@@ -21,20 +20,21 @@ final class TunnelHandler: ChannelDuplexHandler {
   private var isOutputClosed = false
   private var stallTimer: Scheduled<Void>?
 
-  init(channel: any Channel, stallTimeout: TimeAmount, task: Task<Void, Never>?, core: ServerCore?) {
+  init(channel: any Channel, stallTimeout: TimeAmount, task: Task<Void, Never>?) {
     self.channel = channel
     self.stallTimeout = stallTimeout
     self.task = task
-    self.core = core
     loop = channel.eventLoop
     let resumption = Resumption()
+    self.resumption = resumption
     incoming = HTTPIncomingBody { [loop = channel.eventLoop] in
       loop.execute { resumption.handler?.value.resumeReading() }
     }
     resumption.handler = NIOLoopBound(self, eventLoop: channel.eventLoop)
   }
 
-  /// The way back from the reader to the handler. Set once, before anybody reads; used on the loop.
+  /// The way back from the reader to the handler, and no longer than the handler is there. Set before anybody reads;
+  /// used and taken away on the loop.
   private final class Resumption: @unchecked Sendable {
     var handler: NIOLoopBound<TunnelHandler>?
   }
@@ -43,13 +43,12 @@ final class TunnelHandler: ChannelDuplexHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    _ = core?.add(context.channel)
   }
 
   func handlerRemoved(context: ChannelHandlerContext) {
     end(.disconnected)
+    resumption.handler = nil
     self.context = nil
-    core?.remove(context.channel)
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -81,11 +80,19 @@ final class TunnelHandler: ChannelDuplexHandler {
   func inputEnded() { incoming.finish() }
 
   func channelInactive(context: ChannelHandlerContext) {
+    // The other side's end, where ours had ended before: then there is no event for half a connection.
+    incoming.finish()
     end(.disconnected)
     context.fireChannelInactive()
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+
+  /// Closed by us, or broken: what was not read yet is no whole message.
+  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+    if case .all = mode { incoming.fail(.disconnected) }
+    context.close(mode: mode, promise: promise)
+  }
 
   private func end(_ error: HTTPBodyError) {
     isGone = true
