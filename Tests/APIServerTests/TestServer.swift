@@ -69,11 +69,12 @@ final class TestServer: Sendable {
 
   @discardableResult
   func send(
-    _ method: String, _ target: String, _ body: JSONValue? = nil, text: String? = nil, type: String? = nil,
+    _ method: String, _ target: String, _ body: JSONValue? = nil, text: String? = nil, bytes: [UInt8]? = nil,
+    type: String? = nil,
     accept: String? = nil, peer: HTTPPeer = .process, headers: HTTPFields = [:]
   ) async throws -> Answer {
     let response = try await respond(
-      method, target, body, text: text, type: type, accept: accept, peer: peer, headers: headers)
+      method, target, body, text: text, bytes: bytes, type: type, accept: accept, peer: peer, headers: headers)
     switch response.body {
     case .bytes(let bytes): return Answer(status: response.status, headers: response.headers, bytes: bytes)
     case .chunks(let chunks):
@@ -83,13 +84,14 @@ final class TestServer: Sendable {
   }
 
   func respond(
-    _ method: String, _ target: String, _ body: JSONValue? = nil, text: String? = nil, type: String? = nil,
+    _ method: String, _ target: String, _ body: JSONValue? = nil, text: String? = nil, bytes: [UInt8]? = nil,
+    type: String? = nil,
     accept: String? = nil, peer: HTTPPeer = .process, headers: HTTPFields = [:]
   ) async throws -> HTTPResponse {
     guard let parsed = HTTPTarget(target) else { throw Missing("target \(target)") }
     var headers = headers
     if let accept { headers["Accept"] = accept }
-    let bytes = text.map { Array($0.utf8) } ?? body?.encoded() ?? []
+    let bytes = bytes ?? text.map { Array($0.utf8) } ?? body?.encoded() ?? []
     if !bytes.isEmpty { headers["Content-Type"] = type ?? "application/json" }
     return await server.respond(
       to: HTTPRequest(method: method, target: parsed, headers: headers, body: bytes, peer: peer))

@@ -1,16 +1,25 @@
 import HTTPServer
 import JSON
+import KubePresentation
 import KubeSchema
 import ObjectStore
 import Synchronization
+import YAML
 
 /// The documents that are no objects: version, health, discovery, schemas.
 package final class Documents: Sendable {
   static let gitVersion = "v1.36.0+martlet"
 
   private let version: [UInt8]
+  let cache = DocumentCache()
+  let discovery: Discovery
+  let openAPI: OpenAPI
+  let serverAddress: String
 
   init(_ schema: Schema, _ configuration: APIServerConfiguration) {
+    discovery = Discovery(schema)
+    openAPI = OpenAPI(schema, version: Self.gitVersion)
+    serverAddress = "\(configuration.advertiseAddress):\(configuration.securePort)"
     let document: JSONValue = [
       "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
       "minCompatibilityMinor": "35", "gitVersion": .string(Self.gitVersion), "gitCommit": "", "gitTreeState": "clean",
@@ -30,6 +39,22 @@ package final class Documents: Sendable {
   /// Paths that need no credentials: whether the server lives, and which it is.
   func isPublic(_ path: String) -> Bool {
     ["/healthz", "/livez", "/readyz", "/version"].contains { path == $0 || path.hasPrefix("\($0)/") }
+  }
+
+  static func encoded(_ document: JSONValue, _ encoding: Encoding) -> [UInt8] {
+    encoding == .yaml ? Array(YAML.encoded(document).utf8) : document.encoded()
+  }
+
+  /// The paths that are served besides the resources.
+  func rootPaths() -> HTTPResponse {
+    var paths = [
+      "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
+    ]
+    paths += openAPI.v3Names.map { "/\($0)" }
+    let document: JSONValue = ["paths": JSONValue(paths.sorted())]
+    return HTTPResponse(
+      status: 200, headers: ["Content-Type": "application/json", "Cache-Control": APIServer.uncached],
+      body: .bytes(document.encoded(pretty: true)))
   }
 
   func versionResponse() -> HTTPResponse {
@@ -54,6 +79,9 @@ extension APIServer {
     case "version" where parts.count == 1: return documents.versionResponse()
     case "healthz", "livez", "readyz": return health(parts, request)
     case "metrics" where parts.count == 1: return metricsResponse()
+    case "api", "apis": return try documents.discovery(parts, request) ?? Self.pageNotFound
+    case "openapi": return try documents.schema(parts, request) ?? Self.pageNotFound
+    case nil: return documents.rootPaths()
     default: return Self.pageNotFound
     }
   }

@@ -96,6 +96,7 @@ extension APIServer {
       text +=
         "apiserver_storage_objects{resource=\"\(resource.qualified)\"} \(listing.objects.count + listing.remaining)\n"
     }
+    text += ProcessMetrics.text()
     return HTTPResponse(
       status: 200, headers: ["Content-Type": "text/plain; version=0.0.4; charset=utf-8"], body: .bytes(Array(text.utf8))
     )

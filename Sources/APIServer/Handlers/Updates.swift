@@ -141,9 +141,13 @@ extension APIServer {
     }
     let value = resource.stored(object)
     let isDeletion = isDeletedByUpdate(object, resource)
-    if isDryRun || (value == stored.value && !isDeletion) {
+    if isDryRun {
       allocation.undo()
       return AnsweredObject(value: value, revision: stored.revision)
+    }
+    if !isDeletion, value == stored.value || Self.isSame(object, old) {
+      allocation.undo()
+      return AnsweredObject(value: stored.value, revision: stored.revision)
     }
     do throws(StoreError) {
       let transaction =
@@ -161,6 +165,16 @@ extension APIServer {
       }
       throw status(error)
     }
+  }
+
+  /// Whether two versions say the same, in whatever order.
+  private static func isSame(_ one: JSONObject, _ other: JSONObject) -> Bool {
+    func comparable(_ object: JSONObject) -> JSONObject {
+      var object = object
+      object["metadata"] = .object(object[object: "metadata"].without("resourceVersion", "managedFields", "selfLink"))
+      return object
+    }
+    return comparable(one) == comparable(other)
   }
 
   /// Whether the last finalizer has gone from an object that is being deleted.
