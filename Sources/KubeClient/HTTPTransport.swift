@@ -73,6 +73,8 @@ final class HTTPTransport: Sendable {
     var outgoing = HTTPClientRequest(url: url(request))
     outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
     for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
+    // The library knows no host behind a socket and would send an empty one, which servers refuse.
+    if base.hasPrefix("http+unix:") { outgoing.headers.replaceOrAdd(name: "Host", value: "localhost") }
     if let credentials {
       let current = try await credentials.current()
       outgoing.tlsConfiguration = current.tls

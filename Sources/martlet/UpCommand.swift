@@ -109,17 +109,19 @@ struct UpCommand: AsyncParsableCommand {
       }
       group.addTask { await supervisor.trimLogs(of: plan.processes.map(\.name)) }
       group.addTask {
-        guard await ReadyWatch(plan: plan).wait(timeout: timeout) else {
+        if let problem = await ReadyWatch(plan: plan).wait(timeout: timeout) {
           try Task.checkCancellation()
           throw Failure(
-            "node \(plan.nodeName) is not ready after \(timeout)", hint: "see why: tail \(plan.processLogs)/*.log")
+            "node \(plan.nodeName) is not ready after \(timeout): \(problem)",
+            hint: "see why: tail \(plan.processLogs)/*.log")
         }
         let took = (ContinuousClock.now - began).seconds
         try Console.out(plan.welcome(seconds: took))
         try? notifySystemd("READY=1")
       }
       defer { group.cancelAll() }
-      try await group.waitForAll()
+      // The first that fails ends all.
+      while try await group.next() != nil {}
     }
     try Task.checkCancellation()
   }
@@ -183,19 +185,28 @@ private struct ReadyWatch {
     client = KubeClient(transport: .unix(path: plan.serverSocket), retry: .never)
   }
 
-  /// - Returns: false when it took too long or the task was cancelled.
-  func wait(timeout: Duration) async -> Bool {
+  /// - Returns: nil when it is ready; what it lacks when that took too long or the task was cancelled.
+  func wait(timeout: Duration) async -> String? {
     let deadline = ContinuousClock.now + timeout
+    var problem = "the API server made no socket"
     while ContinuousClock.now < deadline, !Task.isCancelled {
-      if Files.exists(plan.serverSocket), await isReady() { return true }
+      if Files.exists(plan.serverSocket) {
+        guard let lacking = await lacking() else { return nil }
+        problem = lacking
+      }
       try? await Task.sleep(for: Self.questionEvery)
     }
-    return false
+    return problem
   }
 
-  private func isReady() async -> Bool {
-    guard let node = try? await client.get(Node.self, name: plan.nodeName) else { return false }
-    return node.status.conditions.contains { $0.type == "Ready" && $0.status == "True" }
+  private func lacking() async -> String? {
+    do throws(KubeError) {
+      let node = try await client.get(Node.self, name: plan.nodeName)
+      guard let ready = node.status.conditions.first(where: { $0.type == "Ready" }) else { return "it has not said" }
+      return ready.status == "True" ? nil : ready.message ?? ready.reason ?? "it says no"
+    } catch {
+      return "\(error)"
+    }
   }
 }
 
