@@ -13,6 +13,8 @@ package struct Schema: Sendable {
   package let resources: [ResourceRow]
   /// Types that `defaulted` must look into.
   let typesWithDefaults: Set<String>
+  /// By full name.
+  let messages: [String: ProtobufMessage]
   private let byKind: [GroupVersionKind: SchemaType]
   /// Kinds that go with resources of every group: `DeleteOptions` may be of `apps/v1`.
   private let everywhere: [String: SchemaType]
@@ -23,6 +25,7 @@ package struct Schema: Sendable {
   init(_ table: SchemaTable) {
     types = Dictionary(table.types.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     resources = table.resources
+    messages = types.mapValues { ProtobufMessage($0) }
     typesWithDefaults = Self.withDefaults(table.types)
     var byKind: [GroupVersionKind: SchemaType] = [:]
     var everywhere: [String: SchemaType] = [:]

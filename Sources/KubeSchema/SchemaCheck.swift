@@ -135,7 +135,7 @@ private struct SchemaChecker {
     case (.quantity, _): report(.malformed(QuantityCheck.pattern))
     case (.time, .string(let text)), (.microTime, .string(let text)):
       let layout = type == .time ? "2006-01-02T15:04:05Z07:00" : "2006-01-02T15:04:05.000000Z07:00"
-      if !TimeCheck.isTime(text) {
+      if TimeText.parse(text) == nil {
         report(.malformed("parsing time \"\(text)\" as \"\(layout)\": cannot parse \"\(text)\" as \"2006\""))
       }
     case (.time, _), (.microTime, _): wrongType(value, "string")
@@ -195,30 +195,4 @@ enum QuantityCheck {
   private static let badSuffix = "unable to parse quantity's suffix"
 
   private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-}
-
-/// The form of RFC 3339 times.
-enum TimeCheck {
-  static func isTime(_ text: String) -> Bool {
-    let bytes = Array(text.utf8)
-    let shape = Array("dddd-dd-ddTdd:dd:dd".utf8)
-    guard bytes.count > shape.count, fits(bytes[..<shape.count], shape) else { return false }
-    func number(_ start: Int) -> Int { Int(bytes[start] - 48) * 10 + Int(bytes[start + 1] - 48) }
-    guard (1...12).contains(number(5)), (1...31).contains(number(8)), number(11) < 24, number(14) < 60, number(17) < 61
-    else { return false }
-    var rest = bytes[shape.count...]
-    if rest.first == UInt8(ascii: ".") {
-      let digits = rest.dropFirst().prefix { (48...57).contains($0) }
-      guard !digits.isEmpty else { return false }
-      rest = rest.dropFirst(1 + digits.count)
-    }
-    if rest.elementsEqual("Z".utf8) { return true }
-    guard let sign = rest.first, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") else { return false }
-    return fits(rest.dropFirst(), Array("dd:dd".utf8))
-  }
-
-  private static func fits(_ bytes: ArraySlice<UInt8>, _ shape: [UInt8]) -> Bool {
-    bytes.count == shape.count
-      && zip(bytes, shape).allSatisfy { $1 == UInt8(ascii: "d") ? (48...57).contains($0) : $0 == $1 }
-  }
 }

@@ -38,7 +38,7 @@ extension Schema {
   }
 
   /// What a null item stands for.
-  private static func zero(_ type: SchemaValueType) -> JSONValue {
+  static func zero(_ type: SchemaValueType) -> JSONValue {
     switch type {
     case .string, .bytes: ""
     case .bool: false
