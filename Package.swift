@@ -180,7 +180,8 @@ let rooms: [Room] = [
     name: "HTTPServerTests", kind: .test, uses: ["HTTPServer", "PKI", "Kernel", "TestSupport"],
     products: [nioCore, nioPosix, logging]),
   Room(
-    name: "KubeClientTests", kind: .test, uses: ["KubeClient", "KubeModel", "JSON", "Kernel", "TestSupport"],
+    name: "KubeClientTests", kind: .test,
+    uses: ["KubeClient", "HTTPServer", "PKI", "KubeModel", "JSON", "Kernel", "TestSupport"],
     products: [logging]),
   Room(
     name: "APIServerTests", kind: .test,
