@@ -118,7 +118,7 @@ extension NodeAgent {
     var machine = PodMachine(PodRules(pod, backoff: tools.backoff))
     machine.waiting = Waiting(PodReport.refusalReason, why)
     let report = PodReport(pod: pod, isServed: true, machine: machine.report)
-    guard reports[uid] != report else { return }
+    guard reports[uid]?.machine.waiting?.message != why else { return }
     reports[uid] = report
     holders["\(ObjectKey(pod))", default: []].insert(uid)
     tools.logger.error("pod \(ObjectKey(pod)): \(why)")

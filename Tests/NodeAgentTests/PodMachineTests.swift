@@ -205,7 +205,9 @@ private struct Led {
     _ = led.tell(.volumesMade)
     _ = led.tell(.sandboxMade(id: "s", addresses: []))
     #expect(led.tell(.imageFailed(container: "a", reason: "ErrImagePull", message: "no such image")) == [])
-    #expect(led.machine.containers[0].waiting == Waiting("ImagePullBackOff", "Back-off pulling image \"\": ErrImagePull: no such image"))
+    #expect(
+      led.machine.containers[0].waiting
+        == Waiting("ImagePullBackOff", "Back-off pulling image \"\": ErrImagePull: no such image"))
     #expect(led.tell(.tick, after: 9_999) == [])
     #expect(led.tell(.tick, after: 1) == [.pull(container: "a")])
   }
