@@ -1,15 +1,15 @@
 /// What types and fields mean, for `kubectl explain`.
-enum Descriptions {
-  static func type(_ name: String) -> String? { table[name] }
+package enum Descriptions {
+  package static func type(_ name: String) -> String? { table[name] }
 
   /// By type and field; else by the field alone, where it means the same wherever it stands.
-  static func field(_ field: String, of type: String) -> String? {
+  package static func field(_ field: String, of type: String) -> String? {
     let owner = type == "EphemeralContainer" ? "Container" : type
     return table["\(owner).\(field)"] ?? table["*.\(field)"]
   }
 
   /// Every name that the table has; `*.` begins those that stand for any type.
-  static var names: [String] { table.keys.sorted() }
+  package static var names: [String] { table.keys.sorted() }
 
   private static let table: [String: String] = {
     var table: [String: String] = [:]
