@@ -25,14 +25,14 @@ package final class ObjectStore: Sendable {
     do throws(StoreError) {
       try writer.start(database, objectBytes: loaded.objectBytes)
     } catch {
-      past.close()
+      past.requestClose()
       throw error
     }
   }
 
   deinit {
     writer.requestClose()
-    past.close()
+    past.requestClose()
   }
 
   /// Opens the store in `directory`, which is made (mode 0700) where it is missing. Reads every object into memory, on a
@@ -94,7 +94,8 @@ package final class ObjectStore: Sendable {
 
   /// Finishes what waits, ends every watch with `.closed`, and lets go of the directory. Later commits are `.closed`.
   package func close() async {
-    past.close()
+    // Reads first: the one that closes the file last tidies it up.
+    await past.close()
     await writer.close()
   }
 }

@@ -19,6 +19,8 @@ final class PastReader: Sendable {
   private struct Queue {
     var waiting: [Waiting] = []
     var isClosed = false
+    var hasEnded = false
+    var closers: [CheckedContinuation<Void, Never>] = []
   }
 
   private static let busyMilliseconds: Int32 = 2000
@@ -33,7 +35,10 @@ final class PastReader: Sendable {
     self.waitingMax = waitingMax
     self.current = current
     do throws(SyscallError) {
-      try WorkerThread.start("lists of the past of \(path)") { self.run(path) }
+      try WorkerThread.start("lists of the past of \(path)") {
+        self.run(path)
+        self.tellClosers()
+      }
     } catch {
       throw .io("open \(path): \(error)")
     }
@@ -52,9 +57,31 @@ final class PastReader: Sendable {
     return try result.get()
   }
 
-  func close() {
+  /// What waits is still answered. Returns when the file is closed.
+  func close() async {
+    await withCheckedContinuation { done in
+      let hasEnded = queue.withLock { queue in
+        queue.isClosed = true
+        if !queue.hasEnded { queue.closers.append(done) }
+        return queue.hasEnded
+      }
+      if hasEnded { done.resume() } else { wakeup.signal() }
+    }
+  }
+
+  /// The same without waiting.
+  func requestClose() {
     queue.withLock { $0.isClosed = true }
     wakeup.signal()
+  }
+
+  private func tellClosers() {
+    let closers = queue.withLock { queue in
+      queue.hasEnded = true
+      defer { queue.closers = [] }
+      return queue.closers
+    }
+    for closer in closers { closer.resume() }
   }
 
   private func run(_ path: String) {

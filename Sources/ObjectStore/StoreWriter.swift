@@ -63,7 +63,11 @@ final class StoreWriter: Sendable {
     let held = Mutex<LogDatabase?>(database)
     let holder = Holder(held)
     do throws(SyscallError) {
-      try WorkerThread.start("writer of \(path)") { holder.take { self.run($0, objectBytes: objectBytes) } }
+      try WorkerThread.start("writer of \(path)") {
+        holder.take { self.run($0, objectBytes: objectBytes) }
+        // Only now is the lock free for whoever opens next.
+        self.tellClosers()
+      }
     } catch {
       throw .io("open \(path): \(error)")
     }
@@ -262,6 +266,8 @@ final class StoreWriter: Sendable {
           if !batch.isEmpty { write(batch, database, &progress) }
         }
         try database.checkpoint(pages: configuration.checkpointPages)
+        // For what is free now.
+        progress.isCompacting = true
         compaction.done.resume(returning: .success(()))
       } catch {
         compaction.done.resume(returning: .failure(error))
@@ -271,16 +277,20 @@ final class StoreWriter: Sendable {
 
   private func end(_ database: LogDatabase) {
     memory.close()
-    database.finish()
-    let (closers, compactions) = queue.withLock { queue in
-      queue.hasEnded = true
-      defer {
-        queue.closers = []
-        queue.compactions = []
-      }
-      return (queue.closers, queue.compactions)
+    let compactions = queue.withLock { queue in
+      defer { queue.compactions = [] }
+      return queue.compactions
     }
     for compaction in compactions { compaction.done.resume(returning: .failure(.closed)) }
+    database.finish()
+  }
+
+  private func tellClosers() {
+    let closers = queue.withLock { queue in
+      queue.hasEnded = true
+      defer { queue.closers = [] }
+      return queue.closers
+    }
     for closer in closers { closer.resume() }
   }
 }
