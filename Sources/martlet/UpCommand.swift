@@ -179,6 +179,7 @@ private struct ReadyWatch {
 
   private let plan: UpPlan
   private let client: KubeClient
+  private let began = SystemClock.wallNanoseconds / 1000
 
   init(plan: UpPlan) {
     self.plan = plan
@@ -203,7 +204,11 @@ private struct ReadyWatch {
     do throws(KubeError) {
       let node = try await client.get(Node.self, name: plan.nodeName)
       guard let ready = node.status.conditions.first(where: { $0.type == "Ready" }) else { return "it has not said" }
-      return ready.status == "True" ? nil : ready.message ?? ready.reason ?? "it says no"
+      guard ready.status == "True" else { return ready.message ?? ready.reason ?? "it says no" }
+      // The objects of an earlier run are still there: what counts is that the agent of this one lives.
+      let lease = try await client.get(Lease.self, name: plan.nodeName, namespace: "kube-node-lease")
+      let renewed = lease.spec.renewTime?.microsecondsSinceEpoch ?? 0
+      return renewed >= began ? nil : "its agent has not renewed its lease"
     } catch {
       return "\(error)"
     }

@@ -78,7 +78,7 @@ extension APIServer {
     let name = document[object: "metadata"].text("name")
     try checkNamespace(context, name)
     var object = document
-    if resource.hasStatus, resource.type.plural != "nodes" { object["status"] = nil }
+    if resource.hasStatus, resource.type.plural != "nodes" { object["status"] = newStatus(resource) }
     object = schema.defaulted(.object(object), as: resource.schema).object ?? object
     var metadata = object[object: "metadata"]
     metadata["uid"] = .string(ObjectNames.uid())
@@ -113,6 +113,16 @@ extension APIServer {
       if case .conflict = error { throw .alreadyExists(resource.qualified, name) }
       throw status(error)
     }
+  }
+
+  /// What a status says before anybody wrote it: the counts that its type requires, which are zero.
+  private func newStatus(_ resource: ServedResource) -> JSONValue? {
+    guard let name = resource.schema.fields["status"]?.valueType.objectName, let type = schema.type(named: name) else {
+      return nil
+    }
+    let counts = type.fields.values.filter { $0.isRequired && ($0.valueType == .int32 || $0.valueType == .int64) }
+    return counts.isEmpty
+      ? nil : .object(JSONObject(sorted: Dictionary(uniqueKeysWithValues: counts.map { ($0.name, 0) })))
   }
 
   private func validateCreation(
