@@ -8,6 +8,11 @@ package struct ServiceLedger: Sendable {
     package var set: [ServiceEntry] = []
     package var remove: [ServiceEntry.Key] = []
 
+    package init(set: [ServiceEntry] = [], remove: [ServiceEntry.Key] = []) {
+      self.set = set
+      self.remove = remove
+    }
+
     package var isEmpty: Bool { self.set.isEmpty && self.remove.isEmpty }
   }
   private var wanted: [String: [ServiceEntry.Key: ServiceEntry]] = [:]
