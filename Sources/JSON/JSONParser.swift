@@ -33,8 +33,8 @@ extension JSONValue {
     guard bytes.count <= limits.maxBytes else {
       throw JSONError(problem: "document of \(bytes.count) bytes, more than \(limits.maxBytes)", offset: 0)
     }
-    var parser = JSONParser(bytes: bytes, maxDepth: limits.maxDepth)
-    return try parser.document()
+    var parser = JSONParser(maxDepth: limits.maxDepth)
+    return try parser.document(bytes.span)
   }
 
   package static func parse(_ text: String, limits: JSONLimits = JSONLimits()) throws(JSONError) -> JSONValue {
@@ -44,69 +44,86 @@ extension JSONValue {
 
 /// A cursor over the bytes; every read is checked against their end.
 private struct JSONParser {
-  let bytes: [UInt8]
   let maxDepth: Int
-  var position = 0
+  private var position = 0
+  private var keys = KeyCache()
 
-  mutating func document() throws(JSONError) -> JSONValue {
-    let value = try value(depth: 0)
-    skipSpace()
+  init(maxDepth: Int) { self.maxDepth = maxDepth }
+
+  mutating func document(_ bytes: Span<UInt8>) throws(JSONError) -> JSONValue {
+    let value = try value(bytes, depth: 0)
+    skipSpace(bytes)
     guard position == bytes.count else { throw error("text after the document") }
     return value
   }
 
   private func error(_ problem: String) -> JSONError { JSONError(problem: problem, offset: position) }
 
-  private var current: UInt8? { position < bytes.count ? bytes[position] : nil }
+  /// The byte at the cursor; at the end one that no document has outside of its strings.
+  @inline(__always)
+  private func current(_ bytes: Span<UInt8>) -> UInt8 { position < bytes.count ? bytes[position] : 0 }
 
-  private mutating func skipSpace() {
-    while let byte = current, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
-  }
+  private func isAtEnd(_ bytes: Span<UInt8>) -> Bool { position >= bytes.count }
 
-  private mutating func value(depth: Int) throws(JSONError) -> JSONValue {
-    guard depth <= maxDepth else { throw error("nested deeper than \(maxDepth)") }
-    skipSpace()
-    switch current {
-    case UInt8(ascii: "{"): return try object(depth: depth)
-    case UInt8(ascii: "["): return try array(depth: depth)
-    case UInt8(ascii: "\""): return .string(try string())
-    case UInt8(ascii: "t"): return try literal("true", .bool(true))
-    case UInt8(ascii: "f"): return try literal("false", .bool(false))
-    case UInt8(ascii: "n"): return try literal("null", .null)
-    case .some(let byte) where byte == UInt8(ascii: "-") || isDigit(byte): return try number()
-    case .some: throw error("unexpected character")
-    case nil: throw error("ends too early")
+  @inline(__always)
+  private mutating func skipSpace(_ bytes: Span<UInt8>) {
+    while position < bytes.count {
+      let byte = bytes[position]
+      guard byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 else { return }
+      position += 1
     }
   }
 
-  private mutating func literal(_ word: StaticString, _ value: JSONValue) throws(JSONError) -> JSONValue {
+  private mutating func value(_ bytes: Span<UInt8>, depth: Int) throws(JSONError) -> JSONValue {
+    guard depth <= maxDepth else { throw error("nested deeper than \(maxDepth)") }
+    skipSpace(bytes)
+    switch current(bytes) {
+    case UInt8(ascii: "\""): return .string(try string(bytes))
+    case UInt8(ascii: "{"): return try object(bytes, depth: depth)
+    case UInt8(ascii: "["): return try array(bytes, depth: depth)
+    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number(bytes)
+    case UInt8(ascii: "t"): return try literal(bytes, "true", .bool(true))
+    case UInt8(ascii: "f"): return try literal(bytes, "false", .bool(false))
+    case UInt8(ascii: "n"): return try literal(bytes, "null", .null)
+    default: throw error(isAtEnd(bytes) ? "ends too early" : "unexpected character")
+    }
+  }
+
+  private mutating func literal(
+    _ bytes: Span<UInt8>, _ word: StaticString, _ value: JSONValue
+  ) throws(JSONError) -> JSONValue {
     for expected in word.description.utf8 {
-      guard current == expected else { throw error("unexpected character") }
+      guard current(bytes) == expected else { throw error("unexpected character") }
       position += 1
     }
     return value
   }
 
-  private mutating func object(depth: Int) throws(JSONError) -> JSONValue {
+  private mutating func object(_ bytes: Span<UInt8>, depth: Int) throws(JSONError) -> JSONValue {
     position += 1
     var object = JSONObject()
-    skipSpace()
-    if current == UInt8(ascii: "}") {
+    skipSpace(bytes)
+    if current(bytes) == UInt8(ascii: "}") {
       position += 1
       return .object(object)
     }
+    object.reserveCapacity(4)
     while true {
-      skipSpace()
-      guard current == UInt8(ascii: "\"") else { throw error("expected a member's name") }
+      skipSpace(bytes)
+      guard current(bytes) == UInt8(ascii: "\"") else { throw error("expected a member's name") }
       let start = position
-      let key = try string()
-      guard object[key] == nil else { throw JSONError(problem: "member \"\(key)\" stands twice", offset: start) }
-      skipSpace()
-      guard current == UInt8(ascii: ":") else { throw error("expected ':'") }
+      let key = try string(bytes, isKey: true)
+      skipSpace(bytes)
+      guard current(bytes) == UInt8(ascii: ":") else {
+        if object.contains(key) { throw twice(key, start) }
+        throw error("expected ':'")
+      }
       position += 1
-      object[key] = try value(depth: depth + 1)
-      skipSpace()
-      switch current {
+      // Said before what the value is read for, and whether or not that can be read.
+      if object.contains(key) { throw twice(key, start) }
+      object.appendUnchecked(key, try value(bytes, depth: depth + 1))
+      skipSpace(bytes)
+      switch current(bytes) {
       case UInt8(ascii: ","): position += 1
       case UInt8(ascii: "}"):
         position += 1
@@ -116,18 +133,22 @@ private struct JSONParser {
     }
   }
 
-  private mutating func array(depth: Int) throws(JSONError) -> JSONValue {
+  private func twice(_ key: String, _ offset: Int) -> JSONError {
+    JSONError(problem: "member \"\(key)\" stands twice", offset: offset)
+  }
+
+  private mutating func array(_ bytes: Span<UInt8>, depth: Int) throws(JSONError) -> JSONValue {
     position += 1
     var elements: [JSONValue] = []
-    skipSpace()
-    if current == UInt8(ascii: "]") {
+    skipSpace(bytes)
+    if current(bytes) == UInt8(ascii: "]") {
       position += 1
       return .array(elements)
     }
     while true {
-      elements.append(try value(depth: depth + 1))
-      skipSpace()
-      switch current {
+      elements.append(try value(bytes, depth: depth + 1))
+      skipSpace(bytes)
+      switch current(bytes) {
       case UInt8(ascii: ","): position += 1
       case UInt8(ascii: "]"):
         position += 1
@@ -137,40 +158,65 @@ private struct JSONParser {
     }
   }
 
-  private mutating func string() throws(JSONError) -> String {
+  private mutating func string(_ bytes: Span<UInt8>, isKey: Bool = false) throws(JSONError) -> String {
     position += 1
     let start = position
     // Most strings have no escape: one pass to find the end, one to check and copy.
-    while let byte = current, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { position += 1 }
-    if current == UInt8(ascii: "\"") {
-      let text = try utf8(bytes[start..<position])
+    skipPlain(bytes)
+    guard current(bytes) == UInt8(ascii: "\"") else { return try escaped(bytes, from: start) }
+    let range = start..<position
+    // Short texts live in the value itself; long keys are shared within the document.
+    let isShared = isKey && range.count > 15
+    if isShared, let key = keys.find(bytes, range) {
       position += 1
-      return text
+      return key
     }
-    var decoded = Array(bytes[start..<position])
-    while let byte = current {
-      switch byte {
+    let text = try Self.text(bytes.extracting(range), position)
+    position += 1
+    if isShared { keys.keep(text, bytes, range) }
+    return text
+  }
+
+  @inline(__always)
+  private mutating func skipPlain(_ bytes: Span<UInt8>) {
+    while position < bytes.count {
+      let byte = bytes[position]
+      if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte < 0x20 { return }
+      position += 1
+    }
+  }
+
+  private static func text(_ bytes: Span<UInt8>, _ offset: Int) throws(JSONError) -> String {
+    do {
+      return String(copying: try UTF8Span(validating: bytes))
+    } catch {
+      throw JSONError(problem: "string is not UTF-8", offset: offset)
+    }
+  }
+
+  /// A string with escapes, or without an end.
+  private mutating func escaped(_ bytes: Span<UInt8>, from start: Int) throws(JSONError) -> String {
+    var decoded: [UInt8] = []
+    var plain = start
+    while !isAtEnd(bytes) {
+      for index in plain..<position { decoded.append(bytes[index]) }
+      switch current(bytes) {
       case UInt8(ascii: "\""):
         position += 1
-        return try utf8(decoded[...])
-      case UInt8(ascii: "\\"): try escape(into: &decoded)
-      case 0..<0x20: throw error("control character in a string")
-      default:
-        decoded.append(byte)
-        position += 1
+        return try Self.text(decoded.span, position - 1)
+      case UInt8(ascii: "\\"): try escape(bytes, into: &decoded)
+      default: throw error("control character in a string")
       }
+      plain = position
+      skipPlain(bytes)
     }
     throw error("string without an end")
   }
 
-  private func utf8(_ slice: ArraySlice<UInt8>) throws(JSONError) -> String {
-    guard let text = String(validating: slice, as: UTF8.self) else { throw error("string is not UTF-8") }
-    return text
-  }
-
-  private mutating func escape(into decoded: inout [UInt8]) throws(JSONError) {
+  private mutating func escape(_ bytes: Span<UInt8>, into decoded: inout [UInt8]) throws(JSONError) {
     position += 1
-    guard let kind = current else { throw error("string without an end") }
+    guard !isAtEnd(bytes) else { throw error("string without an end") }
+    let kind = current(bytes)
     position += 1
     switch kind {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): decoded.append(kind)
@@ -180,12 +226,12 @@ private struct JSONParser {
     case UInt8(ascii: "r"): decoded.append(0x0D)
     case UInt8(ascii: "t"): decoded.append(0x09)
     case UInt8(ascii: "u"):
-      var code = try fourHexDigits()
+      var code = try fourHexDigits(bytes)
       if code & 0xFC00 == 0xD800 {
-        guard current == UInt8(ascii: "\\"), position + 1 < bytes.count, bytes[position + 1] == UInt8(ascii: "u")
+        guard current(bytes) == UInt8(ascii: "\\"), position + 1 < bytes.count, bytes[position + 1] == UInt8(ascii: "u")
         else { throw error("surrogate without its pair") }
         position += 2
-        let low = try fourHexDigits()
+        let low = try fourHexDigits(bytes)
         guard low & 0xFC00 == 0xDC00 else { throw error("surrogate without its pair") }
         code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF)
       }
@@ -195,11 +241,15 @@ private struct JSONParser {
     }
   }
 
-  private mutating func fourHexDigits() throws(JSONError) -> UInt32 {
+  private mutating func fourHexDigits(_ bytes: Span<UInt8>) throws(JSONError) -> UInt32 {
     var code: UInt32 = 0
     for _ in 0..<4 {
-      guard let byte = current, let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else {
-        throw error("expected four hexadecimal digits")
+      let digit: UInt8
+      switch current(bytes) {
+      case let byte where byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
+      case let byte where byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
+      case let byte where byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "F"): digit = byte - UInt8(ascii: "A") + 10
+      default: throw error("expected four hexadecimal digits")
       }
       code = code << 4 | UInt32(digit)
       position += 1
@@ -209,29 +259,66 @@ private struct JSONParser {
 
   private func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
 
-  private mutating func digits() throws(JSONError) {
-    guard let byte = current, isDigit(byte) else { throw error("expected a digit") }
-    while let byte = current, isDigit(byte) { position += 1 }
+  private mutating func digits(_ bytes: Span<UInt8>) throws(JSONError) {
+    guard isDigit(current(bytes)) else { throw error("expected a digit") }
+    while isDigit(current(bytes)) { position += 1 }
   }
 
-  private mutating func number() throws(JSONError) -> JSONValue {
+  private mutating func number(_ bytes: Span<UInt8>) throws(JSONError) -> JSONValue {
     let start = position
     var whole = true
-    if current == UInt8(ascii: "-") { position += 1 }
-    if current == UInt8(ascii: "0") { position += 1 } else { try digits() }
-    if current == UInt8(ascii: ".") {
+    if current(bytes) == UInt8(ascii: "-") { position += 1 }
+    if current(bytes) == UInt8(ascii: "0") { position += 1 } else { try digits(bytes) }
+    if current(bytes) == UInt8(ascii: ".") {
       whole = false
       position += 1
-      try digits()
+      try digits(bytes)
     }
-    if let byte = current, byte == UInt8(ascii: "e") || byte == UInt8(ascii: "E") {
+    if current(bytes) | 0x20 == UInt8(ascii: "e") {
       whole = false
       position += 1
-      if let sign = current, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") { position += 1 }
-      try digits()
+      if current(bytes) == UInt8(ascii: "+") || current(bytes) == UInt8(ascii: "-") { position += 1 }
+      try digits(bytes)
     }
-    let text = String(decoding: bytes[start..<position], as: UTF8.self)
+    // Up to 18 digits fit whatever they are.
+    if whole, position - start <= 18 { return .integer(Self.integer(bytes, start..<position)) }
+    let text = try Self.text(bytes.extracting(start..<position), position)
     if whole, let integer = Int64(text) { return .integer(integer) }
     return .number(text)
+  }
+
+  private static func integer(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Int64 {
+    let isNegative = bytes[range.lowerBound] == UInt8(ascii: "-")
+    var value: Int64 = 0
+    for index in (isNegative ? range.lowerBound + 1 : range.lowerBound)..<range.upperBound {
+      value = value * 10 + Int64(bytes[index] &- UInt8(ascii: "0"))
+    }
+    return isNegative ? -value : value
+  }
+}
+
+/// The long keys of a document: each is allocated once, however many objects have it.
+private struct KeyCache {
+  private static let slots = 64
+  private var texts: [String] = []
+
+  private static func slot(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Int {
+    let middle = bytes[range.lowerBound + range.count / 2]
+    let sum = Int(bytes[range.lowerBound]) &* 31 &+ Int(bytes[range.upperBound - 1]) &* 7 &+ Int(middle) &* 13
+    return (sum &+ range.count &* 3) & (slots - 1)
+  }
+
+  func find(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String? {
+    guard !texts.isEmpty else { return nil }
+    let text = texts[Self.slot(bytes, range)]
+    let span = text.utf8Span.span
+    guard span.count == range.count else { return nil }
+    for index in 0..<span.count where span[index] != bytes[range.lowerBound + index] { return nil }
+    return text
+  }
+
+  mutating func keep(_ text: String, _ bytes: Span<UInt8>, _ range: Range<Int>) {
+    if texts.isEmpty { texts = Array(repeating: "", count: Self.slots) }
+    texts[Self.slot(bytes, range)] = text
   }
 }

@@ -10,48 +10,8 @@ package enum JSONValue: Hashable, Sendable {
   case object(JSONObject)
 }
 
-/// The members of a JSON object, in the order in which they were set.
-package struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
-  package private(set) var keys: [String] = []
-  private var values: [String: JSONValue] = [:]
-
-  package init() {}
-
-  package init(dictionaryLiteral elements: (String, JSONValue)...) {
-    for (key, value) in elements { self[key] = value }
-  }
-
-  /// Members sorted by key: for maps, whose order means nothing.
-  package init(sorted members: [String: JSONValue]) {
-    keys = members.keys.sorted()
-    values = members
-  }
-
-  package var count: Int { keys.count }
-  package var isEmpty: Bool { keys.isEmpty }
-
-  /// Setting nil removes the member.
-  package subscript(key: String) -> JSONValue? {
-    get { values[key] }
-    set {
-      if let newValue {
-        if values.updateValue(newValue, forKey: key) == nil { keys.append(key) }
-      } else if values.removeValue(forKey: key) != nil {
-        keys.removeAll { $0 == key }
-      }
-    }
-  }
-
-  /// Members in order.
-  package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[$0] ?? .null) } }
-
-  /// Equal when the same keys have the same values; order does not matter.
-  package static func == (left: Self, right: Self) -> Bool { left.values == right.values }
-  package func hash(into hasher: inout Hasher) { hasher.combine(values) }
-}
-
 extension JSONValue {
-  package var isNull: Bool { self == .null }
+  package var isNull: Bool { if case .null = self { true } else { false } }
 
   package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   package var string: String? { if case .string(let value) = self { value } else { nil } }
@@ -122,4 +82,40 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
 
   package init(_ strings: [String]) { self = .array(strings.map { .string($0) }) }
   package init(_ map: [String: String]) { self = .object(JSONObject(sorted: map.mapValues { .string($0) })) }
+}
+
+extension JSONValue {
+  /// What lies at the end of a path of members: `pod[path: "spec", "nodeName"]`. Setting makes objects of what is no
+  /// object on the way; setting nil removes the last member and makes nothing.
+  package subscript(path keys: String...) -> JSONValue? {
+    get {
+      var value = self
+      for key in keys {
+        guard let inner = value[key] else { return Optional.none }
+        value = inner
+      }
+      return value
+    }
+    set { set(newValue, at: keys[...]) }
+  }
+
+  private mutating func set(_ value: JSONValue?, at keys: ArraySlice<String>) {
+    guard let key = keys.first else {
+      self = value ?? .null
+      return
+    }
+    var object = self.object ?? JSONObject()
+    if value == nil, !object.contains(key) { return }
+    // Taken out of its place, so that what is changed is held once and not copied.
+    self = .null
+    if keys.count == 1 {
+      object[key] = value
+    } else {
+      var inner = object[key] ?? .null
+      object[key] = JSONValue.null
+      inner.set(value, at: keys.dropFirst())
+      object[key] = inner
+    }
+    self = .object(object)
+  }
 }
