@@ -132,10 +132,10 @@ enum PodPrinter {
     private mutating func add(_ container: JSONValue, stays: Bool) {
       let count = container.integer("restartCount")
       let end = container["lastState"]?["terminated"]?["finishedAt"]?.string
-      restartCount += count
+      restartCount &+= count
       lastRestart = Self.later(lastRestart, end)
       if stays {
-        stayingRestartCount += count
+        stayingRestartCount &+= count
         stayingLastRestart = Self.later(stayingLastRestart, end)
       }
     }

@@ -20,7 +20,8 @@ extension FieldErrors {
       invalid(FieldPath("binaryData").key(key), key, NameRules.configKey(key))
       bytes += value.bytes.count
     }
-    if bytes > Self.dataBytesMax { tooLong(FieldPath(""), Self.dataBytesMax) }
+    // The brackets stand for the whole object.
+    if bytes > Self.dataBytesMax { tooLong(FieldPath("[]"), Self.dataBytesMax) }
   }
 
   mutating func updateConfigMap(_ new: ConfigMap, _ old: ConfigMap) {

@@ -27,7 +27,7 @@ struct IPText: Hashable {
 
   private static func v6(_ text: String) -> [UInt8]? {
     if let gap = text.firstRange(of: "::") {
-      guard !text[gap.upperBound...].contains("::"), let head = groups(text[..<gap.lowerBound]),
+      guard !text[gap.upperBound...].contains("::"), let head = groups(text[..<gap.lowerBound], mayEndInV4: false),
         let tail = groups(text[gap.upperBound...]), head.count + tail.count <= 14
       else { return nil }
       return head + Array(repeating: 0, count: 16 - head.count - tail.count) + tail
@@ -36,12 +36,12 @@ struct IPText: Hashable {
     return all
   }
 
-  private static func groups(_ text: Substring) -> [UInt8]? {
+  private static func groups(_ text: Substring, mayEndInV4: Bool = true) -> [UInt8]? {
     if text.isEmpty { return [] }
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
     var bytes: [UInt8] = []
     for (index, part) in parts.enumerated() {
-      if index == parts.count - 1, part.contains(".") {
+      if mayEndInV4, index == parts.count - 1, part.contains(".") {
         guard let v4 = v4(String(part)) else { return nil }
         bytes += v4
       } else {

@@ -2,11 +2,25 @@ import JSON
 import KubeModel
 
 extension Quantity {
-  /// Compared in thousandths where they fit, in whole units where not.
+  /// Compared in thousandths where they fit, else about.
   func isGreater(than other: Quantity) -> Bool {
-    let fits = Int64.max / 1000
-    if abs(value) < fits, abs(other.value) < fits { return milliValue > other.milliValue }
-    return value > other.value
+    let (mine, theirs) = (milliValue, other.milliValue)
+    let isExact = mine.magnitude < UInt64(Int64.max) && theirs.magnitude < UInt64(Int64.max)
+    return isExact ? mine > theirs : about > other.about
+  }
+
+  /// Sums and rounding up need room above: what does not fit in 63 bits is no amount of anything.
+  var isTooLarge: Bool { about.magnitude >= 0x1p63 }
+
+  /// As a floating-point number, of which about 15 digits are right.
+  private var about: Double {
+    let suffixes: [(String, Double)] = [
+      ("Ki", 0x1p10), ("Mi", 0x1p20), ("Gi", 0x1p30), ("Ti", 0x1p40), ("Pi", 0x1p50), ("Ei", 0x1p60), ("n", 1e-9),
+      ("u", 1e-6), ("m", 1e-3), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12), ("P", 1e15), ("E", 1e18),
+    ]
+    let suffix = suffixes.first { text.hasSuffix($0.0) }
+    let number = suffix.map { text.dropLast($0.0.count) } ?? text[...]
+    return (Double(number) ?? 0) * (suffix?.1 ?? 1)
   }
 }
 
@@ -62,8 +76,8 @@ extension FieldErrors {
       invalid(path, name, "doesn't follow extended resource name standard")
     }
     quantity(name, amount, path)
-    if isHugePages, let page = Quantity(String(name.dropFirst("hugepages-".count))), page.value > 0,
-      amount.value % page.value != 0
+    if isHugePages, let page = Quantity(String(name.dropFirst("hugepages-".count))), page.milliValue > 0,
+      amount.milliValue % page.milliValue != 0
     {
       invalid(path, amount.text, "\(amount.text) is not positive integer multiple of \(name)")
     }
@@ -72,6 +86,7 @@ extension FieldErrors {
   /// Pieces cannot be split.
   mutating func quantity(_ name: String, _ amount: Quantity, _ path: FieldPath) {
     if amount.milliValue < 0 { invalid(path, amount.text, "must be greater than or equal to 0") }
+    if amount.isTooLarge { invalid(path, amount.text, "must be less than 2^63") }
     let isWhole = !Self.isNative(name) || ["pods", "services", "secrets", "configmaps"].contains(name)
     if isWhole, amount.milliValue % 1000 != 0 { invalid(path, amount.text, "must be an integer") }
   }

@@ -3,7 +3,8 @@ package import KubeModel
 /// Whether an object may be stored: https://kubernetes.io/docs/reference/kubernetes-api/
 ///
 /// Objects come decoded and with their defaults; a field that is absent although it has a default is taken as good.
-/// Everything that is wrong is found in one go, in the order of the fields. Pure; costs some microseconds for a Pod.
+/// Everything that is wrong is found in one go, in the order of the fields: required fields and choices, too, so that
+/// objects are best decoded leniently. Pure.
 package enum Validation {
   /// What is wrong with an object that is to be created; its name has been generated where that was asked for.
   /// A kind that has no rules of its own is held to those of its metadata.

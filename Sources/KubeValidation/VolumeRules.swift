@@ -81,7 +81,7 @@ extension FieldErrors {
   }
 
   private mutating func emptyDir(_ source: EmptyDirVolumeSource?, _ path: FieldPath) {
-    if let limit = source?.sizeLimit, limit.milliValue < 0 {
+    if let limit = source?.sizeLimit, limit.milliValue < 0 || limit.isTooLarge {
       forbidden(path["sizeLimit"], "SizeLimit field must be a valid resource quantity")
     }
   }

@@ -153,6 +153,26 @@ private func table(_ group: String, _ plural: String, _ documents: String) throw
     #expect(columns.map { $0["name"] } != ["Name", "Created At"])
   }
 
+  static let junk: [JSONValue] = [
+    .null, 7, "text", [], [1, [2]], ["metadata": "x", "spec": 1, "status": [], "data": "y", "ports": ["port"]],
+    [
+      "metadata": ["name": 1, "creationTimestamp": "9999-12-31T23:59:59Z", "labels": [1], "deletionTimestamp": ""],
+      "spec": [
+        "containers": [1, "a", [:]], "ports": [["port": "x", "nodePort": true]], "selector": ["matchLabels": 1],
+      ],
+      "status": [
+        "containerStatuses": [["restartCount": 9_223_372_036_854_775_807], ["restartCount": 1, "state": 1]],
+        "conditions": [1, ["type": "Ready"]], "addresses": "a", "podIPs": [1],
+      ],
+    ],
+  ]
+  @Test(arguments: junk, ["pods", "nodes", "services", "deployments", "events", "endpointslices", "secrets"])
+  func whatIsNoObjectStillHasARow(_ object: JSONValue, _ plural: String) {
+    let group = ["deployments": "apps", "endpointslices": "discovery.k8s.io"][plural] ?? ""
+    let table = TablePresenter.table(resource: resource(group, plural), objects: [object], listMeta: [:], now: now)
+    #expect(table["rows"]?[0]?["cells"]?.array?.count == table["columnDefinitions"]?.array?.count)
+  }
+
   @Test func rowsCarryAsMuchOfTheObjectAsAskedFor() throws {
     let object: JSONValue = ["kind": "ConfigMap", "metadata": ["name": "a", "labels": ["b": "c"]], "data": ["d": "e"]]
     func row(_ included: TablePresenter.IncludedObject) -> JSONValue? {

@@ -12,7 +12,7 @@ import Testing
     Case(
       "a large ConfigMap",
       "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: x}, data: {a: \(String(repeating: "x", count: (1 << 20) + 1))}}",
-      ": Too long: may not be more than 1048576 bytes"),
+      "[]: Too long: may not be more than 1048576 bytes"),
     Case(
       "a certificate without its key",
       "{apiVersion: v1, kind: Secret, metadata: {name: a, namespace: x}, type: kubernetes.io/tls, data: {tls.crt: YQ==}}",

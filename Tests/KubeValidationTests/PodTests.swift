@@ -170,6 +170,13 @@ import Testing
       "spec.containers[0].resources.requests[gold]: Invalid value: \"gold\": must be a standard resource for containers",
       "spec.containers[0].resources.requests: Invalid value: \"1Gi\": must be less than or equal to memory limit of -1"),
     Case(
+      "more than there can be",
+      container("resources: {requests: {memory: 12Pi}, limits: {memory: 11Pi, cpu: 9223372036854775807E}}"),
+      "spec.containers[0].resources.limits[cpu]: Invalid value: \"9223372036854775807E\": must be less than 2^63",
+      """
+      spec.containers[0].resources.requests: Invalid value: "12Pi": must be less than or equal to memory limit of 11Pi
+      """),
+    Case(
       "rights",
       container(
         """
