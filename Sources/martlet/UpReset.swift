@@ -118,6 +118,10 @@ struct UpReset: Sendable {
     ]
     for name in ofRun { try Files.removeTree("\(plan.run)/\(name)") }
     try Files.removeTree(plan.kubeconfig)
+    // Manifests are a person's; the directory for them is ours.
+    if let manifests = try? Directory(path: plan.manifests).list(), manifests.isEmpty {
+      try Files.removeTree(plan.manifests)
+    }
     for place in [plan.root, plan.run] where Files.exists(place) {
       let left = try Directory(path: place).list().map(\.name).sorted()
       if left.isEmpty {

@@ -34,7 +34,7 @@ extension APIServer {
     case ("", "nodes"): Self.prepareNode(&object)
     case ("", "secrets"): Self.prepareSecret(&object)
     case ("", "events"): Self.prepareEvent(&object, context)
-    default: if context.resource.hasStatus { object["status"] = [:] }
+    default: if context.resource.hasStatus { object["status"] = object["status"] ?? [:] }
     }
   }
 
