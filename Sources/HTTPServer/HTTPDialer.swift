@@ -78,13 +78,20 @@ package enum HTTPDialer {
     if !body.isEmpty || ["POST", "PUT", "PATCH"].contains(method) {
       head.headers.replaceOrAdd(name: "Content-Length", value: "\(body.count)")
     }
-    let channel = try await connect(to: endpoint, timeoutSeconds)
-    let cleanUp = channel
+    let loop = MultiThreadedEventLoopGroup.singletonMultiThreadedEventLoopGroup.next()
+    let promise = loop.makePromise(of: HTTPDialedResponse.self)
+    let channel: any Channel
+    do throws(HTTPDialError) {
+      channel = try await connect(to: endpoint, on: loop, promise, timeoutSeconds)
+    } catch {
+      promise.fail(error)
+      throw error
+    }
     let request = head
     let answer = await withTaskCancellationHandler {
-      await exchange(request, body, channel, endpoint, timeoutSeconds)
+      await exchange(request, body, channel, promise, endpoint, timeoutSeconds)
     } onCancel: {
-      cleanUp.close(promise: nil)
+      channel.close(promise: nil)
     }
     switch answer {
     case .success(let response): return response
@@ -95,17 +102,23 @@ package enum HTTPDialer {
   }
 
   private static func connect(
-    to endpoint: HTTPEndpoint, _ timeoutSeconds: Int
+    to endpoint: HTTPEndpoint, on loop: any EventLoop, _ promise: EventLoopPromise<HTTPDialedResponse>,
+    _ timeoutSeconds: Int
   ) async throws(HTTPDialError) -> any Channel {
     let tls = try DialContexts.shared.context(for: endpoint)
     let name = endpoint.verifiedName
-    let bootstrap = ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+    let bootstrap = ClientBootstrap(group: loop)
       .connectTimeout(.seconds(Int64(timeoutSeconds)))
       .channelOption(ChannelOptions.allowRemoteHalfClosure, value: true)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          guard let tls else { return }
-          try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: name))
+          let pipeline = channel.pipeline.syncOperations
+          if let tls { try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: name)) }
+          // From the start, so that a handshake that fails has somebody to tell.
+          try pipeline.addHandlers([
+            HTTPRequestEncoder(), ByteToMessageHandler(HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)),
+            DialHandler(promise, endpoint: "\(endpoint)"),
+          ])
         }
       }
     do {
@@ -122,29 +135,18 @@ package enum HTTPDialer {
   }
 
   private static func exchange(
-    _ head: HTTPRequestHead, _ body: [UInt8], _ channel: any Channel, _ endpoint: HTTPEndpoint, _ timeoutSeconds: Int
+    _ head: HTTPRequestHead, _ body: [UInt8], _ channel: any Channel, _ promise: EventLoopPromise<HTTPDialedResponse>,
+    _ endpoint: HTTPEndpoint, _ timeoutSeconds: Int
   ) async -> Result<HTTPDialedResponse, HTTPDialError> {
-    let promise = channel.eventLoop.makePromise(of: HTTPDialedResponse.self)
     let limit = channel.eventLoop.scheduleTask(in: .seconds(Int64(timeoutSeconds))) {
       promise.fail(HTTPDialError.timedOut(endpoint: "\(endpoint)", stage: "answer", seconds: timeoutSeconds))
     }
     promise.futureResult.whenComplete { _ in limit.cancel() }
-    channel.eventLoop.execute {
-      do {
-        guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
-        try channel.pipeline.syncOperations.addHandlers([
-          HTTPRequestEncoder(), ByteToMessageHandler(HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)),
-          DialHandler(promise, endpoint: "\(endpoint)"),
-        ])
-        channel.write(HTTPClientRequestPart.head(head), promise: nil)
-        if !body.isEmpty {
-          channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
-        }
-        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
-      } catch {
-        promise.fail(error)
-      }
+    channel.write(HTTPClientRequestPart.head(head), promise: nil)
+    if !body.isEmpty {
+      channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
     }
+    channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
     do {
       return .success(try await promise.futureResult.get())
     } catch let error as HTTPDialError {

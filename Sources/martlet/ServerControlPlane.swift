@@ -6,6 +6,7 @@ import KubeClient
 import Logging
 import ObjectStore
 import PKI
+import Scheduler
 import Synchronization
 
 /// What `martlet server` runs: certificates, the store, the API over TLS and on the unix socket, and what reconciles.
@@ -116,6 +117,12 @@ struct ControlPlane: Sendable {
 
   private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer) {
     let transport = ServerTransport.make { await api.respond(to: $0) }
+    if plan.schedules {
+      let scheduler = Scheduler(
+        client: KubeClient(transport: transport, userAgent: "martlet-scheduler"),
+        logger: Logger(label: "martlet.scheduler"))
+      group.addTask { try await scheduler.run() }
+    }
     if plan.controls {
       var configuration = ControllersConfiguration()
       configuration.clusterCIDR = plan.clusterCIDR

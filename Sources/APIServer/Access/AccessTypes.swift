@@ -80,8 +80,8 @@ package struct AccessRefusal: Error, Hashable, Sendable {
   package var status: JSONValue {
     var status: JSONObject = [
       "kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Failure", "message": .string(message),
-      "reason": .string(reason),
     ]
+    if !reason.isEmpty { status["reason"] = .string(reason) }
     if !details.isNull { status["details"] = details }
     status["code"] = .integer(Int64(code))
     return .object(status)

@@ -1,4 +1,10 @@
-/// What a user may do: everything for `system:masters`, what a node needs for `system:nodes`, else nothing.
+import JSON
+
+/// What a user may do: everything for `system:masters`, what a node needs for `system:nodes`, else nothing but to look
+/// around.
+///
+/// A node may change its own Node, Lease and pods, and read the Secrets and ConfigMaps that its own pods refer to; that it
+/// creates nothing in another's name is for admission to see.
 package struct Authorizer: Sendable {
   private let reader: ObjectReader
 
@@ -6,7 +12,145 @@ package struct Authorizer: Sendable {
 
   /// - Throws: 403 in Kubernetes' words.
   package func check(_ user: UserInfo, _ attributes: AccessAttributes) throws(AccessRefusal) {
-    if user.groups.contains(UserInfo.mastersGroup) || user.nodeName != nil { return }
-    throw AccessRefusal(code: 403, reason: "Forbidden", message: "forbidden")
+    if user.groups.contains(UserInfo.mastersGroup) { return }
+    if attributes.resource.isEmpty {
+      guard ["get", "head"].contains(attributes.verb), Self.isForEverybody(attributes.path) else {
+        throw .forbidden(user, attributes)
+      }
+      return
+    }
+    if Self.isAboutOneself(attributes) { return }
+    guard let node = user.nodeName, !node.isEmpty else { throw .forbidden(user, attributes) }
+    switch nodeVerdict(node, attributes) {
+    case .allowed: return
+    case .denied(let why): throw .forbidden(user, attributes, why: why)
+    }
+  }
+
+  enum Verdict: Equatable {
+    case allowed
+    case denied(String)
+  }
+
+  /// Discovery, schemas, health and version.
+  private static func isForEverybody(_ path: String) -> Bool {
+    let first = path.split(separator: "/").first ?? ""
+    return ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"].contains(first)
+  }
+
+  /// Anybody may ask what they may do.
+  private static func isAboutOneself(_ attributes: AccessAttributes) -> Bool {
+    attributes.verb == "create"
+      && (attributes.group == "authorization.k8s.io"
+        && ["selfsubjectaccessreviews", "selfsubjectrulesreviews"].contains(attributes.resource)
+        || attributes.group == "authentication.k8s.io" && attributes.resource == "selfsubjectreviews")
+  }
+
+  private static let reading: Set<String> = ["get", "list", "watch"]
+  private static let changing: Set<String> = ["update", "patch"]
+
+  func nodeVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
+    let isReading = Self.reading.contains(asked.verb)
+    let other = Verdict.denied("node '\(node)' cannot do this")
+    switch (asked.group, asked.resource) {
+    case ("", "nodes"):
+      if asked.subresource.isEmpty, isReading || asked.verb == "create" { return .allowed }
+      guard asked.subresource.isEmpty || asked.subresource == "status" else { return other }
+      guard Self.changing.contains(asked.verb) || isReading || asked.verb == "delete" && asked.subresource.isEmpty
+      else {
+        return other
+      }
+      return asked.name == node
+        ? .allowed : .denied("node '\(node)' is not allowed to modify node '\(asked.name)'")
+    case ("coordination.k8s.io", "leases"):
+      guard asked.namespace == "kube-node-lease" else {
+        return .denied("can only access leases in the \"kube-node-lease\" system namespace")
+      }
+      if asked.verb == "create" { return .allowed }
+      return asked.name == node && (asked.verb == "get" || Self.changing.contains(asked.verb) || asked.verb == "delete")
+        ? .allowed : .denied("can only access node lease with the same name as the requesting node")
+    case ("", "pods"): return podVerdict(node, asked)
+    case ("", "secrets"), ("", "configmaps"): return contentVerdict(node, asked)
+    case ("", "services"), ("", "namespaces"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices"),
+      ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumeclaims"), ("", "persistentvolumes"),
+      ("storage.k8s.io", "csidrivers"), ("storage.k8s.io", "volumeattachments"), ("", "serviceaccounts"):
+      return isReading && asked.subresource.isEmpty ? .allowed : other
+    case ("", "events"), ("events.k8s.io", "events"):
+      return asked.verb == "create" || Self.changing.contains(asked.verb) ? .allowed : other
+    case ("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"):
+      return asked.verb == "create" ? .allowed : other
+    default: return other
+    }
+  }
+
+  private func podVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
+    if asked.subresource.isEmpty, Self.reading.contains(asked.verb) || asked.verb == "create" { return .allowed }
+    let isStatus = asked.subresource == "status" && Self.changing.contains(asked.verb)
+    let isEnd = asked.subresource.isEmpty && asked.verb == "delete" || asked.subresource == "eviction"
+    guard isStatus || isEnd || asked.subresource == "status" && asked.verb == "get" else {
+      return .denied("node '\(node)' cannot do this")
+    }
+    // A pod that is gone is nobody's: the answer is that there is none.
+    guard let pod = reader.object("/pods/\(asked.namespace)/\(asked.name)") else { return .allowed }
+    return pod.text(at: "spec", "nodeName") == node
+      ? .allowed : .denied("node '\(node)' cannot change pods of another node")
+  }
+
+  private func contentVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
+    let name = asked.verb == "get" ? asked.name : asked.nameSelector
+    guard Self.reading.contains(asked.verb), asked.subresource.isEmpty else {
+      return .denied("can only read resources of this type")
+    }
+    guard !name.isEmpty, !asked.namespace.isEmpty else {
+      return .denied("can only list/watch/get an individual resource of this type")
+    }
+    let isSecret = asked.resource == "secrets"
+    let isReferred = reader.objects("/pods/\(asked.namespace)/").contains { pod in
+      pod.text(at: "spec", "nodeName") == node && PodReferences(pod).contains(name, isSecret: isSecret)
+    }
+    return isReferred ? .allowed : .denied("no relationship found between node '\(node)' and this object")
+  }
+}
+
+/// The Secrets and ConfigMaps that a pod's node needs.
+struct PodReferences: Equatable {
+  private(set) var secrets: Set<String> = []
+  private(set) var configMaps: Set<String> = []
+
+  func contains(_ name: String, isSecret: Bool) -> Bool { (isSecret ? secrets : configMaps).contains(name) }
+
+  init(_ pod: JSONValue) {
+    guard let spec = pod["spec"] else { return }
+    for secret in spec["imagePullSecrets"]?.array ?? [] { add(secret, "name", to: \.secrets) }
+    for volume in spec["volumes"]?.array ?? [] {
+      add(volume["secret"], "secretName", to: \.secrets)
+      add(volume["configMap"], "name", to: \.configMaps)
+      for driver in ["csi": "nodePublishSecretRef", "flexVolume": "secretRef"] {
+        add(volume.at(driver.key, driver.value), "name", to: \.secrets)
+      }
+      for source in volume.at("projected", "sources")?.array ?? [] {
+        add(source["secret"], "name", to: \.secrets)
+        add(source["configMap"], "name", to: \.configMaps)
+      }
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+      for container in spec[list]?.array ?? [] { addEnvironment(of: container) }
+    }
+  }
+
+  private mutating func addEnvironment(of container: JSONValue) {
+    for source in container["envFrom"]?.array ?? [] {
+      add(source["secretRef"], "name", to: \.secrets)
+      add(source["configMapRef"], "name", to: \.configMaps)
+    }
+    for variable in container["env"]?.array ?? [] {
+      add(variable.at("valueFrom", "secretKeyRef"), "name", to: \.secrets)
+      add(variable.at("valueFrom", "configMapKeyRef"), "name", to: \.configMaps)
+    }
+  }
+
+  private mutating func add(_ holder: JSONValue?, _ key: String, to set: WritableKeyPath<PodReferences, Set<String>>) {
+    guard let name = holder?[key]?.string, !name.isEmpty else { return }
+    self[keyPath: set].insert(name)
   }
 }
