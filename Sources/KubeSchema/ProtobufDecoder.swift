@@ -77,10 +77,7 @@ struct ProtobufDecoder {
   mutating func message(
     _ object: inout JSONObject, _ range: Range<Int>, _ type: SchemaType, depth: Int
   ) throws(ProtobufError) {
-    guard let message = schema.messages[type.name] else {
-      throw ProtobufError("\(type.name) has no protobuf form", at: range.lowerBound)
-    }
-    try self.message(&object, range, message, depth: depth)
+    try message(&object, range, type.message, depth: depth)
   }
 
   private mutating func message(
@@ -92,7 +89,7 @@ struct ProtobufDecoder {
     var reader = ProtobufReader(bytes, range)
     while !reader.isAtEnd {
       let (number, wire) = try reader.tag()
-      switch message.nodes[number] {
+      switch message[number] {
       case nil: try reader.skip(wire)
       case .embedded(let inner)?: try self.message(&object, reader.range(wire), inner, depth: depth + 1)
       case .field(let field)?: try self.field(field, &object, &reader, wire, depth: depth)
@@ -104,25 +101,26 @@ struct ProtobufDecoder {
     _ field: SchemaField, _ object: inout JSONObject, _ reader: inout ProtobufReader, _ wire: ProtobufReader.Wire,
     depth: Int
   ) throws(ProtobufError) {
+    let leaf = schema.leaf(field)
     switch field.valueType {
     case .list(let item):
       var items = object[field.name]?.array ?? []
       object[field.name] = nil
       if wire == .bytes, item == .int32 || item == .int64 {
         var packed = try ProtobufReader(bytes, reader.range(wire))
-        while !packed.isAtEnd { items.append(try value(item, &packed, .varint, nil, depth: depth) ?? .null) }
+        while !packed.isAtEnd { items.append(try value(item, &packed, .varint, nil, leaf, depth: depth) ?? .null) }
       } else {
-        items.append(try value(item, &reader, wire, nil, depth: depth) ?? .null)
+        items.append(try value(item, &reader, wire, nil, leaf, depth: depth) ?? .null)
       }
       object[field.name] = .array(items)
     case .map(let member):
       var members = object[field.name]?.object ?? JSONObject()
       object[field.name] = nil
-      let (key, value) = try entry(member, reader.range(wire), depth: depth)
+      let (key, value) = try entry(member, leaf, reader.range(wire), depth: depth)
       members[key] = value
       object[field.name] = .object(members)
     default:
-      let value = try value(field.valueType, &reader, wire, object[field.name], depth: depth)
+      let value = try value(field.valueType, &reader, wire, object[field.name], leaf, depth: depth)
       if let value, field.zero != .absent || !Schema.isZero(value, field.valueType) {
         object[field.name] = value
       } else {
@@ -132,7 +130,7 @@ struct ProtobufDecoder {
   }
 
   private mutating func entry(
-    _ member: SchemaValueType, _ range: Range<Int>, depth: Int
+    _ member: SchemaValueType, _ leaf: SchemaType?, _ range: Range<Int>, depth: Int
   ) throws(ProtobufError) -> (key: String, value: JSONValue) {
     var reader = ProtobufReader(bytes, range)
     var key = ""
@@ -141,7 +139,7 @@ struct ProtobufDecoder {
       let (number, wire) = try reader.tag()
       switch number {
       case 1: key = try reader.text(wire)
-      case 2: value = try self.value(member, &reader, wire, nil, depth: depth + 1)
+      case 2: value = try self.value(member, &reader, wire, nil, leaf, depth: depth + 1)
       default: try reader.skip(wire)
       }
     }
@@ -151,7 +149,7 @@ struct ProtobufDecoder {
   /// Nil where a message stands for nothing: a time that was never set.
   private mutating func value(
     _ type: SchemaValueType, _ reader: inout ProtobufReader, _ wire: ProtobufReader.Wire, _ present: JSONValue?,
-    depth: Int
+    _ leaf: SchemaType?, depth: Int
   ) throws(ProtobufError) -> JSONValue? {
     try count(reader.position)
     switch type {
@@ -161,8 +159,8 @@ struct ProtobufDecoder {
     case .int64: return .integer(Int64(bitPattern: try reader.number(wire)))
     case .double: return JSONValue(Double(bitPattern: try reader.fixed64(wire)))
     case .bytes: return .string(Base64Text.encode(Array(bytes[try reader.range(wire)])))
-    case .object(let name):
-      guard let type = schema.types[name] else { throw reader.error("\(name) is not in the table") }
+    case .object:
+      guard let type = leaf else { throw reader.error("a type that is not in the table") }
       var object = present?.object ?? JSONObject()
       try message(&object, reader.range(wire), type, depth: depth + 1)
       return .object(object)

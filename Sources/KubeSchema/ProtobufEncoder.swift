@@ -57,52 +57,52 @@ struct ProtobufEncoder {
   }
 
   mutating func message(_ object: JSONObject, _ type: SchemaType) throws(ProtobufError) {
-    guard let message = schema.messages[type.name] else { throw error("\(type.name) has no protobuf form") }
-    for key in object.keys where type.fields[key] == nil && !(key == "apiVersion" || key == "kind") {
+    for (key, _) in object.members where type.fields[key] == nil && !(key == "apiVersion" || key == "kind") {
       throw error("\(key): \(type.shortName) has no such field")
     }
-    try self.message(object, message)
+    try message(object, type.message)
   }
 
   private mutating func message(_ object: JSONObject, _ message: ProtobufMessage) throws(ProtobufError) {
-    for number in message.numbers {
-      switch message.nodes[number] {
-      case .embedded(let inner)?:
+    for (number, node) in message.entries {
+      switch node {
+      case .embedded(let inner):
         guard Self.hasFields(object, inner) else { continue }
         try nested(number) { (encoder) throws(ProtobufError) in try encoder.message(object, inner) }
-      case .field(let field)?:
+      case .field(let field):
         guard let value = object[field.name], !value.isNull else { continue }
         path.append(field.name)
-        try self.field(number, value, field.valueType)
+        try self.field(number, value, field.valueType, schema.leaf(field))
         path.removeLast()
-      case nil: continue
       }
     }
   }
 
   private static func hasFields(_ object: JSONObject, _ message: ProtobufMessage) -> Bool {
-    message.nodes.values.contains { node in
-      switch node {
+    message.entries.contains { entry in
+      switch entry.node {
       case .embedded(let inner): hasFields(object, inner)
       case .field(let field): object[field.name].map { !$0.isNull } ?? false
       }
     }
   }
 
-  private mutating func field(_ number: Int, _ value: JSONValue, _ type: SchemaValueType) throws(ProtobufError) {
+  private mutating func field(
+    _ number: Int, _ value: JSONValue, _ type: SchemaValueType, _ leaf: SchemaType?
+  ) throws(ProtobufError) {
     switch type {
     case .list(let item):
       guard let items = value.array else { throw wrongType(value, "a list") }
-      for item_ in items { try single(number, item_.isNull ? Schema.zero(item) : item_, item) }
+      for value in items { try single(number, value.isNull ? Schema.zero(item) : value, item, leaf) }
     case .map(let member):
       guard let members = value.object?.members else { throw wrongType(value, "an object") }
       for (key, inner) in members.sorted(by: { $0.key < $1.key }) {
         try nested(number) { (encoder) throws(ProtobufError) in
           encoder.text(1, key)
-          try encoder.single(2, inner.isNull ? Schema.zero(member) : inner, member)
+          try encoder.single(2, inner.isNull ? Schema.zero(member) : inner, member, leaf)
         }
       }
-    default: try single(number, value, type)
+    default: try single(number, value, type, leaf)
     }
   }
 
@@ -110,7 +110,9 @@ struct ProtobufEncoder {
     error("expected \(expected), found \(value.kindName)")
   }
 
-  private mutating func single(_ field: Int, _ value: JSONValue, _ type: SchemaValueType) throws(ProtobufError) {
+  private mutating func single(
+    _ field: Int, _ value: JSONValue, _ type: SchemaValueType, _ leaf: SchemaType?
+  ) throws(ProtobufError) {
     switch type {
     case .string:
       guard let text = value.string else { throw wrongType(value, "a string") }
@@ -134,9 +136,9 @@ struct ProtobufEncoder {
       tag(field, .bytes)
       varint(UInt64(bytes.count))
       out += bytes
-    case .object(let name):
+    case .object:
       guard let object = value.object else { throw wrongType(value, "an object") }
-      guard let type = schema.types[name] else { throw error("\(name) is not in the table") }
+      guard let type = leaf else { throw error("a type that is not in the table") }
       try nested(field) { (encoder) throws(ProtobufError) in try encoder.message(object, type) }
     case .quantity:
       guard let text = value.string ?? (value.double == nil ? Optional.none : value.encodedString()) else {

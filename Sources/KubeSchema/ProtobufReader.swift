@@ -53,10 +53,11 @@ struct ProtobufReader {
 
   mutating func text(_ wire: Wire) throws(ProtobufError) -> String {
     let range = try range(wire)
-    guard let text = String(validating: bytes[range], as: UTF8.self) else {
+    do {
+      return String(copying: try UTF8Span(validating: bytes.span.extracting(range)))
+    } catch {
       throw ProtobufError("text is not UTF-8", at: range.lowerBound)
     }
-    return text
   }
 
   mutating func number(_ wire: Wire) throws(ProtobufError) -> UInt64 {

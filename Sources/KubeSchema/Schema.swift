@@ -11,10 +11,10 @@ package struct Schema: Sendable {
   /// By full name.
   package let types: [String: SchemaType]
   package let resources: [ResourceRow]
-  /// Types that `defaulted` must look into.
-  let typesWithDefaults: Set<String>
-  /// By full name.
-  let messages: [String: ProtobufMessage]
+  /// In the order of the table: the `leaf` of a field is an index into it.
+  private let typeList: [SchemaType]
+  /// Types that `defaulted` must look into, by their place in the table.
+  private let hasDefaults: [Bool]
   private let byKind: [GroupVersionKind: SchemaType]
   /// Kinds that go with resources of every group: `DeleteOptions` may be of `apps/v1`.
   private let everywhere: [String: SchemaType]
@@ -25,8 +25,8 @@ package struct Schema: Sendable {
   init(_ table: SchemaTable) {
     types = Dictionary(table.types.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     resources = table.resources
-    messages = types.mapValues { ProtobufMessage($0) }
-    typesWithDefaults = Self.withDefaults(table.types)
+    typeList = table.types
+    hasDefaults = Self.withDefaults(table.types)
     var byKind: [GroupVersionKind: SchemaType] = [:]
     var everywhere: [String: SchemaType] = [:]
     for type in table.types {
@@ -57,5 +57,14 @@ package struct Schema: Sendable {
   /// The resource of a kind, without its subresources.
   package func resource(apiVersion: String, kind: String) -> ResourceRow? {
     resources.first { $0.subresource == nil && $0.kind == kind && $0.apiVersion == apiVersion }
+  }
+
+  /// The type of the objects that the field holds.
+  func leaf(_ field: SchemaField) -> SchemaType? { field.leaf.map { typeList[$0] } }
+
+  /// The same, where `defaulted` may change something in them.
+  func leafWithDefaults(_ field: SchemaField) -> SchemaType? {
+    guard let leaf = field.leaf, hasDefaults[leaf] else { return nil }
+    return typeList[leaf]
   }
 }

@@ -8,7 +8,7 @@ extension Schema {
   /// document. An explicit null is an absent field. Required fields and choices are not looked at: that is validation.
   package func check(_ value: JSONValue, as type: SchemaType) -> [SchemaProblem] {
     var checker = SchemaChecker(schema: self)
-    checker.check(value, type.valueType, goType: "v1.\(type.shortName)")
+    checker.check(value, type.valueType, type, goType: "v1.\(type.shortName)")
     return checker.problems
   }
 }
@@ -70,26 +70,28 @@ private struct SchemaChecker {
     report(.wrongType(expected: goType, found: found, goField: goField))
   }
 
-  mutating func check(_ value: JSONValue, _ type: SchemaValueType, goType: @autoclosure () -> String) {
+  /// - Parameter leaf: the type of the objects that the value holds.
+  mutating func check(
+    _ value: JSONValue, _ type: SchemaValueType, _ leaf: SchemaType?, goType: @autoclosure () -> String
+  ) {
     if isFull || value.isNull { return }
     switch type {
     case .any, .fieldsV1: return
-    case .object(let name):
+    case .object:
       guard let object = value.object else { return wrongType(value, goType()) }
-      guard let type = schema.types[name] else { return }
-      check(object, type)
+      if let leaf { check(object, leaf) }
     case .list(let item):
       guard let items = value.array else { return wrongType(value, goType()) }
       for (index, element) in items.enumerated() {
         steps.append(.index(index))
-        check(element, item, goType: String(goType().dropFirst(2)))
+        check(element, item, leaf, goType: String(goType().dropFirst(2)))
         steps.removeLast()
       }
     case .map(let member):
       guard let object = value.object else { return wrongType(value, goType()) }
       for (key, element) in object.members {
         steps.append(.key(key))
-        check(element, member, goType: Self.member(of: goType()))
+        check(element, member, leaf, goType: Self.member(of: goType()))
         steps.removeLast()
       }
     default: checkScalar(value, type, goType: goType())
@@ -109,7 +111,7 @@ private struct SchemaChecker {
     for (key, member) in object.members {
       steps.append(.field(key))
       if let field = type.fields[key] {
-        check(member, field.valueType, goType: field.goType)
+        check(member, field.valueType, schema.leaf(field), goType: field.goType)
       } else {
         report(.unknownField)
       }
@@ -117,13 +119,13 @@ private struct SchemaChecker {
     }
   }
 
-  private mutating func checkScalar(_ value: JSONValue, _ type: SchemaValueType, goType: String) {
+  private mutating func checkScalar(_ value: JSONValue, _ type: SchemaValueType, goType: @autoclosure () -> String) {
     switch (type, value) {
     case (.string, .string), (.bool, .bool), (.int64, .integer), (.double, .integer), (.double, .number),
       (.intOrString, .string):
       return
     case (.int32, .integer(let number)), (.intOrString, .integer(let number)):
-      if Int32(exactly: number) == nil { wrongType(value, type == .int32 ? goType : "int32") }
+      if Int32(exactly: number) == nil { wrongType(value, type == .int32 ? goType() : "int32") }
     case (.intOrString, _): wrongType(value, "int32")
     case (.bytes, .string(let text)):
       if let offset = Base64Check.firstBadByte(text) {
@@ -139,7 +141,7 @@ private struct SchemaChecker {
         report(.malformed("parsing time \"\(text)\" as \"\(layout)\": cannot parse \"\(text)\" as \"2006\""))
       }
     case (.time, _), (.microTime, _): wrongType(value, "string")
-    default: wrongType(value, goType)
+    default: wrongType(value, goType())
     }
   }
 }

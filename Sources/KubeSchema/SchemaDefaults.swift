@@ -6,18 +6,17 @@ extension Schema {
   ///
   /// What needs more than the object, such as addresses, names and families of IP, is not for this function.
   package func defaulted(_ value: JSONValue, as type: SchemaType) -> JSONValue {
-    defaulted(value, type.valueType)
+    defaulted(value, type.valueType, type)
   }
 
-  private func defaulted(_ value: JSONValue, _ type: SchemaValueType) -> JSONValue {
-    switch (type, value) {
-    case (.object(let name), .object(let object)):
-      guard typesWithDefaults.contains(name), let type = types[name] else { return value }
-      return .object(defaulted(object, type))
-    case (.list(let item), .array(let items)): return .array(items.map { defaulted($0, item) })
+  /// - Parameter leaf: the type of the objects that the value holds.
+  private func defaulted(_ value: JSONValue, _ valueType: SchemaValueType, _ leaf: SchemaType) -> JSONValue {
+    switch (valueType, value) {
+    case (.object, .object(let object)): return .object(defaulted(object, leaf))
+    case (.list(let item), .array(let items)): return .array(items.map { defaulted($0, item, leaf) })
     case (.map(let member), .object(let object)):
       var members = JSONObject()
-      for (key, inner) in object.members { members[key] = defaulted(inner, member) }
+      for (key, inner) in object.members { members[key] = defaulted(inner, member, leaf) }
       return .object(members)
     default: return value
     }
@@ -26,16 +25,16 @@ extension Schema {
   private func defaulted(_ object: JSONObject, _ type: SchemaType) -> JSONObject {
     var result = object
     for field in type.orderedFields {
-      let inner = field.valueType.objectName.flatMap { typesWithDefaults.contains($0) ? $0 : nil }
-      guard field.default != nil || inner != nil else { continue }
+      let leaf = leafWithDefaults(field)
+      guard field.default != nil || leaf != nil else { continue }
       let present = result[field.name]
       if let present, !present.isNull, field.zero == .value || !Self.isZero(present, field.valueType) {
-        if inner != nil { result[field.name] = defaulted(present, field.valueType) }
+        if let leaf { result[field.name] = defaulted(present, field.valueType, leaf) }
       } else if let value = field.default {
         result[field.name] = value
-      } else if field.publishedDefault == .object(JSONObject()), let inner, let type = types[inner] {
+      } else if let leaf, field.publishedDefault == .object(JSONObject()) {
         // Part of the object even where it was not written.
-        let value = defaulted(JSONObject(), type)
+        let value = defaulted(JSONObject(), leaf)
         if !value.isEmpty { result[field.name] = .object(value) }
       }
     }
@@ -43,17 +42,18 @@ extension Schema {
     return result
   }
 
-  /// Types in which `defaulted` may change something.
-  static func withDefaults(_ types: [SchemaType]) -> Set<String> {
-    var found = Set(DefaultRules.byType.keys)
-    for type in types where type.orderedFields.contains(where: { $0.default != nil }) { found.insert(type.name) }
+  /// In which types `defaulted` may change something, by their place in the table.
+  static func withDefaults(_ types: [SchemaType]) -> [Bool] {
+    var found = types.map { type in
+      DefaultRules.byType[type.name] != nil || type.orderedFields.contains { $0.default != nil }
+    }
     while true {
-      let more = types.filter { type in
-        !found.contains(type.name)
-          && type.orderedFields.contains { field in field.valueType.objectName.map(found.contains) ?? false }
+      var grew = false
+      for (place, type) in types.enumerated() where !found[place] {
+        guard type.orderedFields.contains(where: { $0.leaf.map { found[$0] } ?? false }) else { continue }
+        (found[place], grew) = (true, true)
       }
-      if more.isEmpty { return found }
-      found.formUnion(more.map(\.name))
+      if !grew { return found }
     }
   }
 }

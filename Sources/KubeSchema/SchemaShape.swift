@@ -4,18 +4,18 @@ extension Schema {
   /// The value as programs with structs for its types would keep it: without the fields that the type does not have,
   /// without null, and without zeros and empty lists and maps where those mean the same as an absent field. Quantities
   /// get their canonical form (`0.5` becomes `500m`, `1024Mi` becomes `1Gi`). What is of a wrong type stays: see `check`.
-  package func pruned(_ value: JSONValue, as type: SchemaType) -> JSONValue { pruned(value, type.valueType) }
+  package func pruned(_ value: JSONValue, as type: SchemaType) -> JSONValue { pruned(value, type.valueType, type) }
 
-  private func pruned(_ value: JSONValue, _ type: SchemaValueType) -> JSONValue {
-    switch (type, value) {
-    case (.object(let name), .object(let object)):
-      guard let type = types[name] else { return value }
-      return .object(pruned(object, type))
+  /// - Parameter leaf: the type of the objects that the value holds.
+  private func pruned(_ value: JSONValue, _ valueType: SchemaValueType, _ leaf: SchemaType?) -> JSONValue {
+    switch (valueType, value) {
+    case (.object, .object(let object)): return leaf.map { .object(pruned(object, $0)) } ?? value
     case (.list(let item), .array(let items)):
-      return .array(items.map { $0.isNull ? Self.zero(item) : pruned($0, item) })
+      return .array(items.map { $0.isNull ? Self.zero(item) : pruned($0, item, leaf) })
     case (.map(let member), .object(let object)):
       var kept = JSONObject()
-      for (key, inner) in object.members { kept[key] = inner.isNull ? Self.zero(member) : pruned(inner, member) }
+      kept.reserveCapacity(object.count)
+      for (key, inner) in object.members { kept[key] = inner.isNull ? Self.zero(member) : pruned(inner, member, leaf) }
       return .object(kept)
     case (.quantity, .string(let text)), (.quantity, .number(let text)):
       return .string(CanonicalQuantity.text(text) ?? text)
@@ -28,9 +28,10 @@ extension Schema {
 
   private func pruned(_ object: JSONObject, _ type: SchemaType) -> JSONObject {
     var kept = JSONObject()
+    kept.reserveCapacity(object.count)
     for (key, member) in object.members {
       guard let field = type.fields[key], !member.isNull else { continue }
-      let inner = pruned(member, field.valueType)
+      let inner = pruned(member, field.valueType, leaf(field))
       if field.zero == .absent, Self.isZero(inner, field.valueType) { continue }
       kept[key] = inner
     }

@@ -15,23 +15,31 @@ struct SchemaTable {
   var resources: [ResourceRow] = []
 
   static func parse(_ text: String) -> SchemaTable {
-    let lines = text.split(separator: "\n").map { Line($0) }
-    let names = lines.filter { $0[0] == "T" }.map { $0[1] }
-    let formats = lines.filter { $0[0] == "T" }.map { $0[2] }
-    let index = TypeIndex(names: names, formats: formats)
+    let bytes = Array(text.utf8)
+    var lines: [Line] = []
+    lines.reserveCapacity(2000)
+    var start = 0
+    while start < bytes.count {
+      let line = Line(bytes, from: start)
+      start = line.end + 1
+      if !line.isEmpty { lines.append(line) }
+    }
+    var names: [(name: String, format: String)] = []
+    for line in lines where line.kind == UInt8(ascii: "T") { names.append((line[1], line[2])) }
+    let index = TypeIndex(names: names)
     var table = SchemaTable()
     var header: Line?
     var fields: [SchemaField] = []
     func finish() {
-      if let header { table.types.append(type(header, fields, index)) }
-      fields = []
+      if let header { table.types.append(type(header, fields, index.named(table.types.count))) }
+      fields.removeAll(keepingCapacity: true)
     }
     for line in lines {
-      switch line[0] {
-      case "T":
+      switch line.kind {
+      case UInt8(ascii: "T"):
         finish()
         header = line
-      case "F": fields.append(field(line, index))
+      case UInt8(ascii: "F"): fields.append(field(line, index))
       default: table.resources.append(resource(line))
       }
     }
@@ -41,43 +49,81 @@ struct SchemaTable {
 
   /// A line by its columns; one beyond the last is empty.
   private struct Line {
-    private let columns: [Substring]
+    private let bytes: [UInt8]
+    private let start: Int
+    let end: Int
 
-    init(_ text: Substring) { columns = text.split(separator: "\t", omittingEmptySubsequences: false) }
+    init(_ bytes: [UInt8], from start: Int) {
+      self.bytes = bytes
+      self.start = start
+      var end = start
+      while end < bytes.count, bytes[end] != UInt8(ascii: "\n") { end += 1 }
+      self.end = end
+    }
 
-    subscript(column: Int) -> String { column < columns.count ? String(columns[column]) : "" }
+    var isEmpty: Bool { start == end }
+    var kind: UInt8 { bytes[start] }
 
-    func words(_ column: Int, separator: Character = " ") -> [String] {
-      column < columns.count ? columns[column].split(separator: separator).map(String.init) : []
+    func range(_ column: Int) -> Range<Int> {
+      var (left, from) = (column, start)
+      while from < end, left > 0 {
+        if bytes[from] == UInt8(ascii: "\t") { left -= 1 }
+        from += 1
+      }
+      guard left == 0 else { return end..<end }
+      var to = from
+      while to < end, bytes[to] != UInt8(ascii: "\t") { to += 1 }
+      return from..<to
+    }
+
+    subscript(column: Int) -> String { text(range(column)) }
+
+    private func text(_ range: Range<Int>) -> String {
+      range.isEmpty ? "" : String(decoding: bytes[range], as: UTF8.self)
+    }
+
+    func code(_ column: Int) -> ArraySlice<UInt8> { bytes[range(column)] }
+
+    func words(_ column: Int, separator: UInt8 = UInt8(ascii: " ")) -> [String] {
+      bytes[range(column)].split(separator: separator).map { String(decoding: $0, as: UTF8.self) }
     }
   }
 
   private struct TypeIndex {
-    let names: [String]
-    let formats: [String]
+    let names: [(name: String, format: String)]
 
-    func valueType(_ code: Substring) -> SchemaValueType {
-      switch code.utf8.first {
-      case UInt8(ascii: "["): return .list(valueType(code.dropFirst()))
-      case UInt8(ascii: "{"): return .map(valueType(code.dropFirst()))
-      case UInt8(ascii: "s"): return .string
-      case UInt8(ascii: "b"): return .bool
-      case UInt8(ascii: "i"): return .int32
-      case UInt8(ascii: "l"): return .int64
-      case UInt8(ascii: "d"): return .double
-      case UInt8(ascii: "y"): return .bytes
-      default: return Int(code).flatMap { names.indices.contains($0) ? named($0) : nil } ?? .any
+    /// The type, and the number of the object's type within it.
+    func valueType(_ code: ArraySlice<UInt8>) -> (type: SchemaValueType, leaf: Int?) {
+      switch code.first {
+      case UInt8(ascii: "["):
+        let item = valueType(code.dropFirst())
+        return (.list(item.type), item.leaf)
+      case UInt8(ascii: "{"):
+        let member = valueType(code.dropFirst())
+        return (.map(member.type), member.leaf)
+      case UInt8(ascii: "s"): return (.string, nil)
+      case UInt8(ascii: "b"): return (.bool, nil)
+      case UInt8(ascii: "i"): return (.int32, nil)
+      case UInt8(ascii: "l"): return (.int64, nil)
+      case UInt8(ascii: "d"): return (.double, nil)
+      case UInt8(ascii: "y"): return (.bytes, nil)
+      default:
+        let number = code.reduce(0) { $0 * 10 + Int($1) - 48 }
+        guard names.indices.contains(number) else { return (.any, nil) }
+        let type = named(number)
+        return (type, type.objectName == nil ? nil : number)
       }
     }
 
     func named(_ number: Int) -> SchemaValueType {
-      switch (names[number], formats[number]) {
-      case (_, "number-or-string"): .quantity
-      case (_, "int-or-string"): .intOrString
-      case (let name, "string:date-time"): name.hasSuffix("MicroTime") ? .microTime : .time
-      case (let name, _) where name.hasSuffix(".FieldsV1"): .fieldsV1
-      case (let name, _) where name.hasSuffix(".RawExtension"): .any
-      case (let name, _): .object(name)
+      let (name, format) = names[number]
+      switch format {
+      case "number-or-string": return .quantity
+      case "int-or-string": return .intOrString
+      case "string:date-time": return name.hasSuffix("MicroTime") ? .microTime : .time
+      default:
+        if name.hasSuffix(".FieldsV1") { return .fieldsV1 }
+        return name.hasSuffix(".RawExtension") ? .any : .object(name)
       }
     }
 
@@ -95,49 +141,53 @@ struct SchemaTable {
       case .time: "v1.Time"
       case .microTime: "v1.MicroTime"
       case .fieldsV1: "v1.FieldsV1"
-      case .object(let name): "v1." + (name.split(separator: ".").last ?? "")
+      case .object(let name): "v1." + SchemaType.shortName(name)
       case .list(let item): "[]" + goType(item)
       case .map(let item): "map[string]" + goType(item)
       }
     }
   }
 
-  private static func type(_ line: Line, _ fields: [SchemaField], _ index: TypeIndex) -> SchemaType {
+  private static func type(_ line: Line, _ fields: [SchemaField], _ valueType: SchemaValueType) -> SchemaType {
     let kinds = line.words(4).map { text in
       let parts = text.split(separator: "/").map(String.init)
       return GroupVersionKind(apiVersion: parts.dropLast().joined(separator: "/"), kind: parts.last ?? "")
     }
-    let number = index.names.firstIndex(of: line[1]) ?? 0
     return SchemaType(
-      name: line[1], kinds: kinds, fields: fields, valueType: index.named(number), isAtomic: line[3] == "atomic")
+      name: line[1], kinds: kinds, fields: fields, valueType: valueType, isAtomic: line[3] == "atomic")
   }
 
   private static func field(_ line: Line, _ index: TypeIndex) -> SchemaField {
-    let valueType = index.valueType(line[2][...])
-    let published = value(line[4])
+    let (valueType, leaf) = index.valueType(line.code(2))
+    let published = value(line.code(4))
     var strategy: PatchStrategy = []
-    for word in line.words(9, separator: ",") { strategy.insert(word == "merge" ? .merge : .retainKeys) }
-    let zero: ZeroRule = line[12] == "p" ? .value : line[12] == "a" ? .always : .absent
+    for word in line.words(9, separator: UInt8(ascii: ",")) { strategy.insert(word == "merge" ? .merge : .retainKeys) }
+    let zero: ZeroRule =
+      switch line.code(12).first {
+      case UInt8(ascii: "p"): .value
+      case UInt8(ascii: "a"): .always
+      default: .absent
+      }
     // The zeros of the published schema say nothing that an absent field does not, unless the two differ.
-    let says = published.map { zero == .value || !["\"\"", "0", "false", "{}"].contains($0.encodedString()) } ?? false
+    let says = published.map { zero == .value || !["", 0, false, [:]].contains($0) } ?? false
+    let (mergeKey, goType) = (line[10], line[13])
     return SchemaField(
-      name: line[1], valueType: valueType, isRequired: line[3] == "r", publishedDefault: published,
-      default: value(line[5]) ?? (says ? published : nil), enumValues: line.words(6),
-      listType: SchemaListType(rawValue: line[7]), listMapKeys: line.words(8, separator: ","), patchStrategy: strategy,
-      patchMergeKey: line[10].isEmpty ? nil : line[10],
-      protobufPath: line.words(11, separator: ".").compactMap { Int($0) },
-      zero: zero,
-      goType: line[13].isEmpty ? index.goType(valueType) : line[13])
+      name: line[1], valueType: valueType, isRequired: !line.range(3).isEmpty, publishedDefault: published,
+      default: value(line.code(5)) ?? (says ? published : Optional.none), enumValues: line.words(6),
+      listType: SchemaListType(rawValue: line[7]), listMapKeys: line.words(8, separator: UInt8(ascii: ",")),
+      patchStrategy: strategy, patchMergeKey: mergeKey.isEmpty ? nil : mergeKey,
+      protobufPath: line.code(11).split(separator: UInt8(ascii: ".")).map { $0.reduce(0) { $0 * 10 + Int($1) - 48 } },
+      zero: zero, goType: goType.isEmpty ? index.goType(valueType) : goType, leaf: leaf)
   }
 
   /// The published schema writes some texts without quotes.
-  private static func value(_ text: String) -> JSONValue? {
-    if text.isEmpty { return Optional.none }
-    return (try? JSONValue.parse(text)) ?? .string(text)
+  private static func value(_ code: ArraySlice<UInt8>) -> JSONValue? {
+    if code.isEmpty { return Optional.none }
+    return (try? JSONValue.parse(Array(code))) ?? .string(String(decoding: code, as: UTF8.self))
   }
 
   private static func resource(_ line: Line) -> ResourceRow {
-    let names = line.words(3, separator: "/")
+    let names = line.words(3, separator: UInt8(ascii: "/"))
     return ResourceRow(
       group: line[1], version: line[2], resource: names.first ?? "", subresource: names.count > 1 ? names[1] : nil,
       singular: line[4], kind: line[5], isNamespaced: line[6] == "Namespaced", verbs: line.words(7),

@@ -61,8 +61,8 @@ package enum ZeroRule: Hashable, Sendable {
   case always
 }
 
-/// A field of a type.
-package struct SchemaField: Hashable, Sendable {
+/// A field of a type. There is one of each in a table, so that passing it on copies nothing.
+package final class SchemaField: Hashable, Sendable {
   package let name: String
   package let valueType: SchemaValueType
   package let isRequired: Bool
@@ -83,7 +83,34 @@ package struct SchemaField: Hashable, Sendable {
   /// The name of the type in messages of Kubernetes: `int32`, `[]v1.Container`.
   package let goType: String
 
+  /// Where the type of the objects that the field holds stands in the table; nil where it holds none.
+  let leaf: Int?
+
   package var protobufNumber: Int? { protobufPath.last }
+
+  init(
+    name: String, valueType: SchemaValueType, isRequired: Bool, publishedDefault: JSONValue?, default: JSONValue?,
+    enumValues: [String], listType: SchemaListType?, listMapKeys: [String], patchStrategy: PatchStrategy,
+    patchMergeKey: String?, protobufPath: [Int], zero: ZeroRule, goType: String, leaf: Int?
+  ) {
+    self.name = name
+    self.valueType = valueType
+    self.isRequired = isRequired
+    self.publishedDefault = publishedDefault
+    self.default = `default`
+    self.enumValues = enumValues
+    self.listType = listType
+    self.listMapKeys = listMapKeys
+    self.patchStrategy = patchStrategy
+    self.patchMergeKey = patchMergeKey
+    self.protobufPath = protobufPath
+    self.zero = zero
+    self.goType = goType
+    self.leaf = leaf
+  }
+
+  package static func == (left: SchemaField, right: SchemaField) -> Bool { left === right }
+  package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
 
 /// A kind in a version of a group.
@@ -123,17 +150,24 @@ package final class SchemaType: Hashable, Sendable {
   package let valueType: SchemaValueType
   /// Server-side apply takes the object as a whole.
   package let isAtomic: Bool
+  let message: ProtobufMessage
 
   init(
     name: String, kinds: [GroupVersionKind], fields: [SchemaField], valueType: SchemaValueType, isAtomic: Bool
   ) {
     self.name = name
-    shortName = name.split(separator: ".").last.map(String.init) ?? name
+    shortName = Self.shortName(name)
     self.kinds = kinds
     orderedFields = fields
     self.fields = Dictionary(fields.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     self.valueType = valueType
     self.isAtomic = isAtomic
+    message = ProtobufMessage(fields)
+  }
+
+  /// `Pod` of `io.k8s.api.core.v1.Pod`.
+  static func shortName(_ name: String) -> String {
+    name.utf8.lastIndex(of: UInt8(ascii: ".")).map { String(name[name.utf8.index(after: $0)...]) } ?? name
   }
 
   package var isKind: Bool { !kinds.isEmpty }
