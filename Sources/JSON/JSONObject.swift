@@ -46,7 +46,8 @@ package struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
   package subscript(key: String) -> JSONValue? {
     get { place(of: key).map { storage[$0].value } }
     set {
-      buildIndexIfLarge()
+      // One removal is not worth an index, which it would spoil.
+      if newValue != nil { buildIndexIfLarge() }
       guard let place = place(of: key) else {
         if let newValue { appendNew(key, newValue) }
         return
@@ -59,7 +60,6 @@ package struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
     }
     // In place: changing what lies in a member copies nothing else.
     _modify {
-      buildIndexIfLarge()
       let place = place(of: key)
       var value: JSONValue?
       if let place {

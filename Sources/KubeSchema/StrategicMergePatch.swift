@@ -80,16 +80,15 @@ private struct StrategicMerge {
     var (result, patch) = (original, patch)
     try retainKeys(&result, &patch)
     try mergeOrdered(&result, &patch, shape)
+    let gone = patch.nullKeys
+    if !gone.isEmpty { result.removeAll { key, _ in gone.contains(key) } }
     for (key, change) in patch.members {
       if let listed = Directive.field(of: key, Directive.deletionPrefix) {
         guard !listed.isEmpty else { throw PatchError(.malformed, "invalid patch format of primitive list") }
         try delete(change, from: &result, listed)
         continue
       }
-      if change.isNull {
-        result[key] = nil
-        continue
-      }
+      if change.isNull { continue }
       guard let present = result[key] else {
         result[key] = Self.withoutDirectives(change)
         continue
@@ -146,7 +145,7 @@ private struct StrategicMerge {
       if key.hasPrefix(Directive.deletionPrefix) || key.hasPrefix(Directive.orderPrefix) { continue }
       throw malformed
     }
-    for key in result.keys where !kept.contains(key) { result[key] = nil }
+    result.removeAll { key, _ in !kept.contains(key) }
   }
 
   private func delete(_ change: JSONValue, from result: inout JSONObject, _ key: String) throws(PatchError) {

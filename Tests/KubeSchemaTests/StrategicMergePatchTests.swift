@@ -174,6 +174,20 @@ private func problem(_ value: String, _ patch: String) -> PatchError? {
     }
   }
 
+  @Test func manyNullsRemoveInLinearTime() throws {
+    let labels = (0..<30_000).map { "\"k\($0)\":\"v\"" }.joined(separator: ",")
+    let value = "{\"metadata\":{\"labels\":{\(labels)}}}"
+    let patch = value.replacing("\"v\"", with: "null")
+    let expected: JSONValue = ["metadata": ["labels": [:]]]
+    var results: [JSONValue] = []
+    let time = try ContinuousClock().measure {
+      results.append(try pod(value, patch))
+      results.append(JSONMergePatch.apply(try JSONValue.parse(patch), to: try JSONValue.parse(value)))
+    }
+    #expect(results == [expected, expected])
+    #expect(time < .seconds(20))
+  }
+
   @Test func longListsMergeInLinearTime() throws {
     let names = (0..<20_000).map { "{\"name\":\"v\($0)\"}" }.joined(separator: ",")
     let list = "{\"spec\":{\"volumes\":[\(names)]}}"
