@@ -8,6 +8,7 @@ import Testing
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 /// Runs a server on an ephemeral port of loopback while `body` runs.
+@discardableResult
 func withServer<Result: Sendable>(
   limits: HTTPServerLimits = HTTPServerLimits(), tls: HTTPTLS? = nil,
   handler: @escaping HTTPServer.Handler = echo, _ body: @Sendable (Int) async throws -> Result
