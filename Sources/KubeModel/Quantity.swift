@@ -38,7 +38,7 @@ package struct Quantity: KubeValue, CustomStringConvertible {
   package var description: String { text }
 
   /// Whole units, rounded up: bytes, cores, pieces.
-  package var value: Int64 { Self.clamp(milli >= 0 ? (milli + 999) / 1000 : -(-milli / 1000)) }
+  package var value: Int64 { Self.clamp(milli >= 0 ? milli / 1000 + (milli % 1000 > 0 ? 1 : 0) : -(-milli / 1000)) }
   /// Thousandths: millicores.
   package var milliValue: Int64 { Self.clamp(milli) }
 
