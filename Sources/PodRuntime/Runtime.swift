@@ -130,7 +130,8 @@ package final class Runtime: Sendable {
   private func missingGroups(above path: CgroupPath) -> [String] {
     var missing: [String] = []
     var next = path.parent
-    while let group = next, !environment.hierarchy.group(group).exists {
+    // Those that an earlier pod made as well: its record may be gone when a restarted daemon asks whose they are.
+    while let group = next, environment.madeGroups.contains(group) || !environment.hierarchy.group(group).exists {
       missing.append(group.description)
       next = group.parent
     }

@@ -74,6 +74,8 @@ final class MadeGroups: Sendable {
 
   func note(_ made: [String]) { paths.withLock { $0.formUnion(made) } }
 
+  func contains(_ group: CgroupPath) -> Bool { paths.withLock { $0.contains(group.description) } }
+
   /// Removes those above `path` that are ours and empty, deepest first.
   func removeEmpty(above path: String, in hierarchy: CgroupHierarchy) throws {
     var next = try CgroupPath(path).parent
