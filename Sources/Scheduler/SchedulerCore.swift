@@ -39,7 +39,7 @@ package struct SchedulerCore: Sendable {
 
   private let name: String
   private var scheduling = Scheduling()
-  private var random: any RandomNumberGenerator & Sendable
+  private var random: SeededRandom
   package private(set) var nodes: [NodeSnapshot] = []
   private var nodeIndex: [String: Int] = [:]
   private var uids: [ObjectKey: String] = [:]
@@ -48,7 +48,7 @@ package struct SchedulerCore: Sendable {
   package private(set) var queue = PodQueue()
 
   /// - Parameter name: of the scheduler; pods that want another are left to it.
-  package init(name: String, random: any RandomNumberGenerator & Sendable) {
+  package init(name: String, random: SeededRandom) {
     self.name = name
     self.random = random
   }

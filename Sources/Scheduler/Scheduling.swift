@@ -87,15 +87,16 @@ package struct Scheduling: Sendable {
   package func decide(
     _ pod: PodFacts, nodes: [NodeSnapshot], random: inout some RandomNumberGenerator
   ) -> Decision {
+    let needs = pod.needs
     let relations = Relations(pod, nodes, namespaces)
     var feasible: [Int] = []
     var counts: [Obstacle: Int] = [:]
     var present = 0
     for index in nodes.indices where nodes[index].isPresent {
       present += 1
-      if let obstacle = Self.obstacle(pod.needs, nodes[index]) ?? relations?.obstacle(nodes[index]) {
+      if let obstacle = Self.obstacle(needs, nodes[index]) ?? relations?.obstacle(nodes[index]) {
         if case .insufficient = obstacle {
-          Self.insufficient(pod.needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
+          Self.insufficient(needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
         } else {
           counts[obstacle, default: 0] += 1
         }

@@ -11,8 +11,9 @@ enum Scores {
   static func total(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ feasible: [Int], _ relations: Relations?) -> [Double] {
     let needs = pod.needs
     var total = feasible.map { resources(needs, nodes[$0]) }
-    func add(_ weight: Double, lessIsBetter: Bool = false, _ value: (NodeSnapshot) -> Double) {
-      let values = feasible.map { value(nodes[$0]) }
+    // By index: a node is too large to be handed around.
+    func add(_ weight: Double, lessIsBetter: Bool = false, _ value: (Int) -> Double) {
+      let values = feasible.map(value)
       guard let most = values.max(), let least = values.min(), most > least else { return }
       for position in values.indices {
         let part = (values[position] - least) / (most - least)
@@ -20,19 +21,21 @@ enum Scores {
       }
     }
     if feasible.contains(where: { !nodes[$0].softTaints.isEmpty }) {
-      add(taintsWeight, lessIsBetter: true) { node in Double(node.softTaints.count { !needs.tolerates($0) }) }
+      add(taintsWeight, lessIsBetter: true) { index in
+        Double(nodes[index].softTaints.count { !needs.tolerates($0) })
+      }
     }
     if !needs.preferredNodes.isEmpty {
-      add(nodeAffinityWeight) { node in
-        needs.preferredNodes.reduce(0) { $0 + ($1.preference.matches(node) ? Double($1.weight) : 0) }
+      add(nodeAffinityWeight) { index in
+        needs.preferredNodes.reduce(0) { $0 + ($1.preference.matches(nodes[index]) ? Double($1.weight) : 0) }
       }
     }
     if let owner = pod.owner {
-      add(spreadWeight, lessIsBetter: true) { Double($0.owners[owner] ?? 0) }
+      add(spreadWeight, lessIsBetter: true) { Double(nodes[$0].owners[owner] ?? 0) }
     }
     if let relations, relations.hasPreferences {
-      add(podAffinityWeight) { relations.preference($0) }
-      add(spreadWeight, lessIsBetter: true) { relations.crowd($0) }
+      add(podAffinityWeight) { relations.preference(nodes[$0]) }
+      add(spreadWeight, lessIsBetter: true) { relations.crowd(nodes[$0]) }
     }
     return total
   }
