@@ -89,7 +89,7 @@ package struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
   /// The value that was there.
   @discardableResult
   package mutating func removeValue(forKey key: String) -> JSONValue? {
-    guard let place = place(of: key) else { return Optional.none }
+    guard let place = place(of: key) else { return nil }
     let value = storage[place].value
     remove(at: place)
     return value

@@ -57,10 +57,10 @@ extension JSONValue {
   }
 }
 
-extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+// Not by nil: an absent value and null would look alike where one of two branches is nil.
+extension JSONValue: ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
   ExpressibleByStringLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
-  package init(nilLiteral: ()) { self = .null }
   package init(booleanLiteral value: Bool) { self = .bool(value) }
   package init(integerLiteral value: Int64) { self = .integer(value) }
   package init(stringLiteral value: String) { self = .string(value) }
@@ -91,7 +91,7 @@ extension JSONValue {
     get {
       var value = self
       for key in keys {
-        guard let inner = value[key] else { return Optional.none }
+        guard let inner = value[key] else { return nil }
         value = inner
       }
       return value

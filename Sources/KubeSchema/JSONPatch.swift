@@ -52,7 +52,7 @@ package enum JSONPatch {
       }
       from = needsFrom ? try Pointer(object["from"]?.string ?? "") : nil
       // A test without a value tests for null, as others do.
-      value = object["value"] ?? (name == "test" ? JSONValue.null : Optional.none)
+      value = object["value"] ?? (name == "test" ? JSONValue.null : nil)
       guard value != nil || !["add", "replace"].contains(name) else {
         throw PatchError(.malformed, "\(name) operation does not apply: missing value field")
       }

@@ -141,7 +141,7 @@ struct ProtobufEncoder {
       guard let type = leaf else { throw error("a type that is not in the table") }
       try nested(field) { (encoder) throws(ProtobufError) in try encoder.message(object, type) }
     case .quantity:
-      guard let text = value.string ?? (value.double == nil ? Optional.none : value.encodedString()) else {
+      guard let text = value.string ?? (value.double == nil ? nil : value.encodedString()) else {
         throw wrongType(value, "a quantity")
       }
       try nested(field) { (encoder) in encoder.text(1, text) }

@@ -173,7 +173,7 @@ struct SchemaTable {
     let (mergeKey, goType) = (line[10], line[13])
     return SchemaField(
       name: line[1], valueType: valueType, isRequired: !line.range(3).isEmpty, publishedDefault: published,
-      default: value(line.code(5)) ?? (says ? published : Optional.none), enumValues: line.words(6),
+      default: value(line.code(5)) ?? (says ? published : nil), enumValues: line.words(6),
       listType: SchemaListType(rawValue: line[7]), listMapKeys: line.words(8, separator: UInt8(ascii: ",")),
       patchStrategy: strategy, patchMergeKey: mergeKey.isEmpty ? nil : mergeKey,
       protobufPath: line.code(11).split(separator: UInt8(ascii: ".")).map { $0.reduce(0) { $0 * 10 + Int($1) - 48 } },
@@ -182,7 +182,7 @@ struct SchemaTable {
 
   /// The published schema writes some texts without quotes.
   private static func value(_ code: ArraySlice<UInt8>) -> JSONValue? {
-    if code.isEmpty { return Optional.none }
+    if code.isEmpty { return nil }
     return (try? JSONValue.parse(Array(code))) ?? .string(String(decoding: code, as: UTF8.self))
   }
 

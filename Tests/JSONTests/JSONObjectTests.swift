@@ -21,7 +21,7 @@ import Testing
     object["k0"] = 7
     #expect(object.keys.last == "k0")
     let removed = [object.removeValue(forKey: "k0"), object.removeValue(forKey: "k0")]
-    #expect(removed == [7, Optional.none])
+    #expect(removed == [7, nil])
     let inserted = [object.insert("new", 1), object.insert("new", 2)]
     #expect(inserted == [true, false])
     #expect(object["new"] == 1)

@@ -45,7 +45,7 @@ struct ObjectMaker {
   mutating func value(_ field: SchemaField, depth: Int) -> JSONValue? {
     switch field.valueType {
     case .list(let item):
-      guard depth > 1 else { return Optional.none }
+      guard depth > 1 else { return nil }
       var items = (0..<random.below(3) + 1).compactMap { _ in value(item, depth: depth - 1) }
       if let key = field.patchMergeKey {
         for index in items.indices {
@@ -60,8 +60,8 @@ struct ObjectMaker {
       }
       return .array(items)
     default:
-      guard let value = value(field.valueType, depth: depth - 1) else { return Optional.none }
-      if field.zero == .absent, isZero(value) { return Optional.none }
+      guard let value = value(field.valueType, depth: depth - 1) else { return nil }
+      if field.zero == .absent, isZero(value) { return nil }
       return value
     }
   }
@@ -83,16 +83,16 @@ struct ObjectMaker {
     case .time: return .string(["2026-01-31T12:00:00Z", "1969-12-31T23:59:59Z"][random.below(2)])
     case .microTime: return .string(["2026-01-31T12:00:00.000000Z", "2026-01-31T12:00:00.123456Z"][random.below(2)])
     case .object(let name):
-      guard depth > 0, let type = schema.type(named: name) else { return Optional.none }
+      guard depth > 0, let type = schema.type(named: name) else { return nil }
       var inner = object(type, depth: depth - 1)
       // Items of a list are of the kind that the list says.
       if type.isKind { (inner["apiVersion"], inner["kind"]) = (nil, nil) }
       return .object(inner)
     case .list(let item):
-      guard depth > 0 else { return Optional.none }
+      guard depth > 0 else { return nil }
       return .array((0..<2).compactMap { _ in value(item, depth: depth - 1) })
     case .map(let member):
-      guard depth > 0 else { return Optional.none }
+      guard depth > 0 else { return nil }
       var members = JSONObject()
       for _ in 0...random.below(3) { members["key-\(random.below(5))"] = value(member, depth: depth - 1) }
       return .object(members)
