@@ -328,7 +328,7 @@ package actor PodWorker {
       tell(PodNote("Pulling", "Pulling image \"\(image)\"", container: name))
       let begun = tools.now()
       let reference = try await tools.runtime.pullImage(
-        image, auth: nil, sandboxConfig: translation.sandbox(attempt: 0))
+        image, auth: credential(for: image), sandboxConfig: translation.sandbox(attempt: 0))
       imageReferences[name] = reference
       await tellPulled(image, name, took: tools.now() - begun)
       return .imageReady(container: name, image: reference)
@@ -336,6 +336,11 @@ package actor PodWorker {
       let reason = error.code == .invalidArgument ? "InvalidImageName" : "ErrImagePull"
       return .imageFailed(container: name, reason: reason, message: error.message)
     }
+  }
+
+  private func credential(for image: String) -> CRIAuthConfig? {
+    PullSecrets.credential(
+      for: image, in: pod.spec.imagePullSecrets.compactMap { $0.name.flatMap { objects.secrets[$0] } })
   }
 
   private func tellPulled(_ image: String, _ container: String, took: Milliseconds) async {

@@ -1,5 +1,6 @@
 internal import CRIClient
 internal import CRIModel
+internal import Kernel
 package import KubeModel
 internal import NIOCore
 internal import NIOPosix
@@ -58,18 +59,27 @@ package struct Prober: Sendable {
         let answer = try await runtime.execSync(id, command: command, timeoutSeconds: seconds)
         if answer.exitCode == 0 { return ProbeResult(success: true) }
         let said = String(decoding: (answer.stdout + answer.stderr).prefix(Self.messageBytesMax), as: UTF8.self)
-        return ProbeResult(success: false, message: "exit code \(answer.exitCode)\(said.isEmpty ? "" : ": \(said)")")
+        return ProbeResult(success: false, message: said.isEmpty ? "exit code \(answer.exitCode)" : said)
       } catch {
-        return ProbeResult(success: false, message: error.message)
+        guard error.code == .deadlineExceeded else { return ProbeResult(success: false, message: error.message) }
+        let words = command.joined(separator: " ")
+        return ProbeResult(
+          success: false,
+          message: "command timed out: \"\(words)\" timed out after \(max(1, timeout.components.seconds))s")
       }
     case .tcp(let host, let port):
-      return await within(timeout) {
+      let place = Self.place(host, port)
+      return await within(timeout, subject: "dial tcp \(place)", late: "dial tcp \(place): i/o timeout") {
         let connection = try await Self.connect(host, port, timeout)
         return try await connection.executeThenClose { _, _ in ProbeResult(success: true) }
       }
     case .http(let host, let port, let path, let headers):
       let request = Self.request(host, port, path, headers)
-      return await within(timeout) {
+      let url = "http://\(Self.place(host, port))\(path.hasPrefix("/") ? path : "/\(path)")"
+      return await within(
+        timeout, subject: "Get \"\(url)\": dial tcp \(Self.place(host, port))",
+        late: "Get \"\(url)\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+      ) {
         let connection = try await Self.connect(host, port, timeout)
         return try await connection.executeThenClose { inbound, outbound in
           try await outbound.write(ByteBuffer(string: request))
@@ -84,8 +94,28 @@ package struct Prober: Sendable {
     }
   }
 
+  private static func place(_ host: String, _ port: Int32) -> String {
+    host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
+
+  /// Why there is no connection, as people know it.
+  static func words(_ error: any Error) -> String {
+    let cause = (error as? NIOConnectionError)?.connectionErrors.first?.error ?? error
+    if case ChannelError.connectTimeout = cause { return "i/o timeout" }
+    guard let failure = cause as? IOError else { return "\(cause)" }
+    switch failure.errnoCode {
+    case Errno.connectionRefused: return "connect: connection refused"
+    case Errno.connectionReset: return "read: connection reset by peer"
+    case Errno.timedOut: return "connect: connection timed out"
+    default: return "\(cause)"
+    }
+  }
+
+  /// - Parameters:
+  ///   - subject: what an error is about.
+  ///   - late: what is said where the time was up.
   private func within(
-    _ timeout: Duration, _ body: @escaping @Sendable () async throws -> ProbeResult
+    _ timeout: Duration, subject: String, late: String, _ body: @escaping @Sendable () async throws -> ProbeResult
   ) async -> ProbeResult {
     await withTaskGroup(of: ProbeResult?.self) { group in
       group.addTask {
@@ -94,7 +124,7 @@ package struct Prober: Sendable {
         } catch is CancellationError {
           return nil
         } catch {
-          return ProbeResult(success: false, message: "\(error)")
+          return ProbeResult(success: false, message: "\(subject): \(Self.words(error))")
         }
       }
       group.addTask {
@@ -103,7 +133,7 @@ package struct Prober: Sendable {
       }
       let first = await group.next() ?? nil
       group.cancelAll()
-      return first ?? ProbeResult(success: false, message: "no answer within \(timeout)")
+      return first ?? ProbeResult(success: false, message: late)
     }
   }
 
