@@ -158,6 +158,7 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     guard exchange.task == nil, !exchange.headSent, let context else { return }
     let head = exchange.head
     guard let target = HTTPTarget(head.uri) else {
+      exchange.asksToClose = true
       exchange.body.abandon()
       answer(.text("400 Bad Request: the target cannot be read\n", status: 400), exchange)
       return

@@ -141,7 +141,8 @@ package final class Zlib {
   }
 
   private func failure(_ call: String, _ code: Int32) -> ZlibError {
-    let detail = unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "the stream is not of this format, or damaged"
+    let detail =
+      unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "the stream is not of this format, or damaged"
     return ZlibError(call: call, code: code, detail: detail)
   }
 

@@ -80,7 +80,7 @@ struct ServerCommand: AsyncParsableCommand {
   var verbose = false
 
   func validate() throws {
-    guard (0...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 0 to 65535") }
+    guard (1...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 1 to 65535") }
   }
 
   func run() async throws {

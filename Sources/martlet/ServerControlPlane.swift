@@ -16,6 +16,21 @@ struct ControlPlane: Sendable {
 
   /// Until cancelled, or until a part of it fails.
   func run() async throws {
+    do {
+      try await runParts()
+    } catch let failure as Failure {
+      throw failure
+    } catch let cancelled as CancellationError {
+      throw cancelled
+    } catch let error as SyscallError {
+      throw error
+    } catch {
+      // What the rooms throw says itself what it was about.
+      throw Failure("\(error)")
+    }
+  }
+
+  private func runParts() async throws {
     try prepare()
     let lock = try takeLock()
     let pki = try await certificates()
