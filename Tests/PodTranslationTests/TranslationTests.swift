@@ -144,7 +144,10 @@ private let cases: [(name: String, spec: String)] = [
       #"{"name":"X","valueFrom":{"configMapKeyRef":{"name":"settings","key":"k"}}}"#,
       "couldn't find key k in ConfigMap default/settings"
     ),
-    (#"{"name":"X","valueFrom":{"secretKeyRef":{"name":"keys","key":"k"}}}"#, "couldn't find key k in Secret default/keys"),
+    (
+      #"{"name":"X","valueFrom":{"secretKeyRef":{"name":"keys","key":"k"}}}"#,
+      "couldn't find key k in Secret default/keys"
+    ),
   ])
   func aMissingKeyStopsTheContainer(_ variable: String, _ message: String) throws {
     let pod = try pod(#"{"containers":[{"name":"a","image":"a","env":[\#(variable)]}]}"#)
@@ -229,7 +232,10 @@ private let cases: [(name: String, spec: String)] = [
   }
 
   @Test(arguments: [
-    (#"{"name":"v","secret":{"secretName":"none"}}"#, #"MountVolume.SetUp failed for volume "v" : secret "none" not found"#),
+    (
+      #"{"name":"v","secret":{"secretName":"none"}}"#,
+      #"MountVolume.SetUp failed for volume "v" : secret "none" not found"#
+    ),
     (
       #"{"name":"v","configMap":{"name":"settings","items":[{"key":"k","path":"p"}]}}"#,
       #"MountVolume.SetUp failed for volume "v" : configmap "settings" references non-existent config key: k"#
