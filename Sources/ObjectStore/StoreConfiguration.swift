@@ -27,8 +27,10 @@ package struct StoreConfiguration: Sendable {
   package var historyRevisionsMax: Int64 = 20_000
   /// … and never fewer than these.
   package var historyRevisionsMin: Int64 = 1000
-  /// Log rows that one slice of compaction looks at; commits go between the slices.
+  /// Log rows that one slice of compaction looks at while nobody writes; commits go between the slices.
   package var compactionSliceRows = 512
+  /// The same under load, where a slice is also never less than twice what was just written, so that it keeps up.
+  package var busySliceRows = 64
   /// Lists at past revisions that may wait for the disk.
   package var pastListsMax = 256
 

@@ -36,6 +36,10 @@ final class StoreWriter: Sendable {
     /// At first, because a process before this one may have been stopped in the middle.
     var isCompacting = true
     var nextProgressNanoseconds: Int64
+    /// Since the last look at the files.
+    var rowsWritten = 0
+    /// Somebody writes, or did a moment ago and may be about to again.
+    var busyUntilNanoseconds: Int64 = 0
     /// After an error the files are left alone until then.
     var quietUntilNanoseconds: Int64 = 0
   }
@@ -43,6 +47,7 @@ final class StoreWriter: Sendable {
   /// Explicit compactions that may wait at a time.
   private static let compactionsMax = 64
   private static let vacuumPages = 64
+  private static let busyNanoseconds: Int64 = 50_000_000
   private static let pauseAfterErrorNanoseconds: Int64 = 5_000_000_000
 
   private let memory: StoreMemory
@@ -165,7 +170,8 @@ final class StoreWriter: Sendable {
   private var progressNanoseconds: Int64 { Int64(configuration.progressIntervalSeconds * 1e9) }
 
   private func sleep(_ progress: Progress) {
-    let until = min(progress.nextProgressNanoseconds, progress.history.nextLookNanoseconds)
+    var until = min(progress.nextProgressNanoseconds, progress.history.nextLookNanoseconds)
+    if progress.isCompacting { until = min(until, max(progress.busyUntilNanoseconds, progress.quietUntilNanoseconds)) }
     _ = wakeup.wait(nanoseconds: until - SystemClock.bootNanoseconds)
   }
 
@@ -209,6 +215,8 @@ final class StoreWriter: Sendable {
         return
       }
     }
+    progress.rowsWritten += plan.changes.count
+    progress.busyUntilNanoseconds = SystemClock.bootNanoseconds + Self.busyNanoseconds
     progress.revision = plan.revision
     progress.objectBytes = plan.objectBytes
     let deliveries = plan.changes.isEmpty ? [] : memory.publish(plan.changes, revision: plan.revision)
@@ -224,12 +232,15 @@ final class StoreWriter: Sendable {
   /// One slice of what is to be done for history and files; whether there is more to do at once.
   private func lookAfterFiles(_ database: LogDatabase, _ progress: inout Progress) -> Bool {
     let now = SystemClock.bootNanoseconds
+    let isBusy = now < progress.busyUntilNanoseconds
+    defer { progress.rowsWritten = 0 }
     if now >= progress.nextProgressNanoseconds {
       memory.deliverProgress()
       progress.nextProgressNanoseconds = now + progressNanoseconds
     }
     compactAsAsked(database, &progress)
     if now < progress.quietUntilNanoseconds { return false }
+    var hasMore = false
     do throws(StoreError) {
       if let target = progress.history.target(revision: progress.revision, nowNanoseconds: now) {
         // First for readers, then on the disk: nobody may begin to read what is about to go.
@@ -238,8 +249,14 @@ final class StoreWriter: Sendable {
         progress.isCompacting = true
       }
       if progress.isCompacting {
-        progress.isCompacting = try database.compactSlice(rows: configuration.compactionSliceRows)
-        if !progress.isCompacting { progress.isCompacting = try database.vacuumSlice(pages: Self.vacuumPages) }
+        let rows =
+          isBusy ? max(configuration.busySliceRows, 2 * progress.rowsWritten) : configuration.compactionSliceRows
+        hasMore = try database.compactSlice(rows: rows)
+        // Moving pages can wait for a quiet moment: until then the free ones are used again.
+        if !hasMore && !isBusy { hasMore = try database.vacuumSlice(pages: Self.vacuumPages) }
+        progress.isCompacting = hasMore || isBusy
+        // The file itself shrinks with a checkpoint only.
+        if !progress.isCompacting { try database.checkpoint(pages: 1) }
       }
       try database.checkpoint(pages: configuration.checkpointPages)
     } catch {
@@ -247,7 +264,7 @@ final class StoreWriter: Sendable {
       progress.quietUntilNanoseconds = now + Self.pauseAfterErrorNanoseconds
       return false
     }
-    return progress.isCompacting
+    return hasMore
   }
 
   private func compactAsAsked(_ database: LogDatabase, _ progress: inout Progress) {
