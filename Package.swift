@@ -281,9 +281,8 @@ func target(_ room: Room) -> Target {
 /// Golden files lie beside the tests that read them.
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
-    "ContainerPlanTests", "DataplaneTests", "KubePresentationTests", "MartletTests", "NFTTests", "PodNetworkTests",
-    "PodTranslationTests",
-    "YAMLTests",
+    "CRIServerTests", "ContainerPlanTests", "DataplaneTests", "KubePresentationTests", "MartletTests", "NFTTests",
+    "PodNetworkTests", "PodTranslationTests", "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
 }

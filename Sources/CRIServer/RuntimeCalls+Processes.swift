@@ -85,7 +85,16 @@ extension RuntimeCalls {
   }
 
   func portForward(request: CRIPortForwardRequest, context: ServerContext) async throws -> CRIPortForwardResponse {
-    throw CallLog.unimplemented("PortForward", "forwarding ports is not supported yet; reach the pod's address")
+    try await calls.answer("PortForward", request.podSandboxID) {
+      let snapshot = try sandbox(request.podSandboxID)
+      guard snapshot.isReady else {
+        throw PodRuntime.RuntimeError(
+          .failedPrecondition, stage: "forward ports", subject: snapshot.id, reason: "the sandbox is not ready")
+      }
+      var response = CRIPortForwardResponse()
+      response.url = try await streaming.portForward(snapshot.id)
+      return response
+    }
   }
 
   // MARK: Figures

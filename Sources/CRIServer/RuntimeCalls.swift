@@ -6,7 +6,7 @@ internal import Logging
 internal import PodRuntime
 internal import SwiftProtobuf
 
-/// Makes the one-time URLs of Exec and Attach.
+/// Makes the one-time URLs of Exec, Attach and PortForward.
 package struct StreamingURLs: Sendable {
   /// A process to stream: an exec where it has a command, otherwise an attach.
   package struct Target: Sendable, Hashable {
@@ -28,8 +28,16 @@ package struct StreamingURLs: Sendable {
   }
 
   package var url: @Sendable (Target) async throws -> String
+  /// Of connections to ports of a sandbox.
+  package var portForward: @Sendable (_ sandboxID: String) async throws -> String
 
-  package init(url: @escaping @Sendable (Target) async throws -> String) { self.url = url }
+  package init(
+    url: @escaping @Sendable (Target) async throws -> String,
+    portForward: @escaping @Sendable (_ sandboxID: String) async throws -> String
+  ) {
+    self.url = url
+    self.portForward = portForward
+  }
 }
 
 /// runtime.v1.RuntimeService over the runtime: reads requests, writes answers, decides nothing.

@@ -13,8 +13,13 @@ package enum ChannelProtocol: String, CaseIterable, Sendable {
   ///
   /// - Parameter offered: values of `Sec-WebSocket-Protocol` headers, each a comma-separated list.
   package static func best(of offered: [String]) -> ChannelProtocol? {
-    let names = Set(offered.flatMap { $0.split(separator: ",") }.map { trimmed($0) })
+    let names = names(offered)
     return allCases.first { names.contains($0.rawValue) }
+  }
+
+  /// What comma-separated lists name.
+  static func names(_ offered: [String]) -> Set<String> {
+    Set(offered.flatMap { $0.split(separator: ",") }.map { trimmed($0) })
   }
 
   private static func trimmed(_ text: Substring) -> String {

@@ -1,3 +1,5 @@
+internal import Kernel
+internal import Logging
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOWebSocket
@@ -8,15 +10,32 @@ typealias HTTPChannel = NIOAsyncChannel<HTTPServerRequestPart, HTTPServerRespons
 
 /// What became of a connection.
 enum StreamingConnection: Sendable {
-  case webSocket(WebSocketChannel, StreamRequest, ChannelProtocol)
+  /// Messages of channels, whatever carries them.
+  case session(WebSocketChannel, StreamRequest, ChannelProtocol)
+  /// Port-forwards, which their handler carries.
+  case forwards(any Channel)
   case refused(HTTPChannel, HandshakeRefusal)
 
   func close() async {
     switch self {
-    case .webSocket(let channel, _, _): try? await channel.executeThenClose { _, _ in }
+    case .session(let channel, _, _): try? await channel.executeThenClose { _, _ in }
+    case .forwards(let channel): try? await channel.close()
     case .refused(let channel, _): try? await channel.executeThenClose { _, _ in }
     }
   }
+}
+
+/// What is spoken after the upgrade.
+enum StreamingProtocol: Equatable, Sendable {
+  /// Channels over a WebSocket.
+  case webSocket(ChannelProtocol)
+  /// `v4.channel.k8s.io`: a stream of SPDY for each channel.
+  case spdy
+  /// Port-forwards over SPDY, itself in the messages of a WebSocket or not.
+  case forward(inWebSocket: Bool)
+
+  /// What clients offer for exec and attach over SPDY, and what they get.
+  static let spdyChannels = "v4.channel.k8s.io"
 }
 
 /// Limits of what a client may send.
@@ -32,7 +51,7 @@ enum StreamingLimits {
 }
 
 /// Why a request is not served, in HTTP.
-struct HandshakeRefusal: Equatable, Sendable {
+struct HandshakeRefusal: Error, Equatable, Sendable {
   var status: HTTPResponseStatus
   var message: String
 
@@ -51,28 +70,59 @@ struct HandshakeRefusal: Equatable, Sendable {
 
 /// A request that may be upgraded, or the reason why not. Checks run from the harmless to the one that uses the URL up.
 enum HandshakeVerdict: Equatable, Sendable {
-  case accepted(StreamRequest, ChannelProtocol)
+  case accepted(StreamRequest, StreamingProtocol)
   case refused(HandshakeRefusal)
 
   static func judge(_ head: HTTPRequestHead, pending: PendingRequests) -> HandshakeVerdict {
     guard head.method == .GET || head.method == .POST else {
-      return .refused(HandshakeRefusal(status: .methodNotAllowed, message: "use GET with a WebSocket upgrade\n"))
+      return .refused(HandshakeRefusal(status: .methodNotAllowed, message: "use GET or POST with an upgrade\n"))
     }
     guard originAllowed(head) else {
       return .refused(HandshakeRefusal(status: .forbidden, message: "cross-origin requests are refused\n"))
     }
-    guard head.headers[canonicalForm: "upgrade"].contains(where: { $0.lowercased() == "websocket" }) else {
-      return .refused(HandshakeRefusal(status: .badRequest, message: "this URL wants a WebSocket upgrade\n"))
-    }
-    let offered = head.headers["sec-websocket-protocol"]
-    guard let proto = ChannelProtocol.best(of: offered) else {
-      let known = ChannelProtocol.allCases.map(\.rawValue).joined(separator: ", ")
-      return .refused(HandshakeRefusal(status: .badRequest, message: "offer one of the subprotocols \(known)\n"))
+    let upgrades = head.headers[canonicalForm: "upgrade"].map { $0.lowercased() }
+    let isForward = head.uri.hasPrefix("/portforward/")
+    let found: Result<StreamingProtocol, HandshakeRefusal> =
+      if upgrades.contains("websocket") {
+        webSocket(head.headers["sec-websocket-protocol"], isForward)
+      } else if upgrades.contains(SPDY.name.lowercased()) {
+        spdy(head.headers[canonicalForm: "x-stream-protocol-version"].map(String.init), isForward)
+      } else {
+        .failure(
+          HandshakeRefusal(status: .badRequest, message: "this URL wants a WebSocket upgrade, or one to SPDY/3.1\n"))
+      }
+    let proto: StreamingProtocol
+    switch found {
+    case .success(let chosen): proto = chosen
+    case .failure(let refusal): return .refused(refusal)
     }
     guard let request = take(head.uri, from: pending) else {
       return .refused(HandshakeRefusal(status: .notFound, message: "unknown, used or expired streaming URL\n"))
     }
     return .accepted(request, proto)
+  }
+
+  private static func webSocket(
+    _ offered: [String], _ isForward: Bool
+  ) -> Result<StreamingProtocol, HandshakeRefusal> {
+    if isForward {
+      if ChannelProtocol.names(offered).contains(PortForwardHandler.tunnelName) { return .success(.forward(inWebSocket: true)) }
+      return .failure(refusal(offer: "subprotocol", [PortForwardHandler.tunnelName]))
+    }
+    if let proto = ChannelProtocol.best(of: offered) { return .success(.webSocket(proto)) }
+    return .failure(refusal(offer: "subprotocol", ChannelProtocol.allCases.map(\.rawValue)))
+  }
+
+  private static func spdy(
+    _ offered: [String], _ isForward: Bool
+  ) -> Result<StreamingProtocol, HandshakeRefusal> {
+    let wanted = isForward ? PortForwardHandler.protocolName : StreamingProtocol.spdyChannels
+    guard offered.contains(wanted) else { return .failure(refusal(offer: "X-Stream-Protocol-Version", [wanted])) }
+    return .success(isForward ? .forward(inWebSocket: false) : .spdy)
+  }
+
+  private static func refusal(offer: String, _ known: [String]) -> HandshakeRefusal {
+    HandshakeRefusal(status: .badRequest, message: "offer a \(offer) of \(known.joined(separator: ", "))\n")
   }
 
   /// Browsers always send an Origin with a WebSocket, and no page of ours exists. Other clients that send one repeat
@@ -87,7 +137,7 @@ enum HandshakeVerdict: Equatable, Sendable {
 
   private static func take(_ uri: String, from pending: PendingRequests) -> StreamRequest? {
     let path = uri.prefix { $0 != "?" }.split(separator: "/", omittingEmptySubsequences: false)
-    guard path.count == 3, path[0].isEmpty, path[1] == "exec" || path[1] == "attach" else { return nil }
+    guard path.count == 3, path[0].isEmpty, ["exec", "attach", "portforward"].contains(path[1]) else { return nil }
     return pending.take(String(path[2]))
   }
 }
@@ -97,9 +147,11 @@ private final class HandshakeState: Sendable {
   let verdict = Mutex<HandshakeVerdict?>(nil)
 }
 
-/// Sets up HTTP with the upgrade to a WebSocket. SPDY/3.1 becomes a second upgrader in the list.
+typealias PortDialler = @Sendable (_ sandboxID: String, _ port: UInt16) async throws -> OwnedFD
+
+/// Sets up HTTP with the upgrades to a WebSocket and to SPDY/3.1.
 func configureHandshake(
-  of channel: any Channel, pending: PendingRequests, timeout: Duration
+  of channel: any Channel, pending: PendingRequests, timeout: Duration, dial: @escaping PortDialler, logger: Logger
 ) throws -> EventLoopFuture<StreamingConnection> {
   let state = HandshakeState()
   let webSocket = NIOTypedWebSocketServerUpgrader<StreamingConnection>(
@@ -107,24 +159,22 @@ func configureHandshake(
     shouldUpgrade: { channel, head in
       let verdict = HandshakeVerdict.judge(head, pending: pending)
       state.verdict.withLock { $0 = verdict }
-      guard case .accepted(_, let proto) = verdict else { return channel.eventLoop.makeSucceededFuture(nil) }
-      return channel.eventLoop.makeSucceededFuture(HTTPHeaders([("Sec-WebSocket-Protocol", proto.rawValue)]))
+      guard case .accepted(_, let proto) = verdict, let name = proto.webSocketName else {
+        return channel.eventLoop.makeSucceededFuture(nil)
+      }
+      return channel.eventLoop.makeSucceededFuture(HTTPHeaders([("Sec-WebSocket-Protocol", name)]))
     },
     upgradePipelineHandler: { channel, _ in
-      channel.eventLoop.makeCompletedFuture {
-        guard case .accepted(let request, let proto) = state.verdict.withLock({ $0 }) else {
-          throw ChannelError.inappropriateOperationForState
-        }
-        return .webSocket(try webSocketChannel(channel), request, proto)
-      }
+      channel.eventLoop.makeCompletedFuture { try upgraded(channel, state, dial, logger) }
     })
-  let upgrade = NIOTypedHTTPServerUpgradeConfiguration(upgraders: [webSocket]) { channel in
+  let spdy = SPDYUpgrader(state: state, pending: pending, dial: dial, logger: logger)
+  let upgrade = NIOTypedHTTPServerUpgradeConfiguration(upgraders: [webSocket, spdy]) { channel in
     channel.eventLoop.makeCompletedFuture {
       let refusal: HandshakeRefusal =
         if case .refused(let refusal) = state.verdict.withLock({ $0 }) {
           refusal
         } else {
-          HandshakeRefusal(status: .badRequest, message: "this URL wants a WebSocket upgrade\n")
+          HandshakeRefusal(status: .badRequest, message: "this URL wants a WebSocket upgrade, or one to SPDY/3.1\n")
         }
       return .refused(try HTTPChannel(wrappingChannelSynchronously: channel), refusal)
     }
@@ -137,13 +187,79 @@ func configureHandshake(
   return result
 }
 
-/// Whole messages in, frames out, and no reading ahead of what the process takes.
+/// The upgrade to SPDY/3.1, which has no handshake of its own beyond the protocol's name.
+private struct SPDYUpgrader: NIOTypedHTTPServerProtocolUpgrader {
+  typealias UpgradeResult = StreamingConnection
+
+  let state: HandshakeState
+  let pending: PendingRequests
+  let dial: PortDialler
+  let logger: Logger
+  let supportedProtocol = SPDY.name
+  let requiredUpgradeHeaders: [String] = []
+
+  func buildUpgradeResponse(
+    channel: any Channel, upgradeRequest: HTTPRequestHead, initialResponseHeaders: HTTPHeaders
+  ) -> EventLoopFuture<HTTPHeaders> {
+    let verdict = HandshakeVerdict.judge(upgradeRequest, pending: pending)
+    state.verdict.withLock { $0 = verdict }
+    switch verdict {
+    case .refused(let refusal): return channel.eventLoop.makeFailedFuture(refusal)
+    case .accepted(_, let proto):
+      var headers = initialResponseHeaders
+      let name = proto == .spdy ? StreamingProtocol.spdyChannels : PortForwardHandler.protocolName
+      headers.add(name: "X-Stream-Protocol-Version", value: name)
+      return channel.eventLoop.makeSucceededFuture(headers)
+    }
+  }
+
+  func upgrade(channel: any Channel, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<StreamingConnection> {
+    channel.eventLoop.makeCompletedFuture { try upgraded(channel, state, dial, logger) }
+  }
+}
+
+extension StreamingProtocol {
+  fileprivate var webSocketName: String? {
+    switch self {
+    case .webSocket(let proto): proto.rawValue
+    case .forward(inWebSocket: true): PortForwardHandler.tunnelName
+    case .spdy, .forward: nil
+    }
+  }
+}
+
+/// Sets up what was agreed upon, after the upgrade.
+private func upgraded(
+  _ channel: any Channel, _ state: HandshakeState, _ dial: @escaping PortDialler, _ logger: Logger
+) throws -> StreamingConnection {
+  guard case .accepted(let request, let proto) = state.verdict.withLock({ $0 }) else {
+    throw ChannelError.inappropriateOperationForState
+  }
+  let pipeline = channel.pipeline.syncOperations
+  switch proto {
+  case .webSocket(let channels):
+    // Whole messages, whatever fragments they come in.
+    try pipeline.addHandler(
+      NIOWebSocketFrameAggregator(
+        minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: StreamingLimits.fragmentsMax,
+        maxAccumulatedFrameSize: StreamingLimits.messageBytesMax))
+    return .session(try webSocketChannel(channel), request, channels)
+  case .spdy:
+    try pipeline.addHandler(SPDYSessionHandler())
+    return .session(try webSocketChannel(channel), request, .v5)
+  case .forward(let inWebSocket):
+    if inWebSocket { try pipeline.addHandler(WebSocketTunnelHandler()) }
+    try pipeline.addHandler(
+      PortForwardHandler(request.containerID, logger: logger) { port in
+        try await dial(request.containerID, port).release()
+      })
+    return .forwards(channel)
+  }
+}
+
+/// Messages in, messages out, and no reading ahead of what the process takes.
 private func webSocketChannel(_ channel: any Channel) throws -> WebSocketChannel {
-  try channel.pipeline.syncOperations.addHandler(
-    NIOWebSocketFrameAggregator(
-      minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: StreamingLimits.fragmentsMax,
-      maxAccumulatedFrameSize: StreamingLimits.messageBytesMax))
-  return try WebSocketChannel(
+  try WebSocketChannel(
     wrappingChannelSynchronously: channel,
     configuration: .init(
       backPressureStrategy: .init(lowWatermark: 1, highWatermark: StreamingLimits.messagesQueuedMax)))

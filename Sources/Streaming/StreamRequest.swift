@@ -1,10 +1,12 @@
 package import Kernel
 
-/// What a one-time URL stands for: the arguments of CRI's Exec or Attach, already checked by the caller.
+/// What a one-time URL stands for: the arguments of CRI's Exec, Attach or PortForward, already checked by the caller.
 package struct StreamRequest: Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
     case exec(command: [String])
     case attach
+    /// Connections to ports of a sandbox, which `containerID` then names.
+    case portForward
   }
 
   package var kind: Kind
@@ -68,19 +70,24 @@ package struct StreamingHandlers: Sendable {
   package var exec: @Sendable (_ request: StreamRequest, _ command: [String]) async throws -> StreamedProcess
   /// Joins the streams of the container's own process.
   package var attach: @Sendable (_ request: StreamRequest) async throws -> StreamedProcess
+  /// Connects to a port of the sandbox's loopback; gives a socket.
+  package var dial: @Sendable (_ sandboxID: String, _ port: UInt16) async throws -> OwnedFD
 
   package init(
     exec: @Sendable @escaping (_ request: StreamRequest, _ command: [String]) async throws -> StreamedProcess,
-    attach: @Sendable @escaping (_ request: StreamRequest) async throws -> StreamedProcess
+    attach: @Sendable @escaping (_ request: StreamRequest) async throws -> StreamedProcess,
+    dial: @Sendable @escaping (_ sandboxID: String, _ port: UInt16) async throws -> OwnedFD
   ) {
     self.exec = exec
     self.attach = attach
+    self.dial = dial
   }
 
   func open(_ request: StreamRequest) async throws -> StreamedProcess {
     switch request.kind {
     case .exec(let command): try await exec(request, command)
     case .attach: try await attach(request)
+    case .portForward: throw StreamingError.noProcess
     }
   }
 }
@@ -91,6 +98,8 @@ package enum StreamingError: Error, Equatable, CustomStringConvertible {
   case tooManyPending(limit: Int)
   /// The server does not listen (yet, or any more).
   case notListening
+  /// A port-forward has no process.
+  case noProcess
   /// The address could not be bound.
   case bind(address: String, reason: String)
 
@@ -98,6 +107,7 @@ package enum StreamingError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .tooManyPending(let limit):
       "\(limit) streaming URLs are waiting to be used: use them, or wait until they expire"
+    case .noProcess: "a port-forward is no process"
     case .notListening: "the streaming server is not listening"
     case .bind(let address, let reason): "bind \(address): \(reason): choose another streaming port"
     }

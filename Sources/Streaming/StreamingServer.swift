@@ -6,7 +6,8 @@ internal import NIOPosix
 internal import NIOWebSocket
 internal import Synchronization
 
-/// Serves the URLs that CRI's Exec and Attach return: HTTP on the loopback interface, upgraded to a WebSocket.
+/// Serves the URLs that CRI's Exec, Attach and PortForward return: HTTP on the loopback interface, upgraded to a WebSocket
+/// or to SPDY/3.1.
 ///
 /// Anybody on the machine can connect, so a URL carries 128 random bits, works once and expires. A browser is
 /// refused: a web page could otherwise connect to loopback.
@@ -60,7 +61,9 @@ package final class StreamingServer: Sendable {
           serverBackPressureStrategy: nil
         ) { channel in
           channel.eventLoop.makeCompletedFuture {
-            try configureHandshake(of: channel, pending: pending, timeout: configuration.handshakeTimeout)
+            try configureHandshake(
+              of: channel, pending: pending, timeout: configuration.handshakeTimeout, dial: handlers.dial,
+              logger: logger)
           }
         }
       return StreamingServer(configuration, handlers, logger, pending, listener)
@@ -89,6 +92,7 @@ package final class StreamingServer: Sendable {
       switch request.kind {
       case .exec: "exec"
       case .attach: "attach"
+      case .portForward: "portforward"
       }
     return "\(baseURL)/\(path)/\(try pending.add(request))"
   }
@@ -124,8 +128,14 @@ package final class StreamingServer: Sendable {
       return await connection.close()
     }
     switch connection {
-    case .webSocket(let channel, let request, let proto):
+    case .session(let channel, let request, let proto):
       await StreamSession(server: self, request: request, proto: proto).run(channel)
+    case .forwards(let channel):
+      await withTaskCancellationHandler {
+        try? await channel.closeFuture.get()
+      } onCancel: {
+        channel.close(promise: nil)
+      }
     case .refused(let channel, let refusal):
       await refusal.answer(channel)
     }

@@ -66,7 +66,13 @@ struct Daemon {
     let streaming = try await makeStreaming(runtime)
     let server = CRIServer(
       runtime: runtime, images: images, gatherer: gatherer, registry: RegistrySource(client: registry),
-      streaming: StreamingURLs { try streaming.url(for: StreamRequest($0)) },
+      streaming: StreamingURLs(
+        url: { try streaming.url(for: StreamRequest($0)) },
+        portForward: { sandboxID in
+          try streaming.url(
+            for: StreamRequest(
+              kind: .portForward, containerID: sandboxID, terminal: false, input: false, output: false, errors: false))
+        }),
       facts: ServerFacts(version: Self.version, podBlocks: configuration.podBlocks), log: log)
     log.info("ready", metadata: ["socket": "\(socketPath)", "root": "\(root)", "run": "\(run)"])
     notifySystemd("READY=1")

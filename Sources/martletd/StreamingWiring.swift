@@ -7,7 +7,18 @@ extension StreamingHandlers {
   init(_ runtime: Runtime) {
     self.init(
       exec: { request, command in try await Self.exec(runtime, request, command) },
-      attach: { request in try await Self.attach(runtime, request) })
+      attach: { request in try await Self.attach(runtime, request) },
+      dial: { sandboxID, port in try await Self.dial(runtime, sandboxID, port) })
+  }
+
+  /// A pod on the host's network has no namespace of its own: there it is ours.
+  private static func dial(_ runtime: Runtime, _ sandboxID: String, _ port: UInt16) async throws -> OwnedFD {
+    guard let sandbox = runtime.sandbox(sandboxID), sandbox.isReady else {
+      throw PodRuntime.RuntimeError(
+        .notFound, stage: "forward port \(port)", subject: sandboxID, reason: "no such sandbox is ready")
+    }
+    guard let namespace = sandbox.addresses.namespacePath else { return try LoopbackSocket.connect(port: port) }
+    return try await LoopbackSocket.connect(port: port, in: try NetworkNamespace.open(namespace))
   }
 
   private static func exec(

@@ -59,7 +59,8 @@ func withServer<R: Sendable>(
       guard command.count == 1 else { throw HandlerFailure(description: "container 1 is gone") }
       return try TestProcess.shell(command[0], onStart: onStart)
     },
-    attach: { _ in throw HandlerFailure(description: "attach is not what this tests") })
+    attach: { _ in throw HandlerFailure(description: "attach is not what this tests") },
+    dial: { _, port in try LoopbackSocket.connect(port: port) })
   let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
   let server = try await StreamingServer.bind(configuration, handlers: handlers, logger: logger)
   return try await withThrowingTaskGroup(of: R?.self) { group in
