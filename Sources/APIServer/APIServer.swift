@@ -49,24 +49,27 @@ package final class APIServer: Sendable {
   package func respond(to request: HTTPRequest) async -> HTTPResponse {
     let started = SystemClock.bootNanoseconds
     let info = RequestInfo(method: request.method, path: request.path, query: request.query)
+    let resource =
+      info.isResourceRequest ? resources.resource(apiVersion: info.apiVersion, plural: info.resource) : nil
     var response: HTTPResponse
     do throws(APIStatus) {
-      response = try await admitted(request, info)
+      response = try await admitted(request, info, resource)
     } catch {
       response = answer(error, to: request)
     }
     metrics.record(
-      info, code: response.status, nanoseconds: SystemClock.bootNanoseconds - started,
-      hasResource: resources.resource(apiVersion: info.apiVersion, plural: info.resource) != nil)
+      info, code: response.status, nanoseconds: SystemClock.bootNanoseconds - started, isKnown: resource != nil)
     return response
   }
 
   /// Authenticates, authorizes and bounds, then answers.
-  private func admitted(_ request: HTTPRequest, _ info: RequestInfo) async throws(APIStatus) -> HTTPResponse {
+  private func admitted(
+    _ request: HTTPRequest, _ info: RequestInfo, _ resource: ServedResource?
+  ) async throws(APIStatus) -> HTTPResponse {
     let user: UserInfo
     do throws(AccessRefusal) {
       // Whoever asks whether the server lives need not say who they are.
-      if documents.isPublic(info.path), request.peer == .anonymous {
+      if request.peer == .anonymous, documents.isPublic(info.path) {
         user = UserInfo(name: "system:anonymous", groups: ["system:unauthenticated"])
       } else {
         user = try access.user(of: request)
@@ -80,9 +83,7 @@ package final class APIServer: Sendable {
     }
     defer { pass.leave() }
     guard info.isResourceRequest else { return try await document(request, info) }
-    guard let resource = resources.resource(apiVersion: info.apiVersion, plural: info.resource) else {
-      return Self.pageNotFound
-    }
+    guard let resource else { return Self.pageNotFound }
     return try await withDeadline(info) { () async throws(APIStatus) -> HTTPResponse in
       try await self.handle(request, info, user, resource)
     }

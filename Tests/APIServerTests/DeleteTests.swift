@@ -103,6 +103,17 @@ import Testing
     try await world.stop()
   }
 
+  @Test(arguments: [Int64.max, Int64.min, -1]) func aGraceBeyondAllTimeStopsNothing(_ seconds: Int64) async throws {
+    let world = try await TestServer()
+    try await world.send("POST", Self.pods, Self.pod("a", node: "n"))
+    let marked = try await world.send("DELETE", "\(Self.pods)/a", ["gracePeriodSeconds": .integer(seconds)])
+    #expect(marked.status == 200)
+    #expect(try await world.send("DELETE", "\(Self.pods)/a?gracePeriodSeconds=\(Int64.max)").status == 200)
+    #expect(try await world.send("DELETE", "\(Self.pods)/a?gracePeriodSeconds=0").status == 200)
+    #expect(try await world.send("GET", "\(Self.pods)/a").status == 404)
+    try await world.stop()
+  }
+
   @Test func aPodWithoutANodeGoesAtOnce() async throws {
     let world = try await TestServer()
     try await world.send("POST", Self.pods, Self.pod("a"))

@@ -1,5 +1,7 @@
+import HTTPServer
 import JSON
 import ObjectStore
+import Synchronization
 import Testing
 
 @testable import APIServer
@@ -105,6 +107,35 @@ import Testing
     #expect(events.map { $0["object"]?["rows"]?.array?.count } == [1, 1])
     #expect((events[0]["object"]?["columnDefinitions"]?.array?.count ?? 0) > 0)
     #expect(events[1]["object"]?["columnDefinitions"] == [])
+    try await world.stop()
+  }
+
+  @Test func thousandsOfObjectsAndWatchersSeeTheSame() async throws {
+    let world = try await TestServer()
+    var watches: [TestWatch] = []
+    for _ in 0..<20 {
+      watches.append(try await TestWatch(world, "\(Self.maps)?watch=1&resourceVersion=\(world.store.revision)"))
+    }
+    for number in 0..<100 { try await world.send("POST", Self.maps, Self.map("m\(number)")) }
+    let expected = (0..<100).map { "ADDED m\($0)" }
+    for watch in watches { #expect(await watch.nextWords(100) == expected) }
+    try await world.stop()
+  }
+
+  @Test func aWatchInProtobufIsFramedByLength() async throws {
+    let world = try await TestServer()
+    let response = try await world.respond(
+      "GET", "\(Self.maps)?watch=1&timeoutSeconds=1", accept: "application/vnd.kubernetes.protobuf;stream=watch")
+    #expect(response.headers["content-type"] == "application/vnd.kubernetes.protobuf;stream=watch")
+    guard case .stream(let write) = response.body else { throw TestServer.Missing("a stream") }
+    let sent = Mutex<[UInt8]>([])
+    try await write(
+      HTTPBodyWriter { parts async throws(HTTPBodyError) in sent.withLock { $0 += parts.joined() } })
+    let bytes = sent.withLock { $0 }
+    try #require(bytes.count > 20)
+    let length = bytes[..<4].reduce(0) { $0 << 8 | Int($1) }
+    #expect(bytes.count == 4 + length)
+    #expect(Array(bytes[4..<11]) == [0x0A, 5] + Array("ADDED".utf8))
     try await world.stop()
   }
 

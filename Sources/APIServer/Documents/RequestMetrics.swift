@@ -10,18 +10,27 @@ final class RequestMetrics: Sendable {
     var version: String
     var resource: String
     var subresource: String
-    var code: Int
   }
 
-  private struct Durations {
-    var counts = [Int](repeating: 0, count: RequestMetrics.bounds.count)
-    var sum = 0.0
-    var count = 0
-  }
+  private struct Row {
+    var codes: [(code: Int, count: Int)] = []
+    var buckets = [Int](repeating: 0, count: RequestMetrics.bounds.count)
+    var seconds = 0.0
+    var timed = 0
 
-  private struct State {
-    var requests: [Key: Int] = [:]
-    var durations: [Key: Durations] = [:]
+    mutating func count(_ code: Int) {
+      if let index = codes.firstIndex(where: { $0.code == code }) {
+        codes[index].count += 1
+      } else {
+        codes.append((code, 1))
+      }
+    }
+
+    mutating func time(_ duration: Double) {
+      if let bucket = RequestMetrics.bounds.firstIndex(where: { duration <= $0 }) { buckets[bucket] += 1 }
+      seconds += duration
+      timed += 1
+    }
   }
 
   /// Upper bounds in seconds.
@@ -29,48 +38,50 @@ final class RequestMetrics: Sendable {
   /// Rows kept, so that nobody can fill the memory with names.
   private static let rowsMax = 5000
 
-  private let state = Mutex(State())
+  private let rows = Mutex<[Key: Row]>([:])
 
-  func record(_ info: RequestInfo, code: Int, nanoseconds: Int64, hasResource: Bool) {
-    let isKnown = info.isResourceRequest && hasResource
-    var key = Key(
-      verb: isKnown ? info.verb.uppercased() : "GET", group: isKnown ? info.group : "",
-      version: isKnown ? info.version : "", resource: isKnown ? info.resource : "",
-      subresource: isKnown ? info.subresource : "", code: code)
-    state.withLock { state in
-      if state.requests[key] != nil || state.requests.count < Self.rowsMax { state.requests[key, default: 0] += 1 }
-      guard !info.isLongRunning else { return }
-      key.code = 0
-      guard state.durations[key] != nil || state.durations.count < Self.rowsMax else { return }
-      let seconds = Double(nanoseconds) / 1e9
-      if let bucket = Self.bounds.firstIndex(where: { seconds <= $0 }) {
-        state.durations[key, default: Durations()].counts[bucket] += 1
+  /// - Parameter isKnown: the request names a resource that is served; others are counted together.
+  func record(_ info: RequestInfo, code: Int, nanoseconds: Int64, isKnown: Bool) {
+    let key =
+      isKnown
+      ? Key(
+        verb: info.verb.uppercased(), group: info.group, version: info.version, resource: info.resource,
+        subresource: info.subresource)
+      : Key(verb: "GET", group: "", version: "", resource: "", subresource: "")
+    rows.withLock { rows in
+      guard let index = rows.index(forKey: key) else {
+        guard rows.count < Self.rowsMax else { return }
+        var row = Row()
+        row.count(code)
+        if !info.isLongRunning { row.time(Double(nanoseconds) / 1e9) }
+        rows[key] = row
+        return
       }
-      state.durations[key, default: Durations()].sum += seconds
-      state.durations[key, default: Durations()].count += 1
+      rows.values[index].count(code)
+      if !info.isLongRunning { rows.values[index].time(Double(nanoseconds) / 1e9) }
     }
   }
 
   /// In Prometheus' text format.
   func text() -> String {
-    let (requests, durations) = state.withLock { ($0.requests, $0.durations) }
+    let rows = rows.withLock { $0 }.map { (labels: Self.labels($0.key), row: $0.value) }
+      .sorted { $0.labels < $1.labels }
     var text = "# HELP apiserver_request_total Requests by verb, resource and HTTP status.\n"
     text += "# TYPE apiserver_request_total counter\n"
-    for (labels, count) in requests.map({ (Self.labels($0.key) + ",code=\"\($0.key.code)\"", $0.value) }).sorted(by: <)
-    {
-      text += "apiserver_request_total{\(labels)} \(count)\n"
+    for (labels, row) in rows {
+      for (code, count) in row.codes { text += "apiserver_request_total{\(labels),code=\"\(code)\"} \(count)\n" }
     }
     text += "# HELP apiserver_request_duration_seconds Time from a request to its answer, without watches.\n"
     text += "# TYPE apiserver_request_duration_seconds histogram\n"
-    for (labels, duration) in durations.map({ (Self.labels($0.key), $0.value) }).sorted(by: { $0.0 < $1.0 }) {
+    for (labels, row) in rows where row.timed > 0 {
       var total = 0
       for (index, bound) in Self.bounds.enumerated() {
-        total += duration.counts[index]
+        total += row.buckets[index]
         text += "apiserver_request_duration_seconds_bucket{\(labels),le=\"\(bound)\"} \(total)\n"
       }
-      text += "apiserver_request_duration_seconds_bucket{\(labels),le=\"+Inf\"} \(duration.count)\n"
-      text += "apiserver_request_duration_seconds_sum{\(labels)} \(duration.sum)\n"
-      text += "apiserver_request_duration_seconds_count{\(labels)} \(duration.count)\n"
+      text += "apiserver_request_duration_seconds_bucket{\(labels),le=\"+Inf\"} \(row.timed)\n"
+      text += "apiserver_request_duration_seconds_sum{\(labels)} \(row.seconds)\n"
+      text += "apiserver_request_duration_seconds_count{\(labels)} \(row.timed)\n"
     }
     return text
   }

@@ -157,6 +157,9 @@ struct DeletionPlan {
   private(set) var action: Action
   private let object: JSONObject
 
+  /// A longer grace is as good as this one, and would leave the calendar.
+  private static let graceSecondsMax: Int64 = 1 << 31
+
   init(_ object: JSONObject, _ resource: ServedResource, _ options: DeleteOptions, now: Int64) {
     self.object = object
     action = .nothing
@@ -221,7 +224,9 @@ struct DeletionPlan {
   ) -> Action {
     let metadata = ObjectMetadata(object)
     if metadata.deletionTimestamp != nil, let pending = metadata.deletionGraceSeconds {
-      guard let wished = options.graceSeconds, max(0, wished) < pending || wished == 0 else { return .nothing }
+      guard let asked = options.graceSeconds else { return .nothing }
+      let wished = min(asked, graceSecondsMax)
+      guard max(0, wished) < pending || wished == 0 else { return .nothing }
       if wished <= 0, finalizers.isEmpty { return .remove }
       guard wished < pending || finalizers != metadata.finalizers else { return .nothing }
       var marked = marked(object, finalizers, graceSeconds: max(0, wished), now)
@@ -231,7 +236,7 @@ struct DeletionPlan {
       return .mark(marked)
     }
     let spec = object[object: "spec"]
-    var grace = options.graceSeconds ?? spec["terminationGracePeriodSeconds"]?.integer ?? 0
+    var grace = min(options.graceSeconds ?? spec["terminationGracePeriodSeconds"]?.integer ?? 0, graceSecondsMax)
     let phase = object[object: "status"].text("phase")
     if spec.text("nodeName").isEmpty || phase == "Failed" || phase == "Succeeded" { grace = 0 }
     if grace < 0 { grace = 1 }

@@ -87,14 +87,10 @@ extension APIServer {
       case .strategic, .apply: return try schema.strategicMergePatch(.object(old), patch: patch, as: schemaType)
       }
     } catch {
-      // A patch that is well formed but does not fit the object.
-      if type == .json {
-        throw APIStatus(
-          code: 422, reason: "Invalid",
-          message: "the server rejected our request due to an error in our "
-            + "request: \(error)")
-      }
-      throw .badRequest("\(error)")
+      guard error.code == .notApplicable else { throw .badRequest("\(error)") }
+      throw APIStatus(
+        code: 422, reason: "Invalid",
+        message: "the server rejected our request due to an error in our request: \(error)")
     }
   }
 
