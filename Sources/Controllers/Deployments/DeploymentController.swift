@@ -105,11 +105,7 @@ final class DeploymentController: Sendable {
         ReplicaSet.self, name: set.metadata.name ?? "", namespace: set.metadata.namespace, propagation: .background,
         uid: set.metadata.uid)
       tracker.withLock { [now = context.now] in $0.deleted(set.metadata, for: current.metadata.key, now: now) }
-    case .setRevision(let revision):
-      let changed: Deployment = try await client.patch(
-        name: current.metadata.name ?? "", namespace: current.metadata.namespace,
-        .merge(["metadata": ["annotations": [DeploymentAnnotations.revision: .string(revision)]]]))
-      current.metadata = changed.metadata
+    case .setRevision(let revision): try await set(revision, on: &current)
     case .updateStatus(let status):
       current.status = status
       current = try await client.updateStatus(current)
@@ -117,6 +113,20 @@ final class DeploymentController: Sendable {
       recorder.record(current, isWarning ? .warning : .normal, reason: reason, message)
     }
     return nil
+  }
+
+  /// With the status, where the server takes annotations with it: so the Deployment's generation stays as it is.
+  private func set(_ revision: String, on current: inout Deployment) async throws(KubeError) {
+    let status = current.status
+    current.metadata.annotations[DeploymentAnnotations.revision] = revision
+    current = try await context.client.updateStatus(current)
+    if current.metadata.annotations[DeploymentAnnotations.revision] != revision {
+      let changed: Deployment = try await context.client.patch(
+        name: current.metadata.name ?? "", namespace: current.metadata.namespace,
+        .merge(["metadata": ["annotations": [DeploymentAnnotations.revision: .string(revision)]]]))
+      current.metadata = changed.metadata
+    }
+    current.status = status
   }
 
   private func note(_ written: ReplicaSet, for deployment: Deployment) {

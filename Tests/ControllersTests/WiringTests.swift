@@ -1,0 +1,216 @@
+import JSON
+import KubeClient
+import KubeModel
+import Logging
+import Testing
+
+@testable import Controllers
+
+/// The controllers whole, against an API in memory.
+@Suite struct WiringTests {
+  /// Runs the controllers while `body` runs; they must end when told to.
+  private func controlling(_ api: FakeAPI, _ body: @escaping @Sendable () async throws -> Void) async throws {
+    var configuration = ControllersConfiguration()
+    configuration.clusterCIDR = "10.244.0.0/16"
+    let controllers = Controllers(
+      client: api.client, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try? await controllers.run() }
+      try await body()
+      group.cancelAll()
+    }
+  }
+
+  /// Waits until something holds, up to 20 s.
+  private func eventually(_ what: String, _ holds: @escaping @Sendable () -> Bool) async throws {
+    for _ in 0..<2000 {
+      if holds() { return }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    Issue.record("never: \(what)")
+  }
+
+  /// As nodes do: pods start at once, and those that are deleted are gone.
+  private func runPods(_ api: FakeAPI) async throws {
+    for var pod in api.all(Pod.self) {
+      if pod.metadata.isDeleting {
+        try? await api.client.delete(
+          Pod.self, name: pod.metadata.name ?? "", namespace: pod.metadata.namespace, graceSeconds: 0)
+      } else if !pod.isReady {
+        pod.spec.nodeName = "n1"
+        pod.status.phase = "Running"
+        pod.status.conditions = [Make.condition("True", since: 1)]
+        pod.status.podIP = "10.244.0.\(pod.metadata.uid?.dropFirst(4) ?? "1")"
+        api.put(pod)
+      }
+    }
+  }
+
+  private func deployment(image: String = "v1") -> Deployment {
+    var deployment = Make.deployment(image: image)
+    (deployment.metadata.uid, deployment.metadata.resourceVersion, deployment.metadata.generation) = (nil, nil, nil)
+    return deployment
+  }
+
+  @Test func aDeploymentBecomesPodsAndEndpointsAndGoesWithThem() async throws {
+    let api = FakeAPI()
+    var service = Service()
+    service.metadata.name = "web"
+    service.metadata.namespace = "default"
+    service.spec.selector = ["app": "web"]
+    service.spec.clusterIP = "10.96.0.9"
+    var port = ServicePort()
+    port.port = 80
+    service.spec.ports = [port]
+    let made = service
+    try await controlling(api) {
+      _ = try await api.client.create(made)
+      _ = try await api.client.create(deployment())
+      try await eventually("three pods") { api.all(Pod.self).count == 3 }
+      try await runPods(api)
+      try await eventually("available") {
+        api.all(Deployment.self).first?.status.condition("Progressing")?.reason == "NewReplicaSetAvailable"
+      }
+      try await eventually("endpoints") {
+        api.all(EndpointSlice.self).flatMap(\.endpoints).filter { $0.conditions.ready == true }.count == 3
+      }
+      #expect(api.all(EndpointSlice.self).count == 1)
+      #expect(api.all(Deployment.self).first?.metadata.annotations[DeploymentAnnotations.revision] == "1")
+      try await eventually("events") {
+        let reasons = Set(api.all(Event.self).compactMap(\.reason))
+        return reasons.isSuperset(of: ["ScalingReplicaSet", "SuccessfulCreate"])
+      }
+      try await api.client.delete(Deployment.self, name: "web", namespace: "default", propagation: .background)
+      try await eventually("pods told to go") { api.all(Pod.self).allSatisfy(\.metadata.isDeleting) }
+      try await eventually("out of service before they are gone") {
+        api.all(EndpointSlice.self).flatMap(\.endpoints).allSatisfy {
+          $0.conditions.ready == false && $0.conditions.terminating == true
+        }
+      }
+      try await runPods(api)
+      try await eventually("nothing left") { api.all(Pod.self).isEmpty && api.all(ReplicaSet.self).isEmpty }
+    }
+    #expect(api.writes.filter { $0 == "POST /api/v1/namespaces/default/pods" }.count == 3)
+    #expect(api.writes.filter { $0.hasPrefix("POST /apis/apps/v1/namespaces/default/replicasets") }.count == 1)
+  }
+
+  @Test func aRolloutEndsWithTheNewPodsAlone() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      _ = try await api.client.create(deployment())
+      try await eventually("the first three run") {
+        Task { try await runPods(api) }
+        return api.all(Deployment.self).first?.status.availableReplicas == 3
+      }
+      var changed: Deployment = try await api.client.get(name: "web", namespace: "default")
+      changed.spec.template = Make.template(image: "v2")
+      let wanted = changed.spec
+      _ = try await api.client.update(retrying: changed) { fresh in
+        fresh.spec = wanted
+        return true
+      }
+      try await eventually("the second three run") {
+        Task { try await runPods(api) }
+        let pods = api.all(Pod.self)
+        return pods.count == 3 && pods.allSatisfy { $0.spec.containers[0].image == "v2" && $0.isReady }
+      }
+      try await eventually("complete") {
+        api.all(Deployment.self).first?.status.condition("Progressing")?.reason == "NewReplicaSetAvailable"
+          && api.all(Deployment.self).first?.metadata.annotations[DeploymentAnnotations.revision] == "2"
+      }
+    }
+    #expect(api.all(ReplicaSet.self).map { $0.spec.replicas ?? -1 }.sorted() == [0, 3])
+  }
+
+  @Test func refusedCallsAreToldAndTriedAgain() async throws {
+    let api = FakeAPI()
+    api.fail("POST /api/v1/namespaces/default/pods", times: 2)
+    api.fail("PUT /apis/apps/v1/namespaces/default/deployments/web/status", times: 2)
+    try await controlling(api) {
+      _ = try await api.client.create(deployment())
+      try await eventually("three pods all the same") { api.all(Pod.self).count == 3 }
+      try await eventually("told") { api.all(Event.self).contains { $0.reason == "FailedCreate" } }
+      try await eventually("no failure left") {
+        api.all(ReplicaSet.self).first?.status.conditions.isEmpty == true
+          && api.all(ReplicaSet.self).first?.status.replicas == 3
+      }
+    }
+  }
+
+  @Test func aForegroundDeletionTakesThePodsFirst() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      _ = try await api.client.create(deployment())
+      try await eventually("three pods") { api.all(Pod.self).count == 3 }
+      try await runPods(api)
+      try await api.client.delete(Deployment.self, name: "web", namespace: "default", propagation: .foreground)
+      try await eventually("pods told to go") {
+        !api.all(Pod.self).isEmpty && api.all(Pod.self).allSatisfy(\.metadata.isDeleting)
+      }
+      #expect(!api.all(Deployment.self).isEmpty && !api.all(ReplicaSet.self).isEmpty)
+      try await runPods(api)
+      try await eventually("all gone") {
+        api.all(Deployment.self).isEmpty && api.all(ReplicaSet.self).isEmpty && api.all(Pod.self).isEmpty
+      }
+    }
+  }
+
+  @Test func aNamespaceIsEmptiedAndThenGone() async throws {
+    let api = FakeAPI()
+    var namespace = Namespace()
+    namespace.metadata.name = "default"
+    namespace.spec.finalizers = ["kubernetes"]
+    let made = namespace
+    try await controlling(api) {
+      _ = try await api.client.create(made)
+      _ = try await api.client.create(deployment())
+      var map = ConfigMap()
+      (map.metadata.name, map.metadata.namespace) = ("held", "default")
+      map.metadata.finalizers = ["example.com/hold"]
+      _ = try await api.client.create(map)
+      try await eventually("three pods") { api.all(Pod.self).count == 3 }
+      try await api.client.delete(Namespace.self, name: "default")
+      try await eventually("only what is held") {
+        api.all(Pod.self).isEmpty && api.all(Deployment.self).isEmpty && api.all(ConfigMap.self).count == 1
+      }
+      try await eventually("says why it waits") {
+        api.all(Namespace.self).first?.status.conditions.contains {
+          $0.type == "NamespaceFinalizersRemaining" && $0.status == "True"
+        } == true
+      }
+      let _: ConfigMap = try await api.client.patch(
+        name: "held", namespace: "default", .merge(["metadata": ["finalizers": .null]]))
+      try await eventually("gone") { api.all(Namespace.self).isEmpty }
+    }
+  }
+
+  @Test func aNewNodeIsKeptFreeUntilReadyAndGetsAddresses() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      for name in ["n1", "n2"] {
+        var node = Node()
+        node.metadata.name = name
+        _ = try await api.client.create(node)
+      }
+      try await eventually("addresses and taints") {
+        Set(api.all(Node.self).compactMap(\.spec.podCIDR)) == ["10.244.0.0/24", "10.244.1.0/24"]
+          && api.all(Node.self).allSatisfy { $0.spec.taints.map(\.key) == [NodeTaints.notReady] }
+      }
+      for var node in api.all(Node.self) {
+        var condition = NodeCondition()
+        (condition.type, condition.status) = ("Ready", "True")
+        node.status.conditions = [condition]
+        api.put(node)
+      }
+      try await eventually("taints gone") { api.all(Node.self).allSatisfy(\.spec.taints.isEmpty) }
+      try await eventually("told") { api.all(Event.self).contains { $0.reason == "RegisteredNode" } }
+    }
+  }
+
+  @Test func configurationThatCannotBeUsedIsRefusedAtOnce() async {
+    var configuration = ControllersConfiguration()
+    configuration.clusterCIDR = "nonsense"
+    let controllers = Controllers(client: FakeAPI().client, configuration: configuration)
+    await #expect(throws: PodAddressing.Refusal.self) { try await controllers.run() }
+  }
+}
