@@ -9,7 +9,7 @@ struct MetadataRules {
   static let bySubdomain = MetadataRules(isNamespaced: true, name: NameRules.dnsSubdomain)
   static let clusterBySubdomain = MetadataRules(isNamespaced: false, name: NameRules.dnsSubdomain)
   static let clusterByLabel = MetadataRules(isNamespaced: false, name: NameRules.dnsLabel)
-  static let service = MetadataRules(isNamespaced: true, name: NameRules.dnsLabel1035)
+  static let service = MetadataRules(isNamespaced: true, name: NameRules.dnsLabel)
 
   static let annotationsBytesMax = 256 << 10
 }

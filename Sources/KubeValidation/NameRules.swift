@@ -32,21 +32,6 @@ package enum NameRules {
     return messages
   }
 
-  /// RFC 1035: begins with a letter, as the names of services once had to.
-  package static func dnsLabel1035(_ value: String) -> [String] {
-    var messages: [String] = []
-    if value.utf8.count > 63 { messages.append(tooLong(63, "characters")) }
-    if !Pattern.isDNSLabel(value.utf8) || value.utf8.first.map(Pattern.isDigit) == true {
-      messages.append(
-        pattern(
-          """
-          a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
-          character, and end with an alphanumeric character
-          """, "[a-z]([-a-z0-9]*[a-z0-9])?", "my-name", "abc-123"))
-    }
-    return messages
-  }
-
   /// A name with an optional DNS prefix: label keys, annotation keys, resource names, finalizers.
   package static func qualifiedName(_ value: String) -> [String] {
     let rule = pattern(

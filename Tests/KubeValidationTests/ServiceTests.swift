@@ -8,13 +8,16 @@ import Testing
     Case("headless needs none", service("clusterIP: None")),
     Case("a name for a name", service("type: ExternalName\nexternalName: example.com.")),
     Case(
-      "its name begins with a letter",
-      "{apiVersion: v1, kind: Service, metadata: {name: 1a, namespace: default}, spec: {ports: [{port: 80}]}}",
+      "its name is a label",
+      "{apiVersion: v1, kind: Service, metadata: {name: 1a_, namespace: default}, spec: {ports: [{port: 80}]}}",
       """
-      metadata.name: Invalid value: "1a": a DNS-1035 label must consist of lower case alphanumeric characters or '-', \
-      start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex \
-      used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+      metadata.name: Invalid value: "1a_": a lowercase RFC 1123 label must consist of lower case alphanumeric \
+      characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex \
+      used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
       """),
+    Case(
+      "its name may begin with a digit",
+      "{apiVersion: v1, kind: Service, metadata: {name: 1a, namespace: default}, spec: {ports: [{port: 80}]}}"),
     Case(
       "ports",
       service(
