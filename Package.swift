@@ -143,7 +143,8 @@ let rooms: [Room] = [
     name: "martlet", kind: .executable,
     uses: [
       "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
-      "ServiceProxy", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore", "PKI",
+      "ServiceProxy", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore",
+      "PKI",
       "HTTPServer",
     ],
     products: [argumentParser, grpcCore, swiftProtobuf, logging]),
@@ -186,7 +187,8 @@ let rooms: [Room] = [
   Room(
     name: "APIServerTests", kind: .test,
     uses: [
-      "APIServer", "HTTPServer", "ObjectStore", "PKI", "KubeModel", "KubeSchema", "JSON", "YAML", "Kernel", "TestSupport",
+      "APIServer", "HTTPServer", "ObjectStore", "PKI", "KubeModel", "KubeSchema", "JSON", "YAML", "Kernel",
+      "TestSupport",
     ], products: [nioCore, logging]),
   Room(
     name: "SchedulerTests", kind: .test, uses: ["Scheduler", "KubeClient", "KubeModel", "JSON", "TestSupport"],
@@ -222,13 +224,15 @@ let rooms: [Room] = [
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: [
-      "NodeAgent", "PodTranslation", "KubeModel", "KubeClient", "HTTPServer", "CRIModel", "CRIClient", "Volumes", "Kernel",
+      "NodeAgent", "PodTranslation", "KubeModel", "KubeClient", "HTTPServer", "CRIModel", "CRIClient", "Volumes",
+      "Kernel",
       "JSON", "TestSupport",
     ],
     products: [swiftProtobuf, logging]),
   Room(
     name: "ServiceProxyTests", kind: .test,
-    uses: ["ServiceProxy", "KubeModel", "KubeClient", "Dataplane", "JSON", "Kernel", "TestSupport"], products: [logging]),
+    uses: ["ServiceProxy", "KubeModel", "KubeClient", "Dataplane", "JSON", "Kernel", "TestSupport"], products: [logging]
+  ),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
     products: [grpcCore, swiftProtobuf]),

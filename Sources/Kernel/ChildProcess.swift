@@ -45,7 +45,8 @@ package struct ChildProcess: ~Copyable, Sendable {
     let result = unsafe withCStrings(arguments) { argv in
       unsafe withCStrings(environment) { envp in
         // Safe: every array lives until the call returns, and the child has left our memory by then.
-        unsafe clinux_spawn(path, argv, envp, descriptors, extra, extra.count, newSession ? 1 : 0,
+        unsafe clinux_spawn(
+          path, argv, envp, descriptors, extra, extra.count, newSession ? 1 : 0,
           endsWithCaller ? SIGTERM : 0)
       }
     }

@@ -106,7 +106,9 @@ enum HandshakeVerdict: Equatable, Sendable {
     _ offered: [String], _ isForward: Bool
   ) -> Result<StreamingProtocol, HandshakeRefusal> {
     if isForward {
-      if ChannelProtocol.names(offered).contains(PortForwardHandler.tunnelName) { return .success(.forward(inWebSocket: true)) }
+      if ChannelProtocol.names(offered).contains(PortForwardHandler.tunnelName) {
+        return .success(.forward(inWebSocket: true))
+      }
       return .failure(refusal(offer: "subprotocol", [PortForwardHandler.tunnelName]))
     }
     if let proto = ChannelProtocol.best(of: offered) { return .success(.webSocket(proto)) }
