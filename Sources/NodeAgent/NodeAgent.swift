@@ -221,7 +221,7 @@ package actor NodeAgent {
 
   /// Returns when no Service leads to the pod any more.
   private func withdraw(_ uid: String) async {
-    await syncServices()
+    if hasServices { await syncServices() }
     await withdrawServed(uid)
   }
 
@@ -250,7 +250,7 @@ package actor NodeAgent {
     }
     statusSignal.yield()
     let served = { (machine: PodMachine.Report?) in (machine?.isReady ?? false, machine?.addresses ?? []) }
-    if served(before) != served(report.machine), !manifests.services.isEmpty { await syncServices() }
+    if served(before) != served(report.machine), hasServices { await syncServices() }
     if report.isServed { tellServed(report) }
     if report.machine.isGone { await reconcile() }
   }
@@ -261,6 +261,8 @@ package actor NodeAgent {
   }
 
   // MARK: services
+
+  private var hasServices: Bool { !manifests.services.isEmpty || !serviceReports.isEmpty }
 
   private var backends: [ServiceBackend] {
     reports.values.map { report in

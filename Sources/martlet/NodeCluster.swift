@@ -27,8 +27,10 @@ struct ClusterOptions: ParsableArguments {
   @Option(
     name: .customLong("node-address"),
     help: ArgumentHelp(
-      "Where the node's own server listens; all addresses by default.", valueName: "address"))
-  var nodeAddress = "0.0.0.0"
+      "The node's address for the cluster, where its own server listens, too; by default the one in its pod range, "
+        + "which leads nowhere else. May be given once a family.",
+      valueName: "address"))
+  var nodeAddresses: [String] = []
 
   @Option(name: .customLong("node-port"), help: ArgumentHelp("The port of the node's own server.", valueName: "port"))
   var nodePort = 10_250
@@ -59,9 +61,10 @@ struct ClusterOptions: ParsableArguments {
     let served = ServedServices(
       proxy: proxy, services: services, slices: informers.informer(EndpointSlice.self), nodeName: facts.nodeName,
       logger: logger)
-    let hostIPs = facts.hostIPs
+    let place = NodeAddresses(given: nodeAddresses, podCIDRs: podCIDRs.compactMap { IPPrefix($0) })
     let cluster = Cluster(
-      client: client, nodeName: facts.nodeName, services: services, hostIPs: { hostIPs }, logger: logger,
+      client: client, nodeName: facts.nodeName, services: services, hostIPs: { place.now },
+      logger: logger,
       withdraw: { await served.withdraw(pod: $0) })
     var certificate = servingCertificate ?? "\(kubeconfig).serving.pem"
     if servingCertificate == nil, kubeconfig.hasSuffix(".kubeconfig") {
@@ -78,12 +81,11 @@ struct ClusterOptions: ParsableArguments {
     profile.cpuMilli = facts.cpuCapacityMilli
     profile.memoryBytes = facts.memoryCapacityBytes
     profile.podsMax = podsMax
-    profile.addresses = facts.hostIPs
     profile.podCIDRs = podCIDRs
     profile.serverPort = Int32(clamping: nodePort)
     return ClusterMembership(
       cluster: cluster, informers: informers, served: served, configuration: configuration, runtime: runtime,
-      address: nodeAddress, port: nodePort, certificate: certificate, root: root, profile: profile, logger: logger)
+      place: place, port: nodePort, certificate: certificate, root: root, profile: profile, logger: logger)
   }
 
   private func waitFor(_ path: String) async throws {
@@ -98,6 +100,24 @@ struct ClusterOptions: ParsableArguments {
   }
 }
 
+/// By which addresses the cluster knows this node: one of each family at most.
+struct NodeAddresses: Sendable {
+  let given: [String]
+  let podCIDRs: [IPPrefix]
+
+  /// Those of this moment: the pod network brings its own when the runtime starts.
+  var now: [String] {
+    if !given.isEmpty { return given }
+    let all = HostFacts.addresses()
+    let inside = all.filter { text in
+      guard let address = IPAddress(text) else { return false }
+      return podCIDRs.contains { $0.contains(address) }
+    }
+    var families: Set<Bool> = []
+    return (inside.isEmpty ? all : inside).filter { families.insert($0.contains(":")).inserted }
+  }
+}
+
 /// All that a node does because it belongs to a cluster.
 struct ClusterMembership: Sendable {
   let cluster: Cluster
@@ -105,7 +125,7 @@ struct ClusterMembership: Sendable {
   let served: ServedServices
   let configuration: Kubeconfig
   let runtime: CRIClient
-  let address: String
+  let place: NodeAddresses
   let port: Int
   /// Of the node's own server.
   let certificate: String
@@ -115,7 +135,7 @@ struct ClusterMembership: Sendable {
 
   /// Between two looks at the certificate, which is renewed under a running server; also between tries to bind.
   private static let certificateLook = Duration.seconds(30)
-  private static let bindRetry = Duration.seconds(1)
+  private static let bindRetry = Duration.milliseconds(250)
 
   /// Until cancelled.
   func run(agent: NodeAgent) async throws {
@@ -139,6 +159,8 @@ struct ClusterMembership: Sendable {
     }
     var health = seen
     profile.storageBytes = storage
+    // They may come after us: the pod network brings its own.
+    profile.addresses = place.now
     do throws(CRIError) {
       profile.runtimeVersion = "martlet://\(try await runtime.version().runtimeVersion)"
       health.runtimeProblem = await agent.runtimeProblem
@@ -157,9 +179,16 @@ struct ClusterMembership: Sendable {
       do {
         let identity = try self.identity()
         let tls = try HTTPTLS(identity)
+        let places = place.now
+        guard !places.isEmpty else {
+          throw Failure("this node has no address yet", hint: "martletd brings one; else give it: --node-address")
+        }
+        let hasLoopback = places.contains { ["127.0.0.1", "0.0.0.0", "::"].contains($0) }
+        let hosts = hasLoopback ? places : ["127.0.0.1"] + places
+        let listeners = hosts.map { HTTPListener.tcp(host: $0, port: port, tls: tls) }
         let bound = try await HTTPServer.bind(
-          [.tcp(host: address, port: port, tls: tls)], logger: logger, handler: { await server.respond(to: $0) })
-        logger.info("the node's server listens at \(address) port \(port)")
+          listeners, logger: logger, handler: { await server.respond(to: $0) })
+        logger.info("the node's server listens at \(bound.addresses.joined(separator: ", "))")
         try await withThrowingTaskGroup(of: Void.self) { group in
           group.addTask { try await bound.run() }
           group.addTask { try await self.renew(tls, identity) }

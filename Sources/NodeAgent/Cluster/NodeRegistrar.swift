@@ -44,7 +44,7 @@ package actor NodeRegistrar {
     while !Task.isCancelled {
       var pause = settings.leaseRenewal
       do throws(KubeError) {
-        try await round()
+        if try await !round() { pause = settings.retry }
         if hasFailed { logger.info("the API server answers") }
         hasFailed = false
       } catch {
@@ -58,7 +58,10 @@ package actor NodeRegistrar {
   }
 
   /// One look, and all that must be said after it.
-  package func round() async throws(KubeError) {
+  ///
+  /// - Returns: whether the node is well; if not, it is looked at again soon.
+  @discardableResult
+  package func round() async throws(KubeError) -> Bool {
     let (profile, health) = await look()
     let nanoseconds = client.clock.wallNanoseconds()
     let now = Time(secondsSinceEpoch: nanoseconds / 1_000_000_000)
@@ -72,6 +75,7 @@ package actor NodeRegistrar {
     }
     try await say(profile.node(health, over: current, now: now), current)
     try await renewLease(current, MicroTime(microsecondsSinceEpoch: nanoseconds / 1000))
+    return health.runtimeProblem == nil && !profile.addresses.isEmpty
   }
 
   private func register(_ node: Node) async throws(KubeError) -> Node {
