@@ -219,12 +219,29 @@ package final class HTTPBodyReader: Sendable {
 
   deinit { cancel() }
 
-  /// The next bytes; nil is the end.
-  package func next() async throws(HTTPBodyError) -> [UInt8]? { try await incoming.next() }
+  /// The next bytes; nil is the end. Where the reader's task is cancelled the body ends: no connection tells it to.
+  package func next() async throws(HTTPBodyError) -> [UInt8]? {
+    try await ending { () throws(HTTPBodyError) in try await self.incoming.next() }
+  }
 
   /// Everything to the end.
   package func collect(limit: Int = .max) async throws(HTTPBodyError) -> [UInt8] {
-    try await incoming.collect(limit: limit)
+    try await ending { () throws(HTTPBodyError) in try await self.incoming.collect(limit: limit) }
+  }
+
+  private func ending<Value: Sendable>(
+    _ read: () async throws(HTTPBodyError) -> Value
+  ) async throws(HTTPBodyError) -> Value {
+    let outcome = await withTaskCancellationHandler {
+      do throws(HTTPBodyError) {
+        return Result<Value, HTTPBodyError>.success(try await read())
+      } catch {
+        return .failure(error)
+      }
+    } onCancel: {
+      cancel()
+    }
+    return try outcome.get()
   }
 
   /// Ends the producer, and the body for whoever reads it.
