@@ -16,21 +16,20 @@ final class Daemon: Sendable {
   /// Above every sandbox's cgroup, so that what is left over can be found.
   static let cgroupParent = "mt-bench"
 
+  static let configuration = """
+    version = 1
+    missing-controllers = "warn"
+    cgroup-parent = "\(cgroupParent)"
+    log-level = "warning"
+
+    """
+
   init(work: String) throws {
     run = "\(work)/run"
     root = "\(work)/root"
     try Files.makeDirectories(run)
     try Files.makeDirectories(root)
-    try Files.writeAtomically(
-      "\(work)/config.toml",
-      Array(
-        """
-        version = 1
-        missing-controllers = "warn"
-        cgroup-parent = "\(Self.cgroupParent)"
-        log-level = "warning"
-
-        """.utf8))
+    try Files.writeAtomically("\(work)/config.toml", Array(Self.configuration.utf8))
     let program = "\(try programDirectory())/martletd"
     child = try ChildProcess.start(
       program, arguments: [program, "--config", "\(work)/config.toml", "--root", root, "--run", run],

@@ -3,17 +3,19 @@ import JSON
 import Kernel
 
 /// `martlet-bench`: how fast containers, pods and image layers are, beside the peers and the kernel on the same machine in
-/// the same run. `hack/bench` makes the surroundings it asks for.
+/// the same run, and how fast the API server and a whole node are. `hack/bench` makes the surroundings it asks for.
 @main
 struct MartletBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "martlet-bench",
-    abstract: "Measure containers, pods and unpacking beside crun, runc, tar and the kernel's own floor.",
+    abstract: "Measure containers, pods, unpacking, the API server and a whole node.",
     discussion: """
       Run it through hack/bench, which builds a release and gives it namespaces of its own.
-      Every figure is a median, with the minimum beside it; compare only figures of one run.
+      Every figure is a median, with the minimum beside it where that says more; compare only figures of one run.
       """,
-    subcommands: [ContainerCommand.self, PodCommand.self, UnpackCommand.self])
+    subcommands: [
+      ContainerCommand.self, PodCommand.self, UnpackCommand.self, APICommand.self, ClusterCommand.self,
+    ])
 }
 
 /// What every benchmark takes.

@@ -23,10 +23,23 @@ struct Series: Sendable {
 /// Figures in the order in which they are shown, each with its unit in its name.
 struct Report: Sendable {
   private(set) var figures: [(name: String, value: JSONValue)] = []
+  /// A peer's figures by name, measured elsewhere: shown beside ours in the table.
+  private let recorded: [String: String]
 
-  mutating func set(_ name: String, _ value: Double) {
-    // Four digits after the point: ratios and microseconds of a millisecond.
-    figures.append((name, value.isFinite ? JSONValue((value * 10_000).rounded() / 10_000) : .null))
+  init(recorded: [String: String] = [:]) { self.recorded = recorded }
+
+  mutating func set(_ name: String, _ value: Double) { figures.append((name, Self.number(value))) }
+
+  /// One figure of several parts.
+  mutating func set(_ name: String, _ parts: [(name: String, value: Double)]) {
+    var object = JSONObject()
+    for part in parts { object[part.name] = Self.number(part.value) }
+    figures.append((name, .object(object)))
+  }
+
+  /// Four digits after the point: ratios and microseconds of a millisecond.
+  private static func number(_ value: Double) -> JSONValue {
+    value.isFinite ? JSONValue((value * 10_000).rounded() / 10_000) : .null
   }
 
   mutating func set(_ name: String, _ value: Int) { figures.append((name, .integer(Int64(value)))) }
@@ -56,12 +69,23 @@ struct Report: Sendable {
   }
 
   func table(title: String) -> String {
-    let width = figures.map(\.name.count).max() ?? 0
-    return figures.reduce(into: title + "\n") { text, figure in
-      let padding = String(repeating: " ", count: width - figure.name.count)
-      let value = figure.value.string ?? figure.value.encodedString()
-      text += "  \(figure.name)\(padding)  \(value)\n"
+    let names = figures.map(\.name)
+    let values = figures.map { $0.value.string ?? $0.value.encodedString() }
+    let width = names.map(\.count).max() ?? 0
+    let valueWidth = min(24, values.map(\.count).max() ?? 0)
+    func padded(_ text: String, _ width: Int) -> String {
+      text + String(repeating: " ", count: max(0, width - text.count))
     }
+    var text = title + "\n"
+    if !recorded.isEmpty { text += "  \(padded("", width))  \(padded("here", valueWidth))  a peer, elsewhere\n" }
+    for (name, value) in zip(names, values) {
+      guard let peer = recorded[name] else {
+        text += "  \(padded(name, width))  \(value)\n"
+        continue
+      }
+      text += "  \(padded(name, width))  \(padded(value, valueWidth))  \(peer)\n"
+    }
+    return text
   }
 }
 
