@@ -189,6 +189,7 @@ private final class DialContexts: Sendable {
         configuration.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: identity.privateKey, format: .pem))
       }
       configuration.applicationProtocols = ["http/1.1"]
+      configuration.shutdownTimeout = tlsGoodbyeTime
       let context = try NIOSSLContext(configuration: configuration)
       cached.withLock { cached in
         if cached.count >= Self.cachedMax { cached.removeFirst() }

@@ -1,3 +1,4 @@
+internal import NIOCore
 internal import NIOSSL
 internal import Synchronization
 
@@ -42,6 +43,7 @@ package final class HTTPTLS: Sendable {
         certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
       configuration.minimumTLSVersion = .tlsv12
       configuration.applicationProtocols = ["h2", "http/1.1"]
+      configuration.shutdownTimeout = tlsGoodbyeTime
       if !identity.authorities.isEmpty {
         configuration.certificateVerification = .optionalVerification
         configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(identity.authorities))
@@ -52,3 +54,6 @@ package final class HTTPTLS: Sendable {
     }
   }
 }
+
+/// How long a closing connection waits for the other side's TLS to say goodbye, too.
+let tlsGoodbyeTime = TimeAmount.seconds(1)

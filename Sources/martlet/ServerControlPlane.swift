@@ -120,7 +120,7 @@ struct ControlPlane: Sendable {
       serviceNetwork: network, advertiseAddress: plan.advertiseAddress,
       authorityPEM: String(decoding: authority, as: UTF8.self))
     configuration.securePort = UInt16(plan.securePort)
-    var access = Access(reader: APIServer.reader(store)) {
+    var access = Access(reader: ObjectReader(store: store)) {
       let client = pki.nodeClient
       return HTTPDialIdentity(
         authorities: authority, certificateChain: client.certificate, privateKey: client.privateKey)

@@ -100,6 +100,8 @@ package struct ObjectReader: Sendable {
   package var object: @Sendable (_ key: String) -> JSONValue?
   /// All objects below a prefix such as `/pods/NAMESPACE/`.
   package var objects: @Sendable (_ prefix: String) -> [JSONValue]
+  /// Whether a pod of `node` in `namespace` refers to this Secret, or else ConfigMap.
+  package var refers: @Sendable (_ node: String, _ namespace: String, _ name: String, _ isSecret: Bool) -> Bool
 
   package init(
     object: @escaping @Sendable (_ key: String) -> JSONValue?,
@@ -107,6 +109,11 @@ package struct ObjectReader: Sendable {
   ) {
     self.object = object
     self.objects = objects
+    refers = { node, namespace, name, isSecret in
+      objects("/pods/\(namespace)/").contains { pod in
+        pod.text(at: "spec", "nodeName") == node && PodReferences(pod).contains(name, isSecret: isSecret)
+      }
+    }
   }
 }
 

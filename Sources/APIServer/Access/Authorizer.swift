@@ -105,9 +105,7 @@ package struct Authorizer: Sendable {
       return .denied("can only list/watch/get an individual resource of this type")
     }
     let isSecret = asked.resource == "secrets"
-    let isReferred = reader.objects("/pods/\(asked.namespace)/").contains { pod in
-      pod.text(at: "spec", "nodeName") == node && PodReferences(pod).contains(name, isSecret: isSecret)
-    }
+    let isReferred = reader.refers(node, asked.namespace, name, isSecret)
     return isReferred ? .allowed : .denied("no relationship found between node '\(node)' and this object")
   }
 }
