@@ -88,6 +88,9 @@ import Testing
       reason: "BadRequest",
       message: "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
     Case(
+      method: "PUT", target: maps, body: "{}", code: 405, reason: "MethodNotAllowed",
+      message: "the server does not allow this method on the requested resource"),
+    Case(
       method: "POST", target: "\(maps)/a", body: "{}", code: 405, reason: "MethodNotAllowed",
       message: "the server does not allow this method on the requested resource"),
     Case(

@@ -36,6 +36,8 @@ extension APIServer {
     if resource.type.isNamespaced, info.namespace.isEmpty, info.verb != "list", info.verb != "watch" {
       throw .methodNotAllowed(resource.qualified)
     }
+    // A collection has no changes of its own.
+    if info.name.isEmpty, info.verb == "update" || info.verb == "patch" { throw .methodNotAllowed(resource.qualified) }
     let context = try makeContext(request, info, user, resource)
     switch info.verb {
     case "get": return try get(context)
