@@ -133,7 +133,8 @@ final class FakeAPI: Sendable {
     if subresource == "status" {
       new["status"] = body["status"]
     } else {
-      for (key, value) in body.members where key != "status" { new[key] = value }
+      new = body
+      new["status"] = old["status"]
     }
     return (200, settle(target, old, new, &state))
   }

@@ -22,9 +22,9 @@ import Testing
   }
 
   /// Waits until something holds, up to 20 s.
-  private func eventually(_ what: String, _ holds: @escaping @Sendable () -> Bool) async throws {
+  private func eventually(_ what: String, _ holds: @escaping @Sendable () async throws -> Bool) async throws {
     for _ in 0..<2000 {
-      if holds() { return }
+      if try await holds() { return }
       try await Task.sleep(for: .milliseconds(10))
     }
     Issue.record("never: \(what)")
@@ -99,7 +99,7 @@ import Testing
     try await controlling(api) {
       _ = try await api.client.create(deployment())
       try await eventually("the first three run") {
-        Task { try await runPods(api) }
+        try await runPods(api)
         return api.all(Deployment.self).first?.status.availableReplicas == 3
       }
       var changed: Deployment = try await api.client.get(name: "web", namespace: "default")
@@ -110,7 +110,7 @@ import Testing
         return true
       }
       try await eventually("the second three run") {
-        Task { try await runPods(api) }
+        try await runPods(api)
         let pods = api.all(Pod.self)
         return pods.count == 3 && pods.allSatisfy { $0.spec.containers[0].image == "v2" && $0.isReady }
       }
