@@ -63,8 +63,8 @@ extension NodeAgent {
 
   func takeDown(_ stranger: Stranger) {
     let machine = PodMachine(stranger.rules(tools.backoff), adopting: stranger.found, now: tools.now())
-    start(stranger.pod, place: nil, machine: machine)
-    workers[stranger.uid]?.deliver(.deletionRequested(graceSeconds: stranger.graceSeconds))
+    start(
+      stranger.pod, place: nil, machine: machine, first: .deletionRequested(graceSeconds: stranger.graceSeconds))
   }
 
   /// Removes the volumes of pods that no sandbox is left of.

@@ -70,8 +70,9 @@ extension NodeAgent {
         cluster.statuses.remove(pod)
         return .done
       }
-      startServed(pod, stranger, cluster)
-      workers[uid]?.deliver(.deletionRequested(graceSeconds: pod.metadata.deletionGracePeriodSeconds))
+      // Nothing is made any more for a pod that goes.
+      startServed(
+        pod, stranger, cluster, first: .deletionRequested(graceSeconds: pod.metadata.deletionGracePeriodSeconds))
       return .done
     }
     let isOver = pod.status.phase == "Succeeded" || pod.status.phase == "Failed"
@@ -100,7 +101,9 @@ extension NodeAgent {
     return .done
   }
 
-  private func startServed(_ pod: Pod, _ stranger: Stranger?, _ cluster: Cluster) {
+  private func startServed(
+    _ pod: Pod, _ stranger: Stranger?, _ cluster: Cluster, first: PodEvent = .tick
+  ) {
     let uid = pod.metadata.uid ?? ""
     arrivals[uid] = nil
     let rules = PodRules(pod, backoff: tools.backoff)
@@ -109,7 +112,8 @@ extension NodeAgent {
       tools.logger.info("pod \(ObjectKey(pod)): taken over")
       machine = PodMachine(rules, adopting: stranger.found, now: tools.now())
     }
-    start(pod, place: nil, isServed: true, machine: machine, objects: cluster.contents.objects(for: uid))
+    start(
+      pod, place: nil, isServed: true, machine: machine, objects: cluster.contents.objects(for: uid), first: first)
   }
 
   /// A pod that asks for what this node does not do waits, and says why; nothing of it runs.

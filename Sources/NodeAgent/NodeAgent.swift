@@ -56,7 +56,7 @@ package actor NodeAgent {
   // Holds at most one: that something changed.
   private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
   // One entry for each pod that starts, so no longer than the list of pods.
-  private let (starts, startSignal) = AsyncStream<PodWorker>.makeStream(bufferingPolicy: .unbounded)
+  private let (starts, startSignal) = AsyncStream<(PodWorker, PodEvent)>.makeStream(bufferingPolicy: .unbounded)
   private var relistAsked = false
   private var relistPause: Task<Void, Never>?
   private var eventsFlow = false
@@ -89,7 +89,7 @@ package actor NodeAgent {
         started = true
         await reconcile()
         if let cluster { group.addTask { await self.serve(cluster) } }
-        for await worker in starts { group.addTask { await worker.run() } }
+        for await (worker, first) in starts { group.addTask { await worker.run(first) } }
         group.cancelAll()
       }
     } onCancel: {
@@ -204,8 +204,10 @@ package actor NodeAgent {
     }
   }
 
+  /// - Parameter first: what the pod's machine is told before all else.
   func start(
-    _ pod: Pod, place: ManifestPlace?, isServed: Bool = false, machine: PodMachine, objects: PodObjects? = nil
+    _ pod: Pod, place: ManifestPlace?, isServed: Bool = false, machine: PodMachine, objects: PodObjects? = nil,
+    first: PodEvent = .tick
   ) {
     let translation = PodTranslation(pod: pod, facts: tools.facts, manifest: place?.file ?? "")
     let uid = translation.uid
@@ -216,7 +218,7 @@ package actor NodeAgent {
     workers[uid] = worker
     holders[worker.key, default: []].insert(uid)
     reports[uid] = PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report)
-    startSignal.yield(worker)
+    startSignal.yield((worker, first))
   }
 
   /// Returns when no Service leads to the pod any more.

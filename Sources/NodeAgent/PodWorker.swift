@@ -80,9 +80,10 @@ package actor PodWorker {
   var report: PodReport { PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report) }
 
   /// Drives the pod until it is gone or this task is cancelled; a pod whose driver is cancelled goes on running.
-  func run() async {
+  /// - Parameter first: what it is told before all else.
+  func run(_ first: PodEvent = .tick) async {
     await withDiscardingTaskGroup { group in
-      var actions = machine.handle(.tick, now: tools.now())
+      var actions = machine.handle(first, now: tools.now())
       await onChange(report)
       var events = events.makeAsyncIterator()
       while true {

@@ -161,13 +161,28 @@ struct ClusterMembership: Sendable {
     profile.storageBytes = storage
     // They may come after us: the pod network brings its own.
     profile.addresses = place.now
-    do throws(CRIError) {
-      profile.runtimeVersion = "martlet://\(try await runtime.version().runtimeVersion)"
+    do {
+      profile.runtimeVersion = "martlet://\(try await runtimeVersion())"
       health.runtimeProblem = await agent.runtimeProblem
     } catch {
-      health.runtimeProblem = error.description
+      health.runtimeProblem = (error as? CRIError)?.description ?? "Version: no answer within \(Self.versionMax)"
     }
     return (profile, health)
+  }
+
+  /// A runtime that takes longer than this to say its version does not work; the lease must not wait for it.
+  private static let versionMax = Duration.seconds(8)
+
+  private func runtimeVersion() async throws -> String {
+    try await withThrowingTaskGroup(of: String.self) { group in
+      group.addTask { try await runtime.version().runtimeVersion }
+      group.addTask {
+        try await Task.sleep(for: Self.versionMax)
+        throw CancellationError()
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? ""
+    }
   }
 
   // MARK: the node's own server
