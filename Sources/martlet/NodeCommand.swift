@@ -114,12 +114,14 @@ struct NodeCommand: AsyncParsableCommand {
       await Self.sync(proxy, services, backends)
     }
     logger.info("node \(facts.nodeName): manifests in \(manifests), runtime at \(socket)")
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await client.run() }
-      group.addTask { try await agent.run() }
-      if let membership { group.addTask { try await membership.run(agent: agent) } }
-      try await group.next()
-      group.cancelAll()
+    try await Interruption.endsInOrder {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await client.run() }
+        group.addTask { try await agent.run() }
+        if let membership { group.addTask { try await membership.run(agent: agent) } }
+        try await group.next()
+        group.cancelAll()
+      }
     }
     withExtendedLifetime(lock) {}
   }

@@ -49,7 +49,7 @@ struct CommandOutcome: Sendable {
 func command(_ words: String..., input: String = "") async throws -> CommandOutcome {
   let path = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map { "\($0)/\(words[0])" }.first { Files.exists($0) }
   guard let path else { throw SyscallError(call: "find", subject: "\(words[0]): install it", errno: Errno.noEntry) }
-  let outcome = try await ChildProcess.run(path, arguments: Array(words.dropFirst()), input: Array(input.utf8))
+  let outcome = try await ChildProcess.run(path, arguments: words, input: Array(input.utf8))
   return CommandOutcome(
     code: outcome.status.code, output: String(decoding: outcome.output, as: UTF8.self),
     errorOutput: String(decoding: outcome.errorOutput, as: UTF8.self))

@@ -79,7 +79,8 @@ stop_daemons() {
     kill -TERM "$daemon" 2>/dev/null || continue
     (sleep 15 && kill -KILL "$daemon") 2>/dev/null &
     wait "$daemon" 2>/dev/null || true
-    kill $! 2>/dev/null || true
+    # At once: as a copy of this shell it has our traps until it has begun.
+    kill -KILL $! 2>/dev/null || true
   done
   daemons=()
 }

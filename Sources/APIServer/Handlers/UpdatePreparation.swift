@@ -23,8 +23,9 @@ extension APIServer {
       let defaulted = schema.defaulted(.object(wanted), as: resource.schema).object ?? wanted
       object["status"] = defaulted["status"] ?? [:]
       var metadata = old[object: "metadata"]
-      // A node and its pods report labels and annotations with their status.
-      for key in ["annotations", "labels"] where ["pods", "nodes", "namespaces"].contains(resource.type.plural) {
+      // A node and its pods report labels and annotations with their status, and a Deployment its revision.
+      for key in ["annotations", "labels"]
+      where ["pods", "nodes", "namespaces", "deployments"].contains(resource.type.plural) {
         metadata[key] = wanted[object: "metadata"][key]
       }
       if wanted[object: "metadata"]["finalizers"] != nil, resource.type.plural == "pods" {
