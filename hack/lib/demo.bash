@@ -130,8 +130,13 @@ push() { inside skopeo --insecure-policy copy --quiet --dest-tls-verify=false "o
 
 # nothing_left: fails with what is.
 nothing_left() {
-  local left
-  left=$(ours)
+  local left turn
+  # What has ended stays in the process table until the machine's first process reaps it.
+  for ((turn = 0; turn < 50; turn++)); do
+    left=$(ours)
+    [ -n "$left" ] || break
+    sleep 0.1
+  done
   if [ -n "$left" ]; then
     printf '%s\n' "$left" >&2
     fail "the lines above are left over"
