@@ -77,6 +77,9 @@ let rooms: [Room] = [
   Room(name: "ContainerPlan", kind: .swift, uses: ["JSON", "OCISpec"]),
   Room(name: "NFT", kind: .swift),
   Room(name: "YAML", kind: .swift, uses: ["JSON"], products: [yams]),
+  Room(name: "TOML", kind: .swift, uses: ["JSON"]),
+  Room(name: "Metrics", kind: .swift),
+  Room(name: "DaemonConfiguration", kind: .swift, uses: ["JSON", "TOML"]),
   Room(name: "KubeSchema", kind: .swift, uses: ["JSON"]),
   Room(name: "KubeModel", kind: .swift, uses: ["JSON", "KubeSchema"]),
   Room(name: "KubeValidation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
@@ -87,10 +90,11 @@ let rooms: [Room] = [
   Room(name: "PodRuntime", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan"], products: [logging]),
   Room(name: "ImageStore", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"], products: [logging]),
   Room(name: "PodNetwork", kind: .swift, uses: ["Kernel", "JSON", "NFT"], products: [logging]),
+  Room(name: "CNI", kind: .swift, uses: ["Kernel", "JSON"], products: [logging]),
   Room(name: "Volumes", kind: .swift, uses: ["Kernel", "JSON"], products: [logging]),
   Room(name: "Dataplane", kind: .swift, uses: ["Kernel", "NFT"], products: [logging]),
   Room(
-    name: "Registry", kind: .swift, uses: ["Kernel", "JSON", "OCISpec"],
+    name: "Registry", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "TOML"],
     products: [httpClient, nioCore, nioHTTP1, nioSSL, toml, logging]),
   Room(
     name: "CRIClient", kind: .generated, uses: ["JSON", "CRIModel"],
@@ -136,9 +140,10 @@ let rooms: [Room] = [
   Room(
     name: "martletd", kind: .executable,
     uses: [
-      "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "Registry",
+      "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "CNI",
+      "Registry", "HTTPServer", "Metrics", "DaemonConfiguration",
     ],
-    products: [argumentParser, logging, toml]),
+    products: [argumentParser, grpcCore, logging, toml]),
   Room(
     name: "martlet", kind: .executable,
     uses: [
@@ -165,6 +170,10 @@ let rooms: [Room] = [
     uses: ["ContainerPlan", "OCISpec", "JSON", "CSandbox", "Kernel", "TestSupport"]),
   Room(name: "NFTTests", kind: .test, uses: ["NFT", "TestSupport"]),
   Room(name: "YAMLTests", kind: .test, uses: ["YAML", "JSON", "TestSupport"]),
+  Room(name: "TOMLTests", kind: .test, uses: ["TOML", "JSON", "Kernel", "TestSupport"]),
+  Room(name: "MetricsTests", kind: .test, uses: ["Metrics", "TestSupport"]),
+  Room(
+    name: "DaemonConfigurationTests", kind: .test, uses: ["DaemonConfiguration", "Kernel", "TestSupport"]),
   Room(name: "KubeSchemaTests", kind: .test, uses: ["KubeSchema", "JSON", "TestSupport"]),
   Room(
     name: "KubeValidationTests", kind: .test,
@@ -204,6 +213,7 @@ let rooms: [Room] = [
   Room(name: "ImageStoreTests", kind: .test, uses: ["ImageStore", "OCISpec", "JSON", "Kernel", "TestSupport"]),
   Room(
     name: "PodNetworkTests", kind: .test, uses: ["PodNetwork", "NFT", "Kernel", "TestSupport"], products: [logging]),
+  Room(name: "CNITests", kind: .test, uses: ["CNI", "JSON", "Kernel", "TestSupport"], products: [logging]),
   Room(name: "VolumesTests", kind: .test, uses: ["Volumes", "Kernel", "TestSupport"]),
   Room(
     name: "DataplaneTests", kind: .test, uses: ["Dataplane", "PodNetwork", "NFT", "Kernel", "TestSupport"],
@@ -285,8 +295,9 @@ func target(_ room: Room) -> Target {
 /// Golden files lie beside the tests that read them.
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
-    "CRIServerTests", "ContainerPlanTests", "DataplaneTests", "KubePresentationTests", "MartletTests", "NFTTests",
-    "PodNetworkTests", "PodTranslationTests", "YAMLTests",
+    "CNITests", "CRIServerTests", "ContainerPlanTests", "DaemonConfigurationTests", "DataplaneTests",
+    "KubePresentationTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
+    "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
 }

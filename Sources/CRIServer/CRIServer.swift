@@ -1,4 +1,4 @@
-internal import GRPCCore
+package import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
 package import ImageStore
 package import Kernel
@@ -11,10 +11,25 @@ package struct ServerFacts: Sendable, Hashable {
   package var version: String
   /// Blocks of the pod network, as "10.87.0.0/16".
   package var podBlocks: [String]
+  /// The daemon makes groups through systemd, and parents of pods are its slices.
+  package var usesSystemdGroups: Bool
 
-  package init(version: String, podBlocks: [String]) {
+  package init(version: String, podBlocks: [String], usesSystemdGroups: Bool = false) {
     self.version = version
     self.podBlocks = podBlocks
+    self.usesSystemdGroups = usesSystemdGroups
+  }
+}
+
+/// Why no pod can get a network now, as the condition NetworkReady says it.
+package struct NetworkProblem: Sendable, Hashable {
+  /// One word in CamelCase: "NetworkPluginNotReady".
+  package var reason: String
+  package var message: String
+
+  package init(reason: String, message: String) {
+    self.reason = reason
+    self.message = message
   }
 }
 
@@ -24,6 +39,7 @@ package struct ServerFacts: Sendable, Hashable {
 /// more, since only root passes the mode.
 package struct CRIServer: Sendable {
   private let services: [any RegistrableRPCService]
+  private let interceptors: [any ServerInterceptor]
   private let log: Logger
 
   /// Bytes of one request; a create of a pod with large config is far below.
@@ -31,18 +47,24 @@ package struct CRIServer: Sendable {
   /// From the wish to stop to cutting what still streams.
   package static let shutdownSeconds = 5
 
+  /// - Parameters:
+  ///   - networkProblem: asked for every Status; nil where pods get their network.
+  ///   - interceptors: around every call, the first one outermost.
   package init(
     runtime: Runtime, images: ImageStore, gatherer: ContainerGatherer, registry: RegistrySource,
-    streaming: StreamingURLs, facts: ServerFacts, log: Logger
+    streaming: StreamingURLs, facts: ServerFacts, log: Logger,
+    networkProblem: @escaping @Sendable () async -> NetworkProblem? = { nil },
+    interceptors: [any ServerInterceptor] = []
   ) {
     let calls = CallLog(log: log)
     services = [
       RuntimeCalls(
         runtime: runtime, gatherer: gatherer, figures: ResourceFigures(runtime: runtime), streaming: streaming,
-        calls: calls, facts: facts),
+        calls: calls, facts: facts, networkProblem: networkProblem),
       ImageCalls(images: images, registry: registry, calls: calls, facts: facts),
       MartletImageCalls(images: images, registry: registry, calls: calls),
     ]
+    self.interceptors = interceptors
     self.log = log
   }
 
@@ -55,7 +77,7 @@ package struct CRIServer: Sendable {
     let server = GRPCServer(
       transport: HTTP2ServerTransport.Posix(
         listeningSocketDescriptor: Int(descriptor), transportSecurity: .plaintext, config: config),
-      services: services)
+      services: services, interceptors: interceptors)
     try await serve(server)
   }
 

@@ -48,6 +48,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   let streaming: StreamingURLs
   let calls: CallLog
   let facts: ServerFacts
+  let networkProblem: @Sendable () async -> NetworkProblem?
 
   // MARK: The runtime itself
 
@@ -62,10 +63,16 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
 
   func status(request: CRIStatusRequest, context: ServerContext) async throws -> CRIStatusResponse {
     var response = CRIStatusResponse()
+    let problem = await networkProblem()
     for type in ["RuntimeReady", "NetworkReady"] {
       var condition = CRIRuntimeCondition()
       condition.type = type
       condition.status = true
+      if type == "NetworkReady", let problem {
+        condition.status = false
+        condition.reason = problem.reason
+        condition.message = problem.message
+      }
       response.status.conditions.append(condition)
     }
     var handler = CRIRuntimeHandler()
@@ -87,7 +94,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   func runtimeConfig(request: CRIRuntimeConfigRequest, context: ServerContext) async throws -> CRIRuntimeConfigResponse
   {
     var response = CRIRuntimeConfigResponse()
-    response.linux.cgroupDriver = .cgroupfs
+    response.linux.cgroupDriver = facts.usesSystemdGroups ? .systemd : .cgroupfs
     return response
   }
 

@@ -55,7 +55,7 @@ extension PodSandbox {
   @concurrent private nonisolated func attachNetwork() async -> Result<SandboxAddresses, RuntimeError> {
     guard record.config.network == .pod else { return .success(SandboxAddresses()) }
     do {
-      return .success(try await environment.hooks.network.attach(id, record.config.hostPorts))
+      return .success(try await environment.hooks.network.attach(NetworkRequest(sandboxID: id, config: record.config)))
     } catch {
       return .failure(.wrap(error, stage: "attach network", subject: id))
     }

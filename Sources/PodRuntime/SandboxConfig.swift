@@ -169,10 +169,29 @@ package struct SandboxAddresses: Hashable, Sendable {
   }
 }
 
+/// What a sandbox asks of the pod network.
+package struct NetworkRequest: Hashable, Sendable {
+  package var sandboxID: String
+  package var identity: SandboxIdentity
+  package var annotations: [String: String]
+  package var portMappings: [PortMapping]
+  package var nameResolution: NameResolution?
+  package var cgroupParent: String
+
+  package init(sandboxID: String, config: SandboxConfig) {
+    self.sandboxID = sandboxID
+    identity = config.identity
+    annotations = config.annotations
+    portMappings = config.hostPorts
+    nameResolution = config.nameResolution
+    cgroupParent = config.cgroupParent
+  }
+}
+
 /// The pod network as closures, so that this room and PodNetwork know nothing of each other.
 package struct NetworkProvider: Sendable {
   /// Makes namespace, link and addresses of a sandbox. A second call for the same sandbox gives the same answer.
-  package var attach: @Sendable (_ sandboxID: String, _ portMappings: [PortMapping]) async throws -> SandboxAddresses
+  package var attach: @Sendable (NetworkRequest) async throws -> SandboxAddresses
   /// Takes all of it away; one that is gone already is no error.
   package var detach: @Sendable (_ sandboxID: String) async throws -> Void
   /// Adopts what the known sandboxes have and takes away the rest. Called once, before anything else. Gives those whose
@@ -181,7 +200,7 @@ package struct NetworkProvider: Sendable {
 
   package init(
     start: @escaping @Sendable (Set<String>) async throws -> [String: String],
-    attach: @escaping @Sendable (String, [PortMapping]) async throws -> SandboxAddresses,
+    attach: @escaping @Sendable (NetworkRequest) async throws -> SandboxAddresses,
     detach: @escaping @Sendable (String) async throws -> Void
   ) {
     self.start = start

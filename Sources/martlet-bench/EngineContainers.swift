@@ -26,7 +26,7 @@ final class EngineContainers: Sendable {
     log.logLevel = .warning
     // The pod is on this process's own network, and images are a directory: nothing is asked of either.
     let network = NetworkProvider(
-      start: { _ in [:] }, attach: { _, _ in SandboxAddresses() }, detach: { _ in })
+      start: { _ in [:] }, attach: { _ in SandboxAddresses() }, detach: { _ in })
     let hooks = RuntimeHooks(
       network: network, releaseImage: { _ in }, holdImage: { _, _ in },
       recompile: { _, _, _ in throw BenchError("a benchmark recovers nothing") })

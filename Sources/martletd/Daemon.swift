@@ -130,8 +130,9 @@ struct Daemon {
   private static func provider(_ network: PodNetwork) -> NetworkProvider {
     NetworkProvider(
       start: { try await network.start(known: $0).lost },
-      attach: { id, ports in
-        let addresses = try await network.attach(id, hostPorts: try ports.map(HostPort.init))
+      attach: { request in
+        let addresses = try await network.attach(
+          request.sandboxID, hostPorts: try request.portMappings.map(HostPort.init))
         return SandboxAddresses(
           ipv4: addresses.ipv4?.description, ipv6: addresses.ipv6?.description,
           namespacePath: addresses.namespacePath, hostLink: addresses.hostLink)
