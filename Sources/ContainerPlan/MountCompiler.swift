@@ -118,8 +118,29 @@ struct PlanCompiler {
       if mount.options.isEmpty { options.isRecursiveBind = true }
       prepared.type = "bind"
       prepared.slot = try prepareBind(mount, options: options, field: field)
+    } else if mount.type == "overlay" {
+      prepared.slot = try prepareStack(options, field: field)
     }
     mounts.append(prepared)
+  }
+
+  /// Layers of an image as one directory that nobody writes to: an overlay without an upper directory, made on the host's
+  /// side because its layers are there.
+  private mutating func prepareStack(
+    _ options: MountOptions, field: String
+  ) throws(PlanError) -> PlanOperation.Slot {
+    let lower = options.data.first { $0.key == "lowerdir" }?.value ?? ""
+    let layers = lower.split(separator: ":").map(String.init)
+    guard options.data.count == 1, (2...500).contains(layers.count), options.set.contains(.readOnly) else {
+      throw PlanError("\(field).options", "an overlay mount takes ro and lowerdir= with 2 to 500 directories")
+    }
+    let slot = try newSlot("layers", field: field)
+    add(.openFileSystem(slot: slot, type: "overlay"))
+    for layer in layers {
+      add(.setOption(slot: slot, key: "lowerdir+", value: try checkedPath(layer, field: "\(field).options")))
+    }
+    add(.makeMount(slot: slot, attributes: options.set))
+    return slot
   }
 
   private mutating func prepareBind(

@@ -9,6 +9,12 @@ package struct MountNote: Hashable, Sendable {
   package var isRecursivelyReadOnly: Bool
   /// "private", "hostToContainer" or "bidirectional".
   package var propagation: String
+  /// Of an image volume as the caller wrote it; empty for a mount of the host.
+  package var image = ""
+  /// "sha256:…" of the image; empty for a mount of the host.
+  package var imageID = ""
+  /// Directory or file of the image that is mounted; empty for its root.
+  package var imageSubPath = ""
 
   package init(
     containerPath: String, hostPath: String, isReadOnly: Bool, isRecursivelyReadOnly: Bool, propagation: String

@@ -110,10 +110,16 @@ extension ContainerConfig {
 
 extension MountNote {
   var json: JSONValue {
-    [
+    var object: JSONObject = [
       "containerPath": .string(containerPath), "hostPath": .string(hostPath), "isReadOnly": .bool(isReadOnly),
       "isRecursivelyReadOnly": .bool(isRecursivelyReadOnly), "propagation": .string(propagation),
     ]
+    if !imageID.isEmpty {
+      object["image"] = .string(image)
+      object["imageID"] = .string(imageID)
+      object["imageSubPath"] = .string(imageSubPath)
+    }
+    return .object(object)
   }
 
   init(_ reader: RecordReader) throws(RecordError) {
@@ -121,5 +127,8 @@ extension MountNote {
       containerPath: try reader.string("containerPath"), hostPath: try reader.string("hostPath"),
       isReadOnly: try reader.bool("isReadOnly"), isRecursivelyReadOnly: try reader.bool("isRecursivelyReadOnly"),
       propagation: try reader.string("propagation"))
+    image = try reader.optionalString("image") ?? ""
+    imageID = try reader.optionalString("imageID") ?? ""
+    imageSubPath = try reader.optionalString("imageSubPath") ?? ""
   }
 }
