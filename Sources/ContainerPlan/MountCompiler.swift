@@ -129,10 +129,9 @@ struct PlanCompiler {
   private mutating func prepareStack(
     _ options: MountOptions, field: String
   ) throws(PlanError) -> PlanOperation.Slot {
-    let lower = options.data.first { $0.key == "lowerdir" }?.value ?? ""
-    let layers = lower.split(separator: ":").map(String.init)
-    guard options.data.count == 1, (2...500).contains(layers.count), options.set.contains(.readOnly) else {
-      throw PlanError("\(field).options", "an overlay mount takes ro and lowerdir= with 2 to 500 directories")
+    let layers = options.data.filter { $0.key == "lowerdir+" }.compactMap(\.value)
+    guard layers.count == options.data.count, (2...500).contains(layers.count), options.set.contains(.readOnly) else {
+      throw PlanError("\(field).options", "an overlay mount takes ro and from 2 to 500 lowerdir+=DIRECTORY")
     }
     let slot = try newSlot("layers", field: field)
     add(.openFileSystem(slot: slot, type: "overlay"))
