@@ -40,6 +40,8 @@ package struct NetworkProblem: Sendable, Hashable {
 package struct CRIServer: Sendable {
   private let services: [any RegistrableRPCService]
   private let interceptors: [any ServerInterceptor]
+  private let events: EventBook
+  private let news: AsyncStream<RuntimeEvent>
   private let log: Logger
 
   /// Bytes of one request; a create of a pod with large config is far below.
@@ -57,10 +59,17 @@ package struct CRIServer: Sendable {
     interceptors: [any ServerInterceptor] = []
   ) {
     let calls = CallLog(log: log)
+    let figures = ResourceFigures(runtime: runtime)
+    news = runtime.events()
+    // Recovery is over: what it found ended is news to whoever follows first.
+    events = EventBook(
+      found: EventBook.ended(
+        sandboxes: runtime.sandboxes, containers: runtime.containers, now: SystemClock.wallNanoseconds), log: log)
     services = [
       RuntimeCalls(
-        runtime: runtime, gatherer: gatherer, figures: ResourceFigures(runtime: runtime), streaming: streaming,
-        calls: calls, facts: facts, networkProblem: networkProblem),
+        runtime: runtime, gatherer: gatherer, figures: figures,
+        metrics: PodMetrics(runtime: runtime, figures: figures), events: events, streaming: streaming, calls: calls,
+        facts: facts, networkProblem: networkProblem),
       ImageCalls(images: images, registry: registry, calls: calls, facts: facts),
       MartletImageCalls(images: images, registry: registry, calls: calls),
     ]
@@ -82,15 +91,20 @@ package struct CRIServer: Sendable {
   }
 
   private func serve(_ server: GRPCServer<HTTP2ServerTransport.Posix>) async throws {
+    let log = log
+    let (events, news) = (events, news)
+    let telling = Task { await events.run(news) }
+    defer { telling.cancel() }
     // A task of its own, so that a cancelled caller ends it in order instead of cutting it.
     let serving = Task { try await server.serve() }
-    let log = log
     try await withTaskCancellationHandler {
       try await serving.value
     } onCancel: {
+      // First: streams of events would hold the shutdown up for ever.
+      events.close()
       server.beginGracefulShutdown()
       Task {
-        // Follows the shutdown: streams of events would hold it up for ever.
+        // Follows the shutdown: a client may not take what is sent to it.
         try? await Task.sleep(for: .seconds(Self.shutdownSeconds))
         log.debug("cutting what still streams")
         serving.cancel()

@@ -5,6 +5,7 @@ internal import Kernel
 internal import OCISpec
 internal import PodRuntime
 package import Registry
+internal import SwiftProtobuf
 
 /// runtime.v1.ImageService over the image store.
 struct ImageCalls: CRIImageService.SimpleServiceProtocol {
@@ -34,19 +35,24 @@ struct ImageCalls: CRIImageService.SimpleServiceProtocol {
   func listImages(request: CRIListImagesRequest, context: ServerContext) async throws -> CRIListImagesResponse {
     try await calls.answer("ListImages") {
       var response = CRIListImagesResponse()
-      let wanted = request.filter.image.image
-      if wanted.isEmpty {
-        response.images = await images.images().map(Self.message)
-      } else if let record = await images.image(wanted) {
-        response.images = [Self.message(record)]
-      }
+      response.images = await list(request.filter)
       return response
     }
   }
 
   func streamImages(
     request: CRIStreamImagesRequest, response: RPCWriter<CRIStreamImagesResponse>, context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamImages", "use ListImages, which answers in one message") }
+  ) async throws {
+    for part in ListParts.parts(await list(request.filter)) {
+      try await response.write(CRIStreamImagesResponse.with { $0.images = Array(part) })
+    }
+  }
+
+  private func list(_ filter: CRIImageFilter) async -> [CRIImage] {
+    let wanted = filter.image.image
+    if wanted.isEmpty { return await images.images().map(Self.message) }
+    return await images.image(wanted).map { [Self.message($0)] } ?? []
+  }
 
   func imageStatus(request: CRIImageStatusRequest, context: ServerContext) async throws -> CRIImageStatusResponse {
     try await calls.answer("ImageStatus", request.image.image) {

@@ -113,15 +113,8 @@ extension RuntimeCalls {
     request: CRIListContainerStatsRequest, context: ServerContext
   ) async throws -> CRIListContainerStatsResponse {
     try await calls.answer("ListContainerStats") {
-      var filter = CRIContainerFilter()
-      filter.id = request.filter.id
-      filter.podSandboxID = request.filter.podSandboxID
-      filter.labelSelector = request.filter.labelSelector
-      let running = runtime.containers.filter { snapshot in
-        if case .running = snapshot.phase { ListFilter.passes(snapshot, filter) } else { false }
-      }
       var response = CRIListContainerStatsResponse()
-      response.stats = await figures.containers(running)
+      response.stats = await containerStats(request.filter)
       return response
     }
   }
@@ -140,39 +133,9 @@ extension RuntimeCalls {
     request: CRIListPodSandboxStatsRequest, context: ServerContext
   ) async throws -> CRIListPodSandboxStatsResponse {
     try await calls.answer("ListPodSandboxStats") {
-      var filter = CRIPodSandboxFilter()
-      filter.id = request.filter.id
-      filter.labelSelector = request.filter.labelSelector
       var response = CRIListPodSandboxStatsResponse()
-      response.stats = await figures.sandboxes(
-        runtime.sandboxes.filter { $0.isReady && ListFilter.passes($0, filter) })
+      response.stats = await sandboxStats(request.filter)
       return response
-    }
-  }
-
-  // MARK: Events
-
-  /// Follows the runtime until the client leaves. A client that falls behind by `RuntimeBounds.eventsMax` loses the
-  /// oldest and sees the rest; the statuses in each event are those of the moment it is sent.
-  func getContainerEvents(
-    request: CRIGetEventsRequest, response: RPCWriter<CRIContainerEventResponse>, context: ServerContext
-  ) async throws {
-    for await event in runtime.events() {
-      var message = CRIContainerEventResponse()
-      message.containerID = event.containerID
-      message.createdAt = event.at
-      message.containerEventType =
-        switch event.kind {
-        case .created: .containerCreatedEvent
-        case .started: .containerStartedEvent
-        case .stopped: .containerStoppedEvent
-        case .removed: .containerDeletedEvent
-        }
-      if let snapshot = runtime.sandbox(event.sandboxID) {
-        message.podSandboxStatus = StatusMessages.sandboxStatus(snapshot)
-        message.containersStatuses = statuses(of: snapshot.id)
-      }
-      try await response.write(message)
     }
   }
 
@@ -181,43 +144,7 @@ extension RuntimeCalls {
   func checkpointContainer(
     request: CRICheckpointContainerRequest, context: ServerContext
   ) async throws -> CRICheckpointContainerResponse {
-    throw CallLog.unimplemented("CheckpointContainer", "checkpoints are not supported")
+    throw CallLog.unimplemented(
+      "CheckpointContainer", "container \(request.containerID): checkpoints need CRIU, which Martlet does not use")
   }
-
-  private static let useList = "use the List call, which answers in one message"
-
-  func streamPodSandboxes(
-    request: CRIStreamPodSandboxesRequest, response: RPCWriter<CRIStreamPodSandboxesResponse>, context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamPodSandboxes", Self.useList) }
-
-  func streamContainers(
-    request: CRIStreamContainersRequest, response: RPCWriter<CRIStreamContainersResponse>, context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamContainers", Self.useList) }
-
-  func streamContainerStats(
-    request: CRIStreamContainerStatsRequest, response: RPCWriter<CRIStreamContainerStatsResponse>,
-    context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamContainerStats", Self.useList) }
-
-  func streamPodSandboxStats(
-    request: CRIStreamPodSandboxStatsRequest, response: RPCWriter<CRIStreamPodSandboxStatsResponse>,
-    context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamPodSandboxStats", Self.useList) }
-
-  func listMetricDescriptors(
-    request: CRIListMetricDescriptorsRequest, context: ServerContext
-  ) async throws -> CRIListMetricDescriptorsResponse {
-    throw CallLog.unimplemented("ListMetricDescriptors", "use ListPodSandboxStats")
-  }
-
-  func listPodSandboxMetrics(
-    request: CRIListPodSandboxMetricsRequest, context: ServerContext
-  ) async throws -> CRIListPodSandboxMetricsResponse {
-    throw CallLog.unimplemented("ListPodSandboxMetrics", "use ListPodSandboxStats")
-  }
-
-  func streamPodSandboxMetrics(
-    request: CRIStreamPodSandboxMetricsRequest, response: RPCWriter<CRIStreamPodSandboxMetricsResponse>,
-    context: ServerContext
-  ) async throws { throw CallLog.unimplemented("StreamPodSandboxMetrics", "use ListPodSandboxStats") }
 }

@@ -45,6 +45,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   let runtime: Runtime
   let gatherer: ContainerGatherer
   let figures: ResourceFigures
+  let metrics: PodMetrics
+  let events: EventBook
   let streaming: StreamingURLs
   let calls: CallLog
   let facts: ServerFacts
@@ -185,8 +187,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     request: CRIListPodSandboxRequest, context: ServerContext
   ) async throws -> CRIListPodSandboxResponse {
     var response = CRIListPodSandboxResponse()
-    response.items = runtime.sandboxes.filter { ListFilter.passes($0, request.filter) }
-      .sorted { $0.record.createdAt > $1.record.createdAt }.map(StatusMessages.sandbox)
+    response.items = sandboxes(request.filter)
     return response
   }
 
@@ -251,8 +252,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     request: CRIListContainersRequest, context: ServerContext
   ) async throws -> CRIListContainersResponse {
     var response = CRIListContainersResponse()
-    response.containers = runtime.containers.filter { ListFilter.passes($0, request.filter) }
-      .sorted { $0.record.createdAt > $1.record.createdAt }.map(StatusMessages.container)
+    response.containers = containers(request.filter)
     return response
   }
 
