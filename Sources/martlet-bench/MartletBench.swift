@@ -8,13 +8,13 @@ import Kernel
 struct MartletBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "martlet-bench",
-    abstract: "Measure containers, pods, unpacking, the API server and a whole node.",
+    abstract: "Measure containers, pods, any CRI socket, unpacking, the API server and a whole node.",
     discussion: """
       Run it through hack/bench, which builds a release and gives it namespaces of its own.
       Every figure is a median, with the minimum beside it where that says more; compare only figures of one run.
       """,
     subcommands: [
-      ContainerCommand.self, PodCommand.self, UnpackCommand.self, APICommand.self, ClusterCommand.self,
+      ContainerCommand.self, PodCommand.self, CRICommand.self, UnpackCommand.self, APICommand.self, ClusterCommand.self,
     ])
 }
 
@@ -33,14 +33,7 @@ struct BenchOptions: ParsableArguments {
   var images: String
 
   /// Prints the report in the asked form, as the value of `name`.
-  func show(_ report: Report, as name: String) throws {
-    let text =
-      switch output {
-      case .json: JSONValue.object([name: report.json]).encodedString() + "\n"
-      case .text: report.table(title: name)
-      }
-    try StandardStream.write(Array(text.utf8), to: .output)
-  }
+  func show(_ report: Report, as name: String) throws { try report.show(as: name, output) }
 
   /// The benchmark talks to pod addresses and makes links: only where nothing can leave the machine.
   func requireIsolation() throws {

@@ -11,6 +11,8 @@ struct PodCommand: AsyncParsableCommand {
       start is RunPodSandbox, CreateContainer and StartContainer, network and addresses included; stop is StopPodSandbox
       and RemovePodSandbox of the running pod. Memory is the proportional set size of a pod's own processes apart from
       its workload, and what martletd grew by, both divided by the number of pods.
+      With a peer's socket (hack/bench starts containerd with the CNI bridge) both take turns; figures of the peer bear its
+      name, and a ratio is our time over the peer's.
       """)
 
   @OptionGroup var options: BenchOptions
@@ -20,100 +22,114 @@ struct PodCommand: AsyncParsableCommand {
   var parallel = 8
   @Option(name: .long, help: "Pods that run while memory is measured.")
   var pods = 100
+  @Option(name: .long, help: "Another runtime's socket with the same image, measured in turns: unix:///…")
+  var peerEndpoint: String?
+  @Option(name: .long, help: "Pods of the peer that run while its memory is measured.")
+  var peerPods = 20
 
   func run() async throws {
     try options.requireIsolation()
     let work = "\(options.work)/pod"
     defer { try? Files.removeTree(work) }
-    var report = Report()
-    try await Daemon.serving(work: work) { daemon, client in
+    let peerPath = try peerEndpoint.map(CRICommand.path)
+    let report = try await Daemon.serving(work: work) { daemon, client in
       try await Requests.importImage(client, from: options.images)
-      let bench = PodBench(client: client, logs: "\(work)/logs")
-      try await bench.serial(rounds: rounds, &report)
-      try await bench.parallel(parallel, rounds: rounds, &report)
-      try await bench.memory(pods: pods, daemon: daemon, &report)
+      let ours = CRIEndpoint(name: "martlet", client: client, logs: "\(work)/logs")
+      guard let peerPath else { return try await measure(ours, daemon, peer: nil) }
+      return try await CRIClient.connected(to: peerPath) { client in
+        let version = try await client.version()
+        let peer = CRIEndpoint(name: version.runtimeName, client: client, logs: "\(work)/peer-logs")
+        try await peer.requireImage()
+        var report = try await measure(ours, daemon, peer: peer)
+        report.set("\(peer.name)", version.runtimeVersion)
+        return report
+      }
     }
     try options.show(report, as: "pod")
   }
+
+  private func measure(_ ours: CRIEndpoint, _ daemon: Daemon, peer: CRIEndpoint?) async throws -> Report {
+    var report = Report()
+    let bench = PodBench(endpoints: [ours] + (peer.map { [$0] } ?? []))
+    try await bench.serial(rounds: rounds, &report)
+    try await bench.parallel(parallel, rounds: rounds, &report)
+    try await bench.memory(pods: pods, of: ours, daemon: daemon, &report)
+    if let peer { try await bench.memory(pods: peerPods, of: peer, &report) }
+    return report
+  }
 }
 
-/// The measurements, on one connection.
+/// The measurements: ours first, and a peer in turns with it.
 struct PodBench {
-  let client: CRIClient
-  let logs: String
-  private let serial = Serial()
+  let endpoints: [CRIEndpoint]
 
-  init(client: CRIClient, logs: String) {
-    self.client = client
-    self.logs = logs
-  }
+  /// Rounds whose times are dropped: a server's first pods find its caches empty.
+  private static let warmUp = 3
 
-  /// - Returns: the sandbox's id.
-  func start() async throws -> String {
-    let pod = Requests.pod(serial.next(), logs: logs)
-    let sandbox = try await client.runPodSandbox(pod)
-    let container = try await client.createContainer(
-      podSandboxID: sandbox, config: Requests.container("wait", waits: true), sandboxConfig: pod)
-    try await client.startContainer(container)
-    return sandbox
-  }
-
-  func stop(_ sandbox: String) async throws {
-    try await client.stopPodSandbox(sandbox)
-    try await client.removePodSandbox(sandbox)
-  }
+  /// Our figures have no prefix, a peer's have its name.
+  private func prefix(_ index: Int) -> String { index == 0 ? "" : "\(endpoints[index].name)_" }
 
   func serial(rounds: Int, _ report: inout Report) async throws {
-    var starts = Series()
-    var stops = Series()
-    for round in 0..<(rounds + 3) {
-      var sandbox = ""
-      let started = try await milliseconds { sandbox = try await start() }
-      let stopped = try await milliseconds { try await stop(sandbox) }
-      guard round >= 3 else { continue }
-      starts.add(started)
-      stops.add(stopped)
+    var starts = endpoints.map { _ in Series() }
+    var stops = endpoints.map { _ in Series() }
+    for round in 0..<(rounds + Self.warmUp) {
+      for (index, endpoint) in endpoints.enumerated() {
+        var sandbox = ""
+        let started = try await milliseconds { sandbox = try await endpoint.start() }
+        let stopped = try await milliseconds { try await endpoint.stop(sandbox) }
+        guard round >= Self.warmUp else { continue }
+        starts[index].add(started)
+        stops[index].add(stopped)
+      }
     }
-    report.set("start", starts)
-    report.set("start_p99_ms", starts.percentile(0.99))
-    report.set("stop", stops)
-    report.set("stop_p99_ms", stops.percentile(0.99))
+    for index in endpoints.indices {
+      report.set("\(prefix(index))start", starts[index])
+      report.set("\(prefix(index))start_p99_ms", starts[index].percentile(0.99))
+      report.set("\(prefix(index))stop", stops[index])
+      report.set("\(prefix(index))stop_p99_ms", stops[index].percentile(0.99))
+    }
+    for index in endpoints.indices.dropFirst() {
+      report.ratio("\(prefix(index))start", starts[0], to: starts[index])
+      report.ratio("\(prefix(index))stop", stops[0], to: stops[index])
+    }
   }
 
   /// `width` pods start together, then stop together, again and again; figures are of one pod and of all in a second.
   func parallel(_ width: Int, rounds: Int, _ report: inout Report) async throws {
-    var starts = Series()
-    var stops = Series()
-    var elapsed = 0.0
+    var starts = endpoints.map { _ in Series() }
+    var stops = endpoints.map { _ in Series() }
+    var elapsed = endpoints.map { _ in 0.0 }
     let turns = max(1, rounds / width)
     for _ in 0..<turns {
-      var sandboxes: [String] = []
-      elapsed += try await milliseconds {
-        for (sandbox, time) in try await together(Array(0..<width), { _ in try await start() }) {
-          sandboxes.append(sandbox)
-          starts.add(time)
+      for (index, endpoint) in endpoints.enumerated() {
+        var sandboxes: [String] = []
+        elapsed[index] += try await milliseconds {
+          for (sandbox, time) in try await together(Array(0..<width), { _ in try await endpoint.start() }) {
+            sandboxes.append(sandbox)
+            starts[index].add(time)
+          }
+          for (_, time) in try await together(sandboxes, { try await endpoint.stop($0) }) { stops[index].add(time) }
         }
-        for (_, time) in try await together(sandboxes, { try await stop($0) }) { stops.add(time) }
       }
     }
     report.set("parallel", width)
-    report.set("parallel_start", starts)
-    report.set("parallel_stop", stops)
-    report.set("parallel_pods_per_s", Double(turns * width) / elapsed * 1000)
+    for index in endpoints.indices {
+      report.set("\(prefix(index))parallel_start", starts[index])
+      report.set("\(prefix(index))parallel_stop", stops[index])
+      report.set("\(prefix(index))parallel_pods_per_s", Double(turns * width) / elapsed[index] * 1000)
+    }
+    for index in endpoints.indices.dropFirst() {
+      report.ratio("\(prefix(index))parallel_start", starts[0], to: starts[index])
+      report.ratio("\(prefix(index))parallel_stop", stops[0], to: stops[index])
+    }
   }
 
-  func memory(pods: Int, daemon: Daemon, _ report: inout Report) async throws {
+  func memory(pods: Int, of ours: CRIEndpoint, daemon: Daemon, _ report: inout Report) async throws {
     let idle = try ProcessMemory.of(daemon.processID)
-    var sandboxes: [String] = []
-    for _ in 0..<pods { sandboxes.append(try await start()) }
-    let full = try ProcessMemory.of(daemon.processID)
-    var own = ProcessMemory()
-    var processes = 0
-    for id in try ProcessMemory.processes(inCgroupsNamed: "shim") {
-      own.add(try ProcessMemory.of(id))
-      processes += 1
+    let (own, processes, full) = try await running(pods, of: ours) {
+      let shims = try ProcessMemory.processes(inCgroupsNamed: "shim")
+      return (try ProcessMemory.of(shims), shims.count, try ProcessMemory.of(daemon.processID))
     }
-    for sandbox in sandboxes { try await stop(sandbox) }
     let count = Double(pods)
     report.set("memory_pods", pods)
     report.set("shim_processes", processes)
@@ -124,6 +140,32 @@ struct PodBench {
       Double(own.proportionalKilobytes + full.proportionalKilobytes - idle.proportionalKilobytes) / count)
     report.set("daemon_idle_rss_kb", idle.residentKilobytes)
     report.set("daemon_full_rss_kb", full.residentKilobytes)
+  }
+
+  /// The same of a peer: its shims and pause processes, and what its daemon grew by.
+  func memory(pods: Int, of peer: CRIEndpoint, _ report: inout Report) async throws {
+    let daemons = try ProcessMemory.processes(ofPrograms: [peer.name])
+    let idle = try ProcessMemory.of(daemons)
+    let (own, full) = try await running(pods, of: peer) {
+      let helpers = try ProcessMemory.processes(ofPrograms: ["\(peer.name)-shim-runc-v2", "pause"])
+      return (try ProcessMemory.of(helpers), try ProcessMemory.of(daemons))
+    }
+    report.set("\(peer.name)_memory_pods", pods)
+    report.set(
+      "\(peer.name)_pss_kb_per_pod",
+      Double(own.proportionalKilobytes + full.proportionalKilobytes - idle.proportionalKilobytes) / Double(pods))
+    report.set("\(peer.name)_daemon_full_rss_kb", full.residentKilobytes)
+  }
+
+  /// Runs `body` while that many pods run.
+  private func running<Result>(
+    _ pods: Int, of endpoint: CRIEndpoint, _ body: () throws -> Result
+  ) async throws -> Result {
+    var sandboxes: [String] = []
+    for _ in 0..<pods { sandboxes.append(try await endpoint.start()) }
+    let result = try body()
+    for sandbox in sandboxes { try await endpoint.stop(sandbox) }
+    return result
   }
 
   private func together<Input: Sendable, Output: Sendable>(
@@ -162,6 +204,15 @@ struct ProcessMemory {
       if fields[0] == "Rss:" { memory.residentKilobytes = value }
     }
     return memory
+  }
+
+  static func of(_ processes: [Int32]) throws -> ProcessMemory {
+    try processes.reduce(into: ProcessMemory()) { $0.add(try of($1)) }
+  }
+
+  /// Processes that this one sees whose program has one of these names, wherever it lies.
+  static func processes(ofPrograms names: [String]) throws -> [Int32] {
+    try ProcessUse.all().filter { names.contains(Files.name(of: $0.arguments.first ?? "")) }.map(\.id)
   }
 
   /// Processes that this one sees whose cgroup's last component is `name`.
