@@ -1,7 +1,7 @@
 import JSON
 internal import Kernel
 import OCISpec
-import TOMLKit
+internal import TOML
 
 /// One place to ask for the images of a registry: the registry itself, or a mirror.
 struct RegistryEndpoint: Hashable, Sendable {
@@ -66,15 +66,10 @@ enum RegistryHosts {
   static func parse(_ text: String, path: String, own: RegistryEndpoint) throws(RegistryError) -> [RegistryEndpoint] {
     let reader = HostsReader(path: path, registry: own.base.authority)
     let root: JSONObject
-    do {
-      // The parser's tables are its own; as JSON they are read like every other configuration.
-      let json = try TOMLTable(string: text).convert(to: .json)
-      guard let object = try JSONValue.parse(json).object else { throw reader.refused("the file", "is not a table") }
-      root = object
-    } catch let error as TOMLParseError {
-      throw reader.refused("the file", "is not TOML: \(error.debugDescription)")
+    do throws(TOMLError) {
+      root = try TOML.parse(text)
     } catch {
-      throw reader.refused("the file", "\(error)")
+      throw reader.refused("the file", "is not TOML: \(error)")
     }
     if let unknown = root.keys.first(where: { !knownKeys.contains($0) }) {
       throw reader.refused(unknown, "is not a known key")
@@ -85,9 +80,8 @@ enum RegistryHosts {
     }
     try reader.fill(&server, root, "")
     var endpoints: [RegistryEndpoint] = []
-    // Mirrors are asked in the order written, which a TOML table does not keep: the file itself does.
-    let hosts = (root["host"]?.object?.members ?? []).sorted { position($0.key, text) < position($1.key, text) }
-    for (key, value) in hosts {
+    // Mirrors are asked in the order written.
+    for (key, value) in root["host"]?.object?.members ?? [] {
       guard let table = value.object else { throw reader.refused("host.\"\(key)\"", "is not a table") }
       if let unknown = table.keys.first(where: { !knownKeys.contains($0) || $0 == "server" || $0 == "host" }) {
         throw reader.refused("host.\"\(key)\".\(unknown)", "is not a known key")
@@ -100,12 +94,6 @@ enum RegistryHosts {
     }
     if !endpoints.contains(where: { $0.base == server.base }) { endpoints.append(server) }
     return endpoints
-  }
-
-  private static func position(_ key: String, _ text: String) -> String.Index {
-    text.firstRange(of: "\"\(key)\"")?.lowerBound ?? text.firstRange(of: "'\(key)'")?.lowerBound ?? text.firstRange(
-      of: key)?.lowerBound
-      ?? text.endIndex
   }
 }
 
