@@ -54,7 +54,6 @@ let asn1 = Product(name: "SwiftASN1", package: "swift-asn1")
 let crypto = Product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Product(name: "Logging", package: "swift-log")
-let yams = Product(name: "Yams", package: "Yams")
 let toml = Product(name: "TOMLKit", package: "TOMLKit")
 
 let rooms: [Room] = [
@@ -66,6 +65,7 @@ let rooms: [Room] = [
   Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
   Room(name: "CSQLite", kind: .c, links: ["sqlite3"]),
   Room(name: "CZlib", kind: .c, links: ["z"]),
+  Room(name: "CYAML", kind: .c, links: ["yaml"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
   Room(name: "martlet-floor", kind: .cExecutable),
   // Floor 1: the kernel.
@@ -76,7 +76,7 @@ let rooms: [Room] = [
   Room(name: "OCISpec", kind: .swift, uses: ["JSON"]),
   Room(name: "ContainerPlan", kind: .swift, uses: ["JSON", "OCISpec"]),
   Room(name: "NFT", kind: .swift),
-  Room(name: "YAML", kind: .swift, uses: ["JSON"], products: [yams]),
+  Room(name: "YAML", kind: .swift, uses: ["JSON", "CYAML"]),
   Room(name: "TOML", kind: .swift, uses: ["JSON"]),
   Room(name: "Metrics", kind: .swift),
   Room(name: "DaemonConfiguration", kind: .swift, uses: ["JSON", "TOML"]),
@@ -325,7 +325,6 @@ let packages: [(name: String, dependency: Package.Dependency)] = [
   ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
   ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),
   ("swift-log", .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2")),
-  ("Yams", .package(url: "https://github.com/jpsim/Yams.git", exact: "6.2.2")),
   ("TOMLKit", .package(url: "https://github.com/LebJe/TOMLKit.git", exact: "0.6.0")),
 ]
 let usedPackages = Set(built.flatMap { $0.products.map(\.package) })
