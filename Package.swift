@@ -112,7 +112,8 @@ let rooms: [Room] = [
   Room(
     name: "CRIServer", kind: .generated,
     uses: [
-      "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "PodRuntime", "ImageStore", "PodNetwork", "Registry",
+      "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "YAML", "PodRuntime", "ImageStore", "PodNetwork",
+      "Registry",
     ],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, logging]),
   Room(
