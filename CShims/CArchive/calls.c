@@ -19,4 +19,10 @@ int carchive_lsetxattr(const char *path, const char *name, const void *value, si
   return lsetxattr(path, name, value, size, 0);
 }
 
+long carchive_lgetxattr(const char *path, const char *name, void *value, size_t size) {
+  return lgetxattr(path, name, value, size);
+}
+
+long carchive_llistxattr(const char *path, char *list, size_t size) { return llistxattr(path, list, size); }
+
 int carchive_syncfs(int fd) { return syncfs(fd); }

@@ -25,7 +25,8 @@ package actor ImageStore {
   var busyLayers: [Digest: Int] = [:]
   /// Pulls and imports that have begun and not ended.
   var pullsUnderWay = 0
-  private var holds: [String: Digest] = [:]
+  /// Images by owner.
+  private var holds: [String: Set<Digest>] = [:]
   private var syncTask: Task<Void, Never>?
   private var bootID = ""
   /// Held as long as the store lives: two daemons on one root would remove each other's layers.
@@ -67,6 +68,7 @@ package actor ImageStore {
       try await clearTemporary()
       try await loadLayers(&problems)
       try loadImages(&problems)
+      try loadVolumeHolds()
       try await removeUnused()
       for problem in problems { log.warning("image store: set aside", metadata: ["problem": "\(problem)"]) }
       return problems
@@ -265,19 +267,30 @@ package actor ImageStore {
     do { try write(image) } catch { throw ImageError(error, stage: "pin", subject: nameOrID) }
   }
 
-  /// Keeps an image from being removed until `release` of the same owner (a container id). Holding twice is one hold. Holds
-  /// are not written to disk: after a restart the runtime holds again for the containers it finds, before it serves.
+  /// Keeps an image from being removed until `release` of the same owner (a container id). An owner may
+  /// hold several. These holds are not written to disk: after a restart the runtime holds again for the containers that it
+  /// finds, before it serves.
   package func hold(_ nameOrID: String, for owner: String) throws(ImageError) -> ImageRecord {
     let image = try require(nameOrID, stage: "hold")
-    holds[owner] = image.id
+    addHold(image.id, for: owner)
     return record(image)
   }
 
-  /// Idempotent.
-  package func release(owner: String) { holds[owner] = nil }
+  func addHold(_ id: Digest, for owner: String) { holds[owner, default: []].insert(id) }
+
+  /// Lets go of every image of the owner. Idempotent.
+  package func release(owner: String) {
+    for id in holds.removeValue(forKey: owner) ?? [] {
+      do { try Files.remove(files.volumeHold(id, owner)) } catch {
+        log.error("image store: release", metadata: ["owner": "\(owner)", "error": "\(error)"])
+      }
+    }
+  }
+
+  var heldOwners: [String] { Array(holds.keys) }
 
   /// Owners that hold the image, sorted.
-  func holders(_ id: Digest) -> [String] { holds.filter { $0.value == id }.keys.sorted() }
+  func holders(_ id: Digest) -> [String] { holds.filter { $0.value.contains(id) }.keys.sorted() }
 
   func require(_ nameOrID: String, stage: String) throws(ImageError) -> StoredImage {
     guard let image = find(nameOrID) else {

@@ -16,6 +16,10 @@ struct StoreFiles: Sendable {
   var skeletons: String { "\(images)/skeletons" }
   /// Records that could not be read, kept for whoever wants to know why.
   var setAside: String { "\(images)/set-aside" }
+  /// An empty file for each image that a container has as a volume, named ID.OWNER.
+  var volumeHolds: String { "\(images)/volume-holds" }
+  /// A directory with nothing in it, the second layer of overlays that have only one.
+  var empty: String { "\(images)/empty" }
   var layers: String { "\(root)/layers" }
   var lock: String { "\(images)/lock" }
 
@@ -24,6 +28,7 @@ struct StoreFiles: Sendable {
   func blob(_ digest: Digest) -> String { "\(blobs)/\(digest.hex)" }
   func layerRecord(_ diffID: Digest) -> String { "\(layerRecords)/\(diffID.hex).json" }
   func skeleton(_ diffID: Digest) -> String { "\(skeletons)/\(diffID.hex)" }
+  func volumeHold(_ id: Digest, _ owner: String) -> String { "\(volumeHolds)/\(id.hex).\(owner)" }
   func layer(_ diffID: Digest) -> String { "\(layers)/\(diffID.hex)" }
 
   /// Names that begin so are half-made, and removed at start.

@@ -38,12 +38,29 @@ package struct Directory: ~Copyable, Sendable {
   ) throws(SyscallError) -> OwnedFD {
     let where_ = "\(path)/\(relative)"
     let raw = try fd.withRaw { directory throws(SyscallError) in
-      try syscall("openat2", on: where_) {
-        unsafe clinux_openat2(
-          directory, relative, UInt64(UInt32(bitPattern: flags | O_CLOEXEC)), UInt64(mode), UInt64(resolve))
+      try Self.retrying { () throws(SyscallError) in
+        try syscall("openat2", on: where_) {
+          unsafe clinux_openat2(
+            directory, relative, UInt64(UInt32(bitPattern: flags | O_CLOEXEC)), UInt64(mode), UInt64(resolve))
+        }
       }
     }
     return OwnedFD(adopting: raw)
+  }
+
+  /// Attempts to resolve a path while mounts and names change around it.
+  static let resolveTriesMax = 1_000
+
+  /// openat2(2) answers EAGAIN where ".." was met while anything on the machine was renamed or mounted, and wants to be
+  /// asked again; each container's start mounts.
+  static func retrying(_ body: () throws(SyscallError) -> CInt) throws(SyscallError) -> CInt {
+    for _ in 1..<resolveTriesMax {
+      do throws(SyscallError) { return try body() } catch {
+        guard error.errno == EAGAIN else { throw error }
+        _ = sched_yield()
+      }
+    }
+    return try body()
   }
 
   /// The directory `relative` below this one, refusing symbolic links.
@@ -128,21 +145,11 @@ package struct Directory: ~Copyable, Sendable {
   }
 
   /// Removes `name` and all that is below it, by descriptor: never follows a symbolic link. Nothing there is not an error.
+  ///
+  /// Names need not be text, and the tree may be as deep as a container could make it. Blocks on the disk.
   package borrowing func removeTree(_ name: String) throws(SyscallError) {
-    do {
-      try unlink(name)
-      return
-    } catch {
-      if error.errno != EISDIR && error.errno != EPERM { throw error }
-    }
-    do {
-      let inner = try directory(name)
-      for entry in try inner.list() {
-        if entry.kind == .directory { try inner.removeTree(entry.name) } else { try inner.unlink(entry.name) }
-      }
-    } catch {
-      if error.errno != ENOENT { throw error }
-    }
-    try unlink(name, directory: true)
+    let where_ = "\(path)/\(name)"
+    let bytes = name.utf8.map { CChar(bitPattern: $0) } + [0]
+    try fd.withRaw { parent throws(SyscallError) in try LayerRemoval.remove(bytes, in: parent, where_) }
   }
 }

@@ -82,8 +82,10 @@ final class LayerTree {
     let resolve = UInt64(CLINUX_RESOLVE_IN_ROOT | CLINUX_RESOLVE_NO_MAGICLINKS)
     let text = path.isRoot ? [CChar(UInt8(ascii: ".")), 0] : path.bytes
     let raw = try root.fd.withRaw { root throws(SyscallError) in
-      try syscall("openat2", on: path.shown) {
-        unsafe clinux_openat2(root, text, UInt64(UInt32(bitPattern: flags | O_CLOEXEC)), 0, resolve)
+      try Directory.retrying { () throws(SyscallError) in
+        try syscall("openat2", on: path.shown) {
+          unsafe clinux_openat2(root, text, UInt64(UInt32(bitPattern: flags | O_CLOEXEC)), 0, resolve)
+        }
       }
     }
     return OwnedFD(adopting: raw)
@@ -167,14 +169,7 @@ final class LayerTree {
   private func remove(_ path: LayerPath) throws(SyscallError) {
     onReplace?()
     forget()
-    let parent = try parent(of: path)
-    let name = path.name
-    do {
-      _ = try syscall("unlinkat", on: path.shown) { unsafe unlinkat(parent, name, 0) }
-    } catch {
-      guard error.errno == EISDIR || error.errno == EPERM else { throw error }
-      try removeLayerTree(parent, name, path.shown)
-    }
+    try LayerRemoval.remove(path.name, in: try parent(of: path), path.shown)
   }
 
   // MARK: Whiteouts

@@ -53,6 +53,29 @@ int64_t carchive_available_bytes(int fd);
 int carchive_fsetxattr(int fd, const char *_Nonnull name, const void *_Nullable value, size_t size);
 int carchive_lsetxattr(const char *_Nonnull path, const char *_Nonnull name, const void *_Nullable value, size_t size);
 
+/// lgetxattr(2) and llistxattr(2).
+long carchive_lgetxattr(const char *_Nonnull path, const char *_Nonnull name, void *_Nullable value, size_t size);
+long carchive_llistxattr(const char *_Nonnull path, char *_Nullable list, size_t size);
+
+enum carchive_stack_stage {
+  CARCHIVE_STACK_DONE = 0,
+  CARCHIVE_STACK_OPEN,
+  CARCHIVE_STACK_LAYER,
+  CARCHIVE_STACK_CREATE,
+  CARCHIVE_STACK_MOUNT
+};
+struct carchive_stack_result {
+  /// The root of a mount that is attached nowhere and goes with this descriptor; -1 where `stage` failed with `err`.
+  int fd;
+  int32_t stage;
+  /// Which of the layers was refused, or -1.
+  int32_t layer;
+  int32_t err;
+};
+/// Mounts directories over each other, the topmost first, read-only and without devices, set-uid or programs, visible to
+/// nobody else: overlayfs by fsopen(2). Needs CAP_SYS_ADMIN, at least two layers, and a kernel with `lowerdir+` (6.8).
+struct carchive_stack_result carchive_stack(const char *_Nonnull const *_Nonnull layers, size_t count);
+
 /// A SHA-256 in progress (FIPS 180-4). Zero-cost to copy; no resources.
 struct carchive_sha256 {
   uint32_t state[8];
