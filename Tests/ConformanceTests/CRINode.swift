@@ -80,6 +80,14 @@ final class CRINode: Sendable {
     }
   }
 
+  /// The daemon's process.
+  func processID() throws -> Int32 {
+    // nsenter became it by exec.
+    let found = daemon.withLock { $0?.processID }
+    guard let found else { throw Failure(description: "the daemon does not run") }
+    return found
+  }
+
   /// SIGKILL, as a crash is one.
   func kill() throws { try end(signal: 9) }
 
@@ -140,7 +148,7 @@ final class CRINode: Sendable {
   private static let archiveScript = """
     cd "$1"; mkdir -p rootfs/bin rootfs/etc rootfs/tmp rootfs/home/app archive
     cp /bin/busybox rootfs/bin/busybox
-    for applet in sh cat sleep echo ls head true false env id ps pwd hostname yes dd mknod kill touch stat wc; do
+    for applet in sh cat sleep echo ls head true false env id ps pwd hostname yes dd mknod kill touch stat wc grep; do
       ln rootfs/bin/busybox rootfs/bin/$applet
     done
     echo 'not a program' > rootfs/bin/text; chmod 644 rootfs/bin/text
