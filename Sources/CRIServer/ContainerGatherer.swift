@@ -79,6 +79,7 @@ package final class ContainerGatherer: Sendable {
         input.localhostSeccomp = try Self.localhostProfile(security.seccomp.localhostRef)
       }
       var compiled = try ContainerSpecBuilder.build(input)
+      try await AnonymousVolumes(images: images).add(to: &compiled, image: image, places: places)
       if let profile = compiled.specification.linux.seccomp {
         compiled.context.seccompProgram = try seccomp.program(profile)
       }

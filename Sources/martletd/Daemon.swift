@@ -63,6 +63,7 @@ struct Daemon {
     let network = PodNetwork(runDirectory: run, configuration: try networkConfiguration(), logger: log)
     let runtime = try await makeRuntime(images, network, gatherer)
     report(try await runtime.recover())
+    await images.releaseAll(but: Set(runtime.containers.map(\.id)))
     let streaming = try await makeStreaming(runtime)
     let server = CRIServer(
       runtime: runtime, images: images, gatherer: gatherer, registry: RegistrySource(client: registry),
