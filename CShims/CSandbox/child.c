@@ -199,9 +199,18 @@ static int attach(int mount, int target) {
   return move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
+/// On a directory of a file system that this plan has made: no name in it is a link that somebody else put there, so
+/// that it needs no walk. A last component that is a link is not followed, and refused.
+static int attach_within(struct csandbox_child *child, int mount, uint64_t base, const char *name) {
+  int directory = slot_fd(child, base);
+  if (mkdirat(directory, name, 0755) < 0 && errno != EEXIST) return -1;
+  return move_mount(mount, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
 static int op_attach(struct csandbox_child *child, const uint64_t *arg) {
   const uint64_t either = CSANDBOX_ATTACH_MAKE_DIRECTORY | CSANDBOX_ATTACH_MAKE_FILE;
   int mount = slot_fd(child, arg[0]);
+  if (arg[3] != CSANDBOX_NO_SLOT) return attach_within(child, mount, arg[3], text(child, arg[1]));
   uint64_t flags = arg[2];
   if ((flags & either) == either) {
     struct stat status;
@@ -233,7 +242,24 @@ static int open_optional(struct csandbox_child *child, uint64_t path, int *fd) {
   return errno == ENOENT || errno == ENOTDIR ? 1 : -1;
 }
 
+/// Covers a name of a file system that this plan has made, as `attach_within` does.
+static int mask_within(struct csandbox_child *child, uint64_t base, const char *name) {
+  int directory = slot_fd(child, base);
+  struct stat status;
+  if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT ? 0 : -1;
+  int slot = S_ISDIR(status.st_mode) ? CSANDBOX_SLOT_EMPTY : CSANDBOX_SLOT_NULL;
+  int fd = child->slots[slot];
+  if (!child->attached[slot]) {
+    child->attached[slot] = 1;
+    return move_mount(fd, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH);
+  }
+  int copy = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (copy < 0) return -1;
+  return closing(copy, move_mount(copy, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH));
+}
+
 static int op_mask(struct csandbox_child *child, const uint64_t *arg) {
+  if (arg[1] != CSANDBOX_NO_SLOT) return mask_within(child, arg[1], text(child, arg[0]));
   int target;
   int opened = open_optional(child, arg[0], &target);
   if (opened != 0) return opened < 0 ? -1 : 0;
@@ -243,7 +269,19 @@ static int op_mask(struct csandbox_child *child, const uint64_t *arg) {
   return closing(target, cover_from_slot(child, slot, target));
 }
 
+static int readonly_within(struct csandbox_child *child, uint64_t base, const char *name) {
+  int directory = slot_fd(child, base);
+  unsigned flags = AT_SYMLINK_NOFOLLOW | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+  int copy = open_tree(directory, name, flags);
+  if (copy < 0) return errno == ENOENT ? 0 : -1;
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
+  int result = mount_setattr(copy, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes);
+  if (result == 0) result = move_mount(copy, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH);
+  return closing(copy, result);
+}
+
 static int op_readonly(struct csandbox_child *child, const uint64_t *arg) {
+  if (arg[1] != CSANDBOX_NO_SLOT) return readonly_within(child, arg[1], text(child, arg[0]));
   int target;
   int opened = open_optional(child, arg[0], &target);
   if (opened != 0) return opened < 0 ? -1 : 0;
@@ -258,9 +296,10 @@ static int op_readonly(struct csandbox_child *child, const uint64_t *arg) {
 static int op_enter_root(struct csandbox_child *child, const uint64_t *arg) {
   (void)arg;
   if (fchdir(child->slots[CSANDBOX_SLOT_ROOT]) < 0) return -1;
-  if (syscall(SYS_pivot_root, ".", ".") < 0) return -1;
-  // The old root now lies on top of the new one.
-  if (umount2(".", MNT_DETACH) < 0) return -1;
+  // The root lies over the one of the namespace, so that whoever looks for that finds this one: setns, "..", and the
+  // kernel's test for a process in a chroot. Below is the seed, which is empty, read-only and nobody's. A pivot would
+  // take it away, and wait with every processor of the machine for that.
+  if (syscall(SYS_chroot, ".") < 0) return -1;
   return chdir("/");
 }
 
@@ -271,12 +310,13 @@ static int op_mkdir(struct csandbox_child *child, const uint64_t *arg) {
   return fd < 0 ? -1 : close(fd);
 }
 
-/// The directory that a path's last component is in, made where missing, and where that component starts.
+/// The directory that a path's last component is in, made where missing, and where that component starts. The root
+/// itself where there is no other.
 static int open_parent(struct csandbox_child *child, int root, const char *path, const char **name) {
   const char *slash = strrchr(path, '/');
   *name = slash == NULL ? path : slash + 1;
   size_t length = slash == NULL ? 0 : (size_t)(slash - path);
-  if (length == 0) return fcntl(root, F_DUPFD_CLOEXEC, 3);
+  if (length == 0) return root;
   if (length >= sizeof child->link) {
     errno = ENAMETOOLONG;
     return -1;
@@ -285,6 +325,8 @@ static int open_parent(struct csandbox_child *child, int root, const char *path,
   child->link[length] = '\0';
   return resolve(child, root, child->link, CSANDBOX_ATTACH_MAKE_DIRECTORY | CSANDBOX_ATTACH_NO_SYMLINKS, 0755);
 }
+
+static int closing_parent(int parent, int root, int result) { return parent == root ? result : closing(parent, result); }
 
 /// A root that brings its own device node is fine where it is the very same.
 static int is_node(int parent, const char *name, mode_t mode, dev_t device) {
@@ -297,7 +339,8 @@ static int is_node(int parent, const char *name, mode_t mode, dev_t device) {
 
 static int op_mknod(struct csandbox_child *child, const uint64_t *arg) {
   const char *name;
-  int parent = open_parent(child, slot_fd(child, arg[0]), text(child, arg[1]), &name);
+  int root = slot_fd(child, arg[0]);
+  int parent = open_parent(child, root, text(child, arg[1]), &name);
   if (parent < 0) return -1;
   mode_t mode = (mode_t)arg[2];
   dev_t device = makedev((unsigned)(arg[3] >> 32), (unsigned)arg[3]);
@@ -305,16 +348,17 @@ static int op_mknod(struct csandbox_child *child, const uint64_t *arg) {
   if (result < 0 && errno == EEXIST) result = is_node(parent, name, mode, device);
   if (result == 0 && (arg[4] != 0 || arg[5] != 0))
     result = fchownat(parent, name, (uid_t)arg[4], (gid_t)arg[5], AT_SYMLINK_NOFOLLOW);
-  return closing(parent, result);
+  return closing_parent(parent, root, result);
 }
 
 static int op_symlink(struct csandbox_child *child, const uint64_t *arg) {
   const char *name;
-  int parent = open_parent(child, slot_fd(child, arg[0]), text(child, arg[1]), &name);
+  int root = slot_fd(child, arg[0]);
+  int parent = open_parent(child, root, text(child, arg[1]), &name);
   if (parent < 0) return -1;
   int result = symlinkat(text(child, arg[2]), parent, name);
   if (result < 0 && errno == EEXIST) result = 0;
-  return closing(parent, result);
+  return closing_parent(parent, root, result);
 }
 
 // --- Terminal

@@ -52,7 +52,9 @@ void answer_with(struct client *client, const struct shim_message *message, int 
   if (client != NULL) send_packet(client, message, sizeof *message, fd);
 }
 
+/// Nothing for a request without a number.
 void answer(struct client *client, uint64_t number, int err) {
+  if (number == 0) return;
   struct shim_message message = {.kind = SHIM_ANSWER, .number = number, .err = err, .index = SHIM_NO_INDEX};
   answer_with(client, &message, -1);
 }

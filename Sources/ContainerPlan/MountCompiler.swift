@@ -8,6 +8,8 @@ struct PlanCompiler {
   private(set) var operations: [PlanOperation] = []
   private(set) var devSlot: PlanOperation.Slot?
   private(set) var devptsSlot: PlanOperation.Slot?
+  /// The kernel's own file systems that this plan has made, by where they are mounted.
+  private var made: [String: PlanOperation.Slot] = [:]
 
   private struct PreparedMount {
     var destination: String
@@ -196,7 +198,7 @@ struct PlanCompiler {
       } else if mount.type == "shm" {
         let slot = try newSlot("the pod's shared memory", field: mount.field)
         add(.copyTree(slot: slot, path: "/shm", isRecursive: false, isNullDevice: false))
-        add(.attach(slot: slot, path: mount.destination, missing: .makeDirectory, refusesLinks: true))
+        attachDirectory(slot, on: mount.destination, refusesLinks: true)
       } else {
         try attachFileSystem(mount)
       }
@@ -237,11 +239,29 @@ struct PlanCompiler {
         .setAttributes(
           slot: slot, set: [], clear: [], propagation: propagation, isRecursive: options.isPropagationRecursive))
     }
-    add(
-      .attach(
-        slot: slot, path: mount.destination, missing: .makeDirectory, refusesLinks: isOurs(mount.destination)))
+    attachDirectory(slot, on: mount.destination, refusesLinks: isOurs(mount.destination))
     if isDev { devSlot = slot }
+    let isAlone = mounts.count { $0.destination == mount.destination } == 1
+    if isAlone, ["/dev", "/proc", "/sys"].contains(mount.destination), type != "cgroup2", type != "mqueue" {
+      made[mount.destination] = slot
+    }
     if type == "devpts", mount.destination == "/dev/pts" { devptsSlot = slot }
+  }
+
+  /// The file system of this plan's that a path is a name in, and that name. No one else puts anything there before the
+  /// container runs, so that there is nothing to resolve.
+  private func within(_ path: String) -> (slot: PlanOperation.Slot, name: String)? {
+    let parts = path.split(separator: "/")
+    guard parts.count == 2, let slot = made["/" + parts[0]] else { return nil }
+    return (slot, String(parts[1]))
+  }
+
+  private mutating func attachDirectory(_ slot: PlanOperation.Slot, on path: String, refusesLinks: Bool) {
+    if let place = within(path) {
+      add(.attach(slot: slot, path: place.name, within: place.slot, missing: .makeDirectory, refusesLinks: true))
+    } else {
+      add(.attach(slot: slot, path: path, missing: .makeDirectory, refusesLinks: refusesLinks))
+    }
   }
 
   /// Options of cgroup v1 and of old kernels, which configurations still carry and which mean nothing here.
@@ -310,9 +330,15 @@ struct PlanCompiler {
 
   mutating func protectPaths() throws(PlanError) {
     for path in spec.linux.readonlyPaths {
-      add(.makeReadOnly(path: try checkedPath(path, field: "linux.readonlyPaths")))
+      let path = try checkedPath(path, field: "linux.readonlyPaths")
+      let place = within(path)
+      add(.makeReadOnly(path: place?.name ?? path, within: place?.slot))
     }
-    for path in spec.linux.maskedPaths { add(.mask(path: try checkedPath(path, field: "linux.maskedPaths"))) }
+    for path in spec.linux.maskedPaths {
+      let path = try checkedPath(path, field: "linux.maskedPaths")
+      let place = within(path)
+      add(.mask(path: place?.name ?? path, within: place?.slot))
+    }
     if context.createsWorkingDirectory {
       let path = try checkedPath(spec.process.workingDirectory, field: "process.cwd")
       if path != "/" { add(.makeDirectory(root: .root, path: path, mode: 0o755)) }

@@ -1,6 +1,6 @@
 extension Plan {
   static let magic: UInt32 = 0x4e4c_504d
-  static let version: UInt16 = 1
+  static let version: UInt16 = 2
   static let operationsMax = 2048
   static let bytesMax = 4 << 20
 
@@ -88,14 +88,14 @@ struct PlanEncoder {
       op(7, self.slot(slot), set.rawValue, clear.rawValue, propagation?.number ?? 0, isRecursive ? 1 : 0)
     case .enterNamespaces(let namespaces): op(8, namespaces.rawValue)
     case .attachRoot(let slot): op(9, self.slot(slot))
-    case .attach(let slot, let path, let missing, let refusesLinks):
-      op(10, self.slot(slot), string(path), missing.number | (refusesLinks ? 4 : 0))
+    case .attach(let slot, let path, let within, let missing, let refusesLinks):
+      op(10, self.slot(slot), string(path), missing.number | (refusesLinks ? 4 : 0), self.slot(within))
     case .makeDirectory(let root, let path, let mode): op(11, slot(root), string(path), UInt64(mode))
     case .makeNode(let root, let path, let mode, let major, let minor, let uid, let gid):
       op(12, slot(root), string(path), UInt64(mode), UInt64(major) << 32 | UInt64(minor), UInt64(uid), UInt64(gid))
     case .makeLink(let root, let path, let target): op(13, slot(root), string(path), string(target))
-    case .mask(let path): op(14, string(path))
-    case .makeReadOnly(let path): op(15, string(path))
+    case .mask(let path, let within): op(14, string(path), slot(within))
+    case .makeReadOnly(let path, let within): op(15, string(path), slot(within))
     case .enterRoot: op(16)
     case .setHostname(let name): op(17, string(name))
     case .setDomainName(let name): op(18, string(name))

@@ -15,17 +15,17 @@ extension PlanOperation: CustomStringConvertible {
         + (propagation.map { " \($0.rawValue)" } ?? "") + (isRecursive ? ", and what is below" : "")
     case .enterNamespaces(let namespaces): "enter new namespaces: \(namespaces.names)"
     case .attachRoot: "attach the root"
-    case .attach(let slot, let path, let missing, let refusesLinks):
-      "mount \(slot.name) on \(path)"
+    case .attach(let slot, let path, let within, let missing, let refusesLinks):
+      "mount \(slot.name) on \(path)" + place(within)
         + missing.phrase
         + (refusesLinks ? ", through no link" : "")
     case .makeDirectory(let root, let path, let mode): "make directory \(path) in \(root.name), mode \(octal(mode))"
     case .makeNode(let root, let path, let mode, let major, let minor, let uid, let gid):
       "make node \(path) in \(root.name), mode \(octal(mode)), device \(major):\(minor), owner \(uid):\(gid)"
     case .makeLink(let root, let path, let target): "make link \(path) to \(target) in \(root.name)"
-    case .mask(let path): "mask \(path)"
-    case .makeReadOnly(let path): "make \(path) read-only"
-    case .enterRoot: "pivot to the root"
+    case .mask(let path, let within): "mask \(path)" + place(within)
+    case .makeReadOnly(let path, let within): "make \(path)" + place(within) + " read-only"
+    case .enterRoot: "enter the root"
     case .setHostname(let name): "set hostname \(name)"
     case .setDomainName(let name): "set domain name \(name)"
     case .setSysctl(let path, let value): "set \(path) to \(value)"
@@ -68,8 +68,8 @@ extension PlanOperation: CustomStringConvertible {
   /// What to do about it, for failures whose cause is known.
   package func hint(errno: Int32) -> String {
     switch (self, errno) {
-    case (.attach(_, let path, _, true), 40): "\(path) or a directory above it is a symbolic link in the image"
-    case (.attach(_, let path, _, _), 20):
+    case (.attach(_, let path, _, _, true), 40): "\(path) or a directory above it is a symbolic link in the image"
+    case (.attach(_, let path, _, _, _), 20):
       "\(path) is a file where a directory is mounted, or a directory where a file is"
     case (.attach, 2): "there is no such path in the image, and it could not be made"
     case (.copyTree(_, let path, _, _), 2): "the host has no \(path)"
@@ -91,6 +91,8 @@ extension PlanOperation: CustomStringConvertible {
     }
   }
 }
+
+private func place(_ slot: PlanOperation.Slot?) -> String { slot.map { " of \($0.name)" } ?? "" }
 
 extension PlanOperation.Missing {
   fileprivate var phrase: String {

@@ -13,14 +13,15 @@ package enum PlanOperation: Hashable, Sendable {
   /// Into a mount namespace of its own, a copy of the empty seed, and other new namespaces.
   case enterNamespaces(Namespaces)
   case attachRoot(slot: Slot)
-  case attach(slot: Slot, path: String, missing: Missing, refusesLinks: Bool)
+  /// With a directory, the path is the name of one in there: of a file system that the plan has made itself.
+  case attach(slot: Slot, path: String, within: Slot? = nil, missing: Missing, refusesLinks: Bool)
   case makeDirectory(root: Slot, path: String, mode: UInt32)
   case makeNode(root: Slot, path: String, mode: UInt32, major: UInt32, minor: UInt32, uid: UInt32, gid: UInt32)
   case makeLink(root: Slot, path: String, target: String)
   /// Covers a path with the null device, or a directory with an empty one. Nothing there is fine.
-  case mask(path: String)
-  case makeReadOnly(path: String)
-  /// Makes the attached root the process's own.
+  case mask(path: String, within: Slot? = nil)
+  case makeReadOnly(path: String, within: Slot? = nil)
+  /// Makes the attached root the process's own: it covers the namespace's.
   case enterRoot
   case setHostname(String)
   case setDomainName(String)

@@ -118,6 +118,17 @@ package struct Cgroup: Hashable, Sendable {
     do throws(SyscallError) { return try makeDirectory() ? above + [path] : above } catch { throw .call(error) }
   }
 
+  /// Makes the group in one that has handed its controllers down when an earlier group was created in it.
+  package func createBeside() throws(CgroupError) {
+    do throws(SyscallError) {
+      _ = try syscall("mkdir", on: directory) { unsafe mkdir(directory, 0o755) }
+    } catch {
+      if error.errno == EEXIST { return }
+      if error.errno != ENOENT { throw .call(error) }
+      try create()
+    }
+  }
+
   /// - Returns: whether it was not there.
   private func makeDirectory() throws(SyscallError) -> Bool {
     if let parent = path.parent { hierarchy.group(parent).handDownControllers() }

@@ -43,6 +43,20 @@ package enum Sandbox {
     return file
   }
 
+  /// Removes a directory that nothing is in. Whether it is gone; one that was not there is.
+  package static func removeIfEmpty(directory: String) throws(SyscallError) -> Bool {
+    do throws(SyscallError) {
+      _ = try syscall("rmdir", on: directory) { unsafe rmdir(directory) }
+      return true
+    } catch {
+      switch error.errno {
+      case ENOENT: return true
+      case ENOTEMPTY, EEXIST, EBUSY: return false
+      default: throw error
+      }
+    }
+  }
+
   /// A container's log, made where it is missing, to append to.
   package static func openLog(_ path: String) throws(SyscallError) -> OwnedFD {
     try Files.open(path, flags: O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, mode: 0o640)

@@ -59,7 +59,7 @@ package enum Seccomp {
   }
 
   /// Changes when this code makes other programs of the same filters.
-  package static let programVersion = 2
+  package static let programVersion = 3
   /// Instructions that the kernel takes.
   package static let instructionsMax = 4096
 
@@ -94,10 +94,11 @@ package enum Seccomp {
     }
     var writer = SeccompWriter()
     writer.write(parts, alien: unknown)
-    guard writer.program.count <= instructionsMax * 8 else {
-      throw Failure(what: "\(writer.program.count / 8) instructions, more than \(instructionsMax)", errno: EFBIG)
+    let program = writer.program
+    guard program.count <= instructionsMax * 8 else {
+      throw Failure(what: "\(program.count / 8) instructions, more than \(instructionsMax)", errno: EFBIG)
     }
-    return writer.program
+    return program
   }
 
   /// What libseccomp makes of a filter, to compare with.

@@ -77,9 +77,23 @@ struct SeccompTable {
   }
 }
 
-/// Writes instructions of classic BPF.
+/// Writes instructions of classic BPF from the last to the first, so that each jump knows how far its end is, and all
+/// ways that come to the same answer share one instruction.
 struct SeccompWriter {
-  private(set) var program: [UInt8] = []
+  private struct Instruction {
+    var code: UInt16
+    var whenTrue: UInt8 = 0
+    var whenFalse: UInt8 = 0
+    var value: UInt32
+  }
+
+  /// Instructions behind a place: 0 is the end of the program.
+  private typealias Place = Int
+
+  /// The last one of the program first.
+  private var reversed: [Instruction] = []
+  /// The nearest instruction that gives an answer.
+  private var answers: [UInt32: Place] = [:]
 
   private enum Code {
     static let load: UInt16 = 0x20
@@ -93,114 +107,137 @@ struct SeccompWriter {
   private static let numberOffset: UInt32 = 0
   private static let architectureOffset: UInt32 = 4
   private static let argumentsOffset: UInt32 = 16
+  /// Instructions that a conditional jump goes over at most.
+  private static let reachMax = 255
 
-  private var count: Int { program.count / 8 }
-
-  private mutating func emit(_ code: UInt16, _ value: UInt32, whenTrue: Int = 0, whenFalse: Int = 0) {
-    precondition(whenTrue < 256 && whenFalse < 256, "a conditional jump reaches 255 instructions")
-    program += [UInt8(truncatingIfNeeded: code), UInt8(code >> 8), UInt8(whenTrue), UInt8(whenFalse)]
-    for shift in stride(from: 0, to: 32, by: 8) { program.append(UInt8(truncatingIfNeeded: value >> UInt32(shift))) }
+  /// The instructions, 8 bytes each.
+  var program: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(reversed.count * 8)
+    for instruction in reversed.reversed() {
+      bytes += [UInt8(truncatingIfNeeded: instruction.code), UInt8(instruction.code >> 8)]
+      bytes += [instruction.whenTrue, instruction.whenFalse]
+      for shift in stride(from: 0, to: 32, by: 8) {
+        bytes.append(UInt8(truncatingIfNeeded: instruction.value >> UInt32(shift)))
+      }
+    }
+    return bytes
   }
 
-  private mutating func append(_ other: SeccompWriter) { program += other.program }
+  private mutating func emit(_ code: UInt16, _ value: UInt32) {
+    reversed.append(Instruction(code: code, value: value))
+  }
+
+  /// A place that a conditional jump reaches, also when another long jump is put in before it.
+  private mutating func near(_ place: Place) -> Place {
+    if reversed.count - place + 1 < Self.reachMax { return place }
+    emit(Code.jump, UInt32(reversed.count - place))
+    return reversed.count
+  }
+
+  private mutating func branch(_ code: UInt16, _ value: UInt32, whenTrue: Place, whenFalse: Place) {
+    let (yes, no) = (near(whenTrue), near(whenFalse))
+    reversed.append(
+      Instruction(
+        code: code, whenTrue: UInt8(reversed.count - yes), whenFalse: UInt8(reversed.count - no), value: value))
+  }
+
+  private mutating func answer(_ action: UInt32) -> Place {
+    if let known = answers[action], reversed.count - known + 1 < Self.reachMax { return known }
+    emit(Code.answer, action)
+    answers[action] = reversed.count
+    return reversed.count
+  }
 
   /// One part an architecture; what is none of them gets `alien`.
   mutating func write(_ parts: [(audit: UInt32, ranges: [SeccompTable.Range])], alien: UInt32) {
-    emit(Code.load, Self.architectureOffset)
-    for part in parts {
-      var body = SeccompWriter()
-      body.emit(Code.load, Self.numberOffset)
-      body.search(part.ranges[...])
-      // Over the part, which may be longer than a conditional jump reaches.
-      emit(Code.jumpEqual, part.audit, whenTrue: 1)
-      emit(Code.jump, UInt32(body.count))
-      append(body)
+    var next = answer(alien)
+    for part in parts.reversed() {
+      let start = search(part.ranges[...])
+      if start != reversed.count { emit(Code.jump, UInt32(reversed.count - start)) }
+      emit(Code.load, Self.numberOffset)
+      branch(Code.jumpEqual, part.audit, whenTrue: reversed.count, whenFalse: next)
+      next = reversed.count
     }
-    emit(Code.answer, alien)
+    emit(Code.load, Self.architectureOffset)
   }
 
   /// A binary search: every way through it ends in an answer.
-  private mutating func search(_ ranges: ArraySlice<SeccompTable.Range>) {
-    guard ranges.count > 1 else {
-      if let only = ranges.first { decide(only.decision) }
-      return
-    }
+  /// - Returns: where it begins.
+  private mutating func search(_ ranges: ArraySlice<SeccompTable.Range>) -> Place {
+    guard ranges.count > 1 else { return decide(ranges.first?.decision) }
     let middle = ranges.startIndex + ranges.count / 2
-    var low = SeccompWriter()
-    low.search(ranges[..<middle])
-    if low.count < 256 {
-      emit(Code.jumpAtLeast, ranges[middle].first, whenTrue: low.count)
-    } else {
-      emit(Code.jumpAtLeast, ranges[middle].first, whenFalse: 1)
-      emit(Code.jump, UInt32(low.count))
-    }
-    append(low)
-    search(ranges[middle...])
+    let high = search(ranges[middle...])
+    let low = search(ranges[..<middle])
+    branch(Code.jumpAtLeast, ranges[middle].first, whenTrue: high, whenFalse: low)
+    return reversed.count
   }
 
-  private mutating func decide(_ decision: SeccompTable.Decision) {
+  private mutating func decide(_ decision: SeccompTable.Decision?) -> Place {
     switch decision {
-    case .action(let action): emit(Code.answer, action)
+    case .none: return 0
+    case .action(let action): return answer(action)
     case .conditions(let conditions, let otherwise):
-      for condition in conditions {
-        var rest = SeccompWriter()
-        rest.emit(Code.answer, condition.action)
-        // From the last test to the first, so that each knows how far it is to the end.
+      var next = answer(otherwise)
+      for condition in conditions.reversed() {
+        var then = answer(condition.action)
         for argument in condition.arguments.reversed() {
-          var test = SeccompWriter()
-          test.test(argument, isAllowing: condition.action == csecurity_action_allow(), over: rest.count)
-          test.append(rest)
-          rest = test
+          then = test(
+            argument, isAllowing: condition.action == csecurity_action_allow(), holds: then, fails: next)
         }
-        append(rest)
+        next = then
       }
-      emit(Code.answer, otherwise)
+      return next
     }
   }
 
-  /// Goes on where the argument compares as asked, or over `rest` instructions after the test.
-  private mutating func test(_ argument: SeccompFilter.Argument, isAllowing: Bool, over rest: Int) {
+  /// Goes to `holds` where the argument compares as asked, and to `fails` where not.
+  private mutating func test(
+    _ argument: SeccompFilter.Argument, isAllowing: Bool, holds: Place, fails: Place
+  ) -> Place {
     let low = Self.argumentsOffset + 8 * argument.index
     let high = low + 4
     let value = argument.comparison == .maskedEqual ? argument.valueTwo : argument.value
     let (valueLow, valueHigh) = (UInt32(truncatingIfNeeded: value), UInt32(value >> 32))
     switch argument.comparison {
     case .equal:
-      emit(Code.load, high)
-      emit(Code.jumpEqual, valueHigh, whenFalse: 2 + rest)
-      emit(Code.load, low)
-      emit(Code.jumpEqual, valueLow, whenFalse: rest)
+      equal(low, valueLow, holds, fails)
+      equal(high, valueHigh, reversed.count, fails)
     case .notEqual where isAllowing && valueHigh == 0:
       // The kernel looks at the low half of what it takes for an int: a high half that is set must not get around this.
-      emit(Code.load, low)
-      emit(Code.jumpEqual, valueLow, whenTrue: rest)
+      equal(low, valueLow, fails, holds)
     case .notEqual:
-      emit(Code.load, high)
-      emit(Code.jumpEqual, valueHigh, whenFalse: 2)
-      emit(Code.load, low)
-      emit(Code.jumpEqual, valueLow, whenTrue: rest)
+      equal(low, valueLow, fails, holds)
+      equal(high, valueHigh, reversed.count, holds)
     case .maskedEqual:
-      emit(Code.load, high)
-      emit(Code.and, UInt32(argument.value >> 32))
-      emit(Code.jumpEqual, valueHigh, whenFalse: 3 + rest)
-      emit(Code.load, low)
-      emit(Code.and, UInt32(truncatingIfNeeded: argument.value))
-      emit(Code.jumpEqual, valueLow, whenFalse: rest)
+      equal(low, valueLow, holds, fails, mask: UInt32(truncatingIfNeeded: argument.value))
+      equal(high, valueHigh, reversed.count, fails, mask: UInt32(argument.value >> 32))
     case .greater, .greaterOrEqual:
-      emit(Code.load, high)
-      emit(Code.jumpGreater, valueHigh, whenTrue: 3)
-      emit(Code.jumpEqual, valueHigh, whenFalse: 2 + rest)
-      emit(Code.load, low)
       let code = argument.comparison == .greater ? Code.jumpGreater : Code.jumpAtLeast
-      emit(code, valueLow, whenFalse: rest)
+      ordered(low, code, valueLow, valueHigh, above: holds, below: fails)
     case .less, .lessOrEqual:
-      // Turned around: over the rest where it is at least, or greater.
-      emit(Code.load, high)
-      emit(Code.jumpGreater, valueHigh, whenTrue: 3 + rest)
-      emit(Code.jumpEqual, valueHigh, whenFalse: 2)
-      emit(Code.load, low)
       let code = argument.comparison == .less ? Code.jumpAtLeast : Code.jumpGreater
-      emit(code, valueLow, whenTrue: rest)
+      ordered(low, code, valueLow, valueHigh, above: fails, below: holds)
     }
+    return reversed.count
+  }
+
+  private mutating func equal(
+    _ offset: UInt32, _ value: UInt32, _ same: Place, _ other: Place, mask: UInt32 = .max
+  ) {
+    branch(Code.jumpEqual, value, whenTrue: same, whenFalse: other)
+    if mask != .max { emit(Code.and, mask) }
+    emit(Code.load, offset)
+  }
+
+  /// The high half decides where it differs, otherwise the low one by `code`.
+  private mutating func ordered(
+    _ offset: UInt32, _ code: UInt16, _ low: UInt32, _ high: UInt32, above: Place, below: Place
+  ) {
+    branch(code, low, whenTrue: above, whenFalse: below)
+    emit(Code.load, offset)
+    branch(Code.jumpEqual, high, whenTrue: reversed.count, whenFalse: below)
+    branch(Code.jumpGreater, high, whenTrue: above, whenFalse: reversed.count)
+    emit(Code.load, offset + 4)
   }
 }

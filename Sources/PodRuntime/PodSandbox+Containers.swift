@@ -187,7 +187,7 @@ extension PodSandbox {
   private func eraseContainer(_ id: String) async {
     do throws(RuntimeError) {
       try await removeGroup(try containerGroup(id))
-      if let shim { try? await shim.forget(id) }
+      shim?.dismiss(id)
       try await eraseFiles(environment.places(of: id, in: self.id))
       apply(.erased, to: id)
     } catch {
@@ -199,13 +199,15 @@ extension PodSandbox {
 
   func eraseFiles(_ places: ContainerPlaces) async throws(RuntimeError) {
     do throws(SyscallError) {
-      // A writable layer can be large: not on Swift's pool.
-      try await onFreshThread { () throws(SyscallError) in
-        // Without its record it is gone: an interruption from here on leaves only files, which the next start removes.
-        try Files.remove("\(places.directory)/record.json")
+      // Without its record it is gone: an interruption from here on leaves only files, which the next start removes.
+      try Files.remove("\(places.directory)/record.json")
+      if try Sandbox.removeIfEmpty(directory: places.upperDirectory) {
         try Files.removeTree(places.storageDirectory)
-        try Files.removeTree(places.directory)
+      } else {
+        // A writable layer can be large: not on Swift's pool.
+        try await onFreshThread { () throws(SyscallError) in try Files.removeTree(places.storageDirectory) }
       }
+      try Files.removeTree(places.directory)
     } catch {
       throw RuntimeError(.failed, stage: "remove container files", subject: places.containerID, cause: error)
     }

@@ -131,7 +131,8 @@ extension PodSandbox {
   private func makeContainerGroup(_ id: String, _ compiled: CompiledContainer) throws(RuntimeError) {
     let group = try containerGroup(id)
     do throws(CgroupError) {
-      try group.create()
+      // Beside the shim's, which the pod was made with.
+      try group.createBeside()
       let tolerate = environment.configuration.toleratesMissingControllers
       for warning in try group.apply(compiled.config.resources.limits, tolerateMissing: tolerate) {
         log.warning("a limit is left out", metadata: ["container": "\(id)", "limit": "\(warning)"])

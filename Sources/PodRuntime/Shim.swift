@@ -259,6 +259,13 @@ package final class Shim: Sendable {
     _ = try await connection.ask(ShimRequest(kind: .forget, id: containerID))
   }
 
+  /// The same without waiting for it: for a container whose end has been heard. What is asked after this finds the name
+  /// free.
+  package func dismiss(_ containerID: String) {
+    // A shim that is gone knows nothing any more.
+    try? connection.tell(ShimRequest(kind: .forget, id: containerID))
+  }
+
   package func state() async throws(ShimError) -> [ShimContainer] {
     try await connection.ask(ShimRequest(kind: .state)).items.map { item in
       ShimContainer(

@@ -13,6 +13,7 @@ final class ShimConnection: Sendable {
   private struct Pending {
     let request: String
     let isExec: Bool
+    let deadline: Int64
     let continuation: CheckedContinuation<Result<Answer, ShimError>, Never>
     var items: [ShimMessage] = []
   }
@@ -23,6 +24,8 @@ final class ShimConnection: Sendable {
     var execs: [UInt64: ExecProcess] = [:]
     var token: UInt64?
     var isClosed = false
+    /// A task looks at the deadlines.
+    var isWatched = false
     /// The greeting came before anybody asked for it.
     var hello: ShimMessage?
   }
@@ -85,25 +88,60 @@ final class ShimConnection: Sendable {
   private func wait(
     request: String, isExec: Bool, secondsMax: Double, number: UInt64, send: () throws(SyscallError) -> Void
   ) async throws(ShimError) -> Answer {
-    // Not a child of this task: it outlives a wait that nobody cancels, and is cancelled below.
-    let timer = Task { [weak self] in
-      try? await Task.sleep(for: .seconds(secondsMax))
-      if !Task.isCancelled { self?.fail(number, .refused(request: request, subject: "in time", errno: Errno.timedOut)) }
-    }
-    defer { timer.cancel() }
+    let deadline = SystemClock.bootNanoseconds + Int64(secondsMax * 1e9)
     let result: Result<Answer, ShimError> = await withCheckedContinuation { continuation in
       let early: Result<Answer, ShimError>? = state.withLock { state in
         if let hello = state.hello, number == Self.helloNumber { return .success(Answer(message: hello)) }
         if state.isClosed { return .failure(.disconnected(request: request)) }
-        state.pending[number] = Pending(request: request, isExec: isExec, continuation: continuation)
+        state.pending[number] = Pending(
+          request: request, isExec: isExec, deadline: deadline, continuation: continuation)
         return nil
       }
       if let early { return continuation.resume(returning: early) }
+      watchDeadlines()
       do throws(SyscallError) { try send() } catch {
         fail(number, error.errno == Errno.brokenPipe ? .disconnected(request: request) : .call(error))
       }
     }
     return try result.get()
+  }
+
+  /// Sends what needs no answer and gets none.
+  func tell(_ request: ShimRequest) throws(SyscallError) { try channel.send(request.encoded(number: 0)) }
+
+  /// How late a deadline may be seen: a timer for each request would cost every request more than it costs by itself.
+  private static let deadlineSecondsStep: Int64 = 5
+
+  /// One task a connection looks at the deadlines while there are any.
+  private func watchDeadlines() {
+    let starts = state.withLock { state in
+      defer { state.isWatched = true }
+      return !state.isWatched
+    }
+    guard starts else { return }
+    // Without a parent: it ends by itself at the first look at which nothing is pending, or with the connection.
+    Task.detached { [weak self] in
+      while true {
+        try? await Task.sleep(for: .seconds(Self.deadlineSecondsStep))
+        guard let self, self.expire() else { return }
+      }
+    }
+  }
+
+  /// Fails what is over its time. Whether anything is still pending.
+  private func expire() -> Bool {
+    let now = SystemClock.bootNanoseconds
+    let (late, isPending) = state.withLock { state in
+      let late = state.pending.filter { $0.value.deadline <= now }
+      for number in late.keys { state.pending[number] = nil }
+      state.isWatched = !state.pending.isEmpty
+      return (Array(late.values), state.isWatched)
+    }
+    for entry in late {
+      entry.continuation.resume(
+        returning: .failure(.refused(request: entry.request, subject: "in time", errno: Errno.timedOut)))
+    }
+    return isPending
   }
 
   private func fail(_ number: UInt64, _ error: ShimError) {

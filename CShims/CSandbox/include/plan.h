@@ -10,7 +10,7 @@
 
 enum {
   CSANDBOX_MAGIC = 0x4e4c504d,  // "MPLN"
-  CSANDBOX_VERSION = 1,
+  CSANDBOX_VERSION = 2,
   CSANDBOX_ARGS = 6,
   CSANDBOX_OPS_MAX = 2048,
   CSANDBOX_BYTES_MAX = 4 << 20,
@@ -38,12 +38,12 @@ enum csandbox_code {
   CSANDBOX_ATTRIBUTES = 7,  // slot, set, clear, propagation, recursive
   CSANDBOX_ENTER = 8,       // unshare flags: a copy of the seed namespace, and others
   CSANDBOX_ROOT = 9,        // slot: attach it as the root to be
-  CSANDBOX_ATTACH = 10,     // slot, target, flags
+  CSANDBOX_ATTACH = 10,     // slot, target, flags, directory slot or none: with it the target is a name in there
   CSANDBOX_MKDIR = 11,      // directory slot, path, mode
   CSANDBOX_MKNOD = 12,      // directory slot, path, mode, major << 32 | minor, uid, gid
   CSANDBOX_SYMLINK = 13,    // directory slot, name, target
-  CSANDBOX_MASK = 14,       // path
-  CSANDBOX_READONLY = 15,   // path
+  CSANDBOX_MASK = 14,       // path, directory slot or none, as above
+  CSANDBOX_READONLY = 15,   // path, directory slot or none
   CSANDBOX_ENTER_ROOT = 16,
   CSANDBOX_HOSTNAME = 17,      // name
   CSANDBOX_DOMAINNAME = 18,    // name
