@@ -18,6 +18,7 @@ package final class APIServer: Sendable {
   let schema: Schema
   let resources: ServedResources
   let index = SelectionIndex()
+  let encodings: EncodedObjects
   let metrics = RequestMetrics()
   let documents: Documents
   let allocations: ServiceAllocations
@@ -30,6 +31,7 @@ package final class APIServer: Sendable {
     self.logger = logger
     schema = .kubernetes
     resources = ServedResources(schema)
+    encodings = EncodedObjects(bytesMax: configuration.encodedBytesMax)
     documents = Documents(schema, configuration)
     allocations = ServiceAllocations(addresses: configuration.serviceNetwork, ports: configuration.nodePorts)
     inFlight = InFlight(
@@ -84,9 +86,7 @@ package final class APIServer: Sendable {
     defer { pass.leave() }
     guard info.isResourceRequest else { return try await document(request, info) }
     guard let resource else { return Self.pageNotFound }
-    return try await withDeadline(info) { () async throws(APIStatus) -> HTTPResponse in
-      try await self.handle(request, info, user, resource)
-    }
+    return try await handle(request, info, user, resource)
   }
 
   /// What a path that leads nowhere is answered with.
@@ -94,28 +94,6 @@ package final class APIServer: Sendable {
     var response = HTTPResponse.text("404 page not found\n", status: 404)
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
-  }
-
-  /// Ends a short request that writes after its time; reads do not wait for anything.
-  private func withDeadline(
-    _ info: RequestInfo, _ work: @escaping @Sendable () async throws(APIStatus) -> HTTPResponse
-  ) async throws(APIStatus) -> HTTPResponse {
-    if info.isLongRunning || info.verb == "get" || info.verb == "list" { return try await work() }
-    let seconds = configuration.requestSecondsMax
-    let result = await withTaskGroup(of: Result<HTTPResponse, APIStatus>?.self) { group in
-      group.addTask {
-        do throws(APIStatus) { return .success(try await work()) } catch { return .failure(error) }
-      }
-      group.addTask {
-        try? await Task.sleep(for: .seconds(seconds))
-        return nil
-      }
-      let first = await group.next() ?? nil
-      group.cancelAll()
-      return first
-    }
-    guard let result else { throw .timeout() }
-    return try result.get()
   }
 }
 
@@ -134,8 +112,6 @@ package struct APIServerConfiguration: Sendable {
   package var bodyBytesMax = 3 << 20
   package var documentDepthMax = 64
   package var patchOperationsMax = 10_000
-  /// A request that is neither a watch nor a stream.
-  package var requestSecondsMax = 60
   package var readsInFlightMax = 400
   package var writesInFlightMax = 200
   package var watchesMax = 10_000
@@ -143,6 +119,8 @@ package struct APIServerConfiguration: Sendable {
   package var watchSecondsMin = 1800
   package var bookmarkSeconds = 60.0
   package var eventSeconds: Int64 = 3600
+  /// Protobuf messages of objects that are kept for the next reader, in bytes.
+  package var encodedBytesMax = 8 << 20
   /// Objects that one deletecollection removes at a time.
   package var collectionPage = 100
   /// Seconds since 1970; tests set it.
@@ -159,6 +137,7 @@ extension RequestInfo {
   var attributes: AccessAttributes {
     AccessAttributes(
       verb: verb, group: group, version: version, resource: resource, subresource: subresource, namespace: namespace,
-      name: name, path: path, nameSelector: fieldSelector?.onlyName ?? "")
+      name: name, path: path, nameSelector: fieldSelector?.onlyName ?? "",
+      nodeSelector: fieldSelector?.only("spec.nodeName") ?? "")
   }
 }

@@ -84,17 +84,51 @@ final class ConnectionErrors: ChannelInboundHandler {
   }
 }
 
-/// The last handler of an HTTP/2 connection: has it say goodbye when the server stops, and takes it away when it fails.
+/// The last handler of an HTTP/2 connection: has it say goodbye when the server stops, and takes it away when it fails or
+/// its client has left.
 final class HTTP2Ending: ChannelInboundHandler {
   typealias InboundIn = Any
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if event is ServerStops {
-      context.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
-    } else {
-      context.fireUserInboundEventTriggered(event)
+    switch event {
+    case is ServerStops: context.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+    // Half a connection can carry neither window updates nor new requests: its streams are over.
+    case ChannelEvent.inputClosed: context.close(promise: nil)
+    default: context.fireUserInboundEventTriggered(event)
     }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
+
+/// Below an HTTP/2 connection's handler: lets what its streams write in one turn of the loop leave in one go, with one
+/// call of the kernel instead of one a stream. Many watches of one client get the same event in one turn.
+final class FlushGatherer: ChannelOutboundHandler {
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  private var isFlushing = false
+  private var context: ChannelHandlerContext?
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  func flush(context: ChannelHandlerContext) {
+    guard !isFlushing else { return }
+    isFlushing = true
+    let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+    // Behind the tasks that wait for the loop already.
+    context.eventLoop.execute { bound.value.flushNow() }
+  }
+
+  private func flushNow() {
+    guard isFlushing else { return }
+    isFlushing = false
+    context?.flush()
+  }
+
+  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+    flushNow()
+    context.close(mode: mode, promise: promise)
+  }
 }

@@ -16,6 +16,7 @@ final class Exchange {
   /// Tasks that wait until the client takes more.
   var waiters: [CheckedContinuation<Void, Never>] = []
   var lastProgress = NIODeadline.now()
+  let began = NIODeadline.now()
 
   init(head: HTTPRequestHead, body: HTTPIncomingBody) {
     self.head = head
@@ -211,13 +212,14 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
   }
 
-  /// The client sends no more. Who asked before that gets the answer; who follows a stream has left, most likely.
+  /// The client sends no more, and has left, most likely: what works for it is told so. An answer that comes about all
+  /// the same is sent.
   private func inputClosed(_ context: ChannelHandlerContext) {
     guard !isHTTP2 else { return }
     guard let exchange, !isLingering else { return context.close(promise: nil) }
     exchange.asksToClose = true
     if !exchange.requestEnded { exchange.body.fail(.disconnected) }
-    if exchange.isStreaming || !exchange.requestEnded { exchange.task?.cancel() }
+    exchange.task?.cancel()
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -258,10 +260,13 @@ final class ExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     let awaitsBody = !exchange.requestEnded && !isBodyPaused
     let awaitsReader = !exchange.waiters.isEmpty
     guard awaitsBody || awaitsReader else { return }
-    let silence = NIODeadline.now() - exchange.lastProgress
-    guard silence >= .seconds(Int64(core.limits.stallTimeoutSeconds)) else { return watchForStalls() }
-    core.logger.debug("http: \(facts.remoteAddress): no progress for \(core.limits.stallTimeoutSeconds) s, closed")
-    exchange.body.fail(.timedOut(seconds: core.limits.stallTimeoutSeconds))
+    let now = NIODeadline.now()
+    let isLate = awaitsBody && now - exchange.began >= .seconds(Int64(core.limits.bodySecondsMax))
+    let stands = now - exchange.lastProgress >= .seconds(Int64(core.limits.stallTimeoutSeconds))
+    guard isLate || stands else { return watchForStalls() }
+    let seconds = stands ? core.limits.stallTimeoutSeconds : core.limits.bodySecondsMax
+    core.logger.debug("http: \(facts.remoteAddress): \(stands ? "no progress" : "no end of the body") for \(seconds) s")
+    exchange.body.fail(.timedOut(seconds: seconds))
     context.close(promise: nil)
   }
 

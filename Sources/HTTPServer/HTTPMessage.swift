@@ -43,6 +43,9 @@ package struct HTTPRequest: Sendable {
   package var path: String { target.path }
   package var query: HTTPQuery { target.query }
 
+  /// The client takes answers compressed.
+  package var acceptsGzip: Bool { Compression.isWelcome(headers) }
+
   /// A request's body may be this long unless the handler says otherwise.
   package static let bodyBytesMax = 3 << 20
 

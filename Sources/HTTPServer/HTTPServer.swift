@@ -32,6 +32,8 @@ package struct HTTPServerLimits: Sendable {
   package var idleTimeoutSeconds = 180
   /// A body, or a client's reading of an answer, may stand still this long.
   package var stallTimeoutSeconds = 60
+  /// From a request's head to the end of its body, however steadily it trickles.
+  package var bodySecondsMax = 60
   /// Fields of a request's head, names and values together.
   package var headBytesMax = 64 << 10
   package var headFieldsMax = 128

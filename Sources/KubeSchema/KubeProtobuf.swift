@@ -39,20 +39,92 @@ package enum KubeProtobuf {
   package static func encode(
     _ value: JSONValue, as type: SchemaType, schema: Schema = .kubernetes
   ) throws(ProtobufError) -> [UInt8] {
-    guard let object = value.object else { throw ProtobufError("expected an object, found \(value.kindName)", at: 0) }
     let kind = type.kinds.first
-    let apiVersion = object["apiVersion"]?.string ?? kind?.apiVersion ?? ""
-    var encoder = ProtobufEncoder(schema: schema)
-    try encoder.nested(1) { (encoder) in
-      encoder.text(1, apiVersion)
-      encoder.text(2, object["kind"]?.string ?? kind?.kind ?? "")
-    }
-    try encoder.nested(2) { (encoder) throws(ProtobufError) in try encoder.message(object, type) }
-    // No content encoding, no content type: the bytes are protobuf as they are.
-    encoder.text(3, "")
-    encoder.text(4, "")
-    return magic + encoder.out
+    return envelope(
+      apiVersion: value["apiVersion"]?.string ?? kind?.apiVersion ?? "",
+      kind: value["kind"]?.string ?? kind?.kind ?? "", message: try message(value, as: type, schema: schema))
   }
+
+  /// The object alone, without the envelope that says what it is: what an envelope and the items of a list hold.
+  package static func message(
+    _ value: JSONValue, as type: SchemaType, schema: Schema = .kubernetes
+  ) throws(ProtobufError) -> [UInt8] {
+    guard let object = value.object else { throw ProtobufError("expected an object, found \(value.kindName)", at: 0) }
+    var encoder = ProtobufEncoder(schema: schema)
+    try encoder.message(object, type)
+    return encoder.out
+  }
+
+  /// A document of a message that is encoded already.
+  package static func envelope(apiVersion: String, kind: String, message: [UInt8]) -> [UInt8] {
+    var out: [UInt8] = []
+    out.reserveCapacity(message.count + apiVersion.utf8.count + kind.utf8.count + 24)
+    begin(&out, apiVersion, kind, messageBytes: message.count)
+    out += message
+    out += end
+    return out
+  }
+
+  /// A list of items that are encoded already, in parts: only lengths are written, nothing is encoded anew.
+  /// - Parameter type: of the list: `PodList`.
+  /// - Parameter partBytes: parts are ended once they are that long.
+  package static func list(
+    _ items: [[UInt8]], metadata: JSONObject, as type: SchemaType, partBytes: Int, schema: Schema = .kubernetes
+  ) throws(ProtobufError) -> [[UInt8]] {
+    guard let number = type.fields["items"]?.protobufNumber, let kind = type.kinds.first else {
+      throw ProtobufError("\(type.shortName) is no list", at: 0)
+    }
+    // Everything but the items, which come last: their number is the highest of a list.
+    let head = try message(.object(["metadata": .object(metadata)]), as: type, schema: schema)
+    let tag = UInt64(number) << 3 | ProtobufReader.Wire.bytes.rawValue
+    let bytes = items.reduce(head.count) {
+      $0 + varintBytes(tag) + varintBytes(UInt64($1.count)) + $1.count
+    }
+    var parts: [[UInt8]] = []
+    var part: [UInt8] = []
+    part.reserveCapacity(min(bytes + 128, partBytes + partBytes / 4))
+    begin(&part, kind.apiVersion, kind.kind, messageBytes: bytes)
+    part += head
+    for item in items {
+      appendVarint(tag, to: &part)
+      appendVarint(UInt64(item.count), to: &part)
+      part += item
+      if part.count >= partBytes {
+        parts.append(part)
+        part = []
+        part.reserveCapacity(partBytes + partBytes / 4)
+      }
+    }
+    part += end
+    parts.append(part)
+    return parts
+  }
+
+  private static func begin(_ out: inout [UInt8], _ apiVersion: String, _ kind: String, messageBytes: Int) {
+    var encoder = ProtobufEncoder(schema: .kubernetes)
+    encoder.text(1, apiVersion)
+    encoder.text(2, kind)
+    out += magic
+    out.append(1 << 3 | 2)
+    appendVarint(UInt64(encoder.out.count), to: &out)
+    out += encoder.out
+    out.append(2 << 3 | 2)
+    appendVarint(UInt64(messageBytes), to: &out)
+  }
+
+  /// No content encoding, no content type: the bytes are protobuf as they are.
+  private static let end: [UInt8] = [3 << 3 | 2, 0, 4 << 3 | 2, 0]
+
+  static func appendVarint(_ value: UInt64, to out: inout [UInt8]) {
+    var rest = value
+    while rest >= 0x80 {
+      out.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      rest >>= 7
+    }
+    out.append(UInt8(rest))
+  }
+
+  private static func varintBytes(_ value: UInt64) -> Int { max(1, (70 - value.leadingZeroBitCount) / 7) }
 
   /// One event of a watch (`;stream=watch`): four bytes of length, most significant first, and a bare `WatchEvent` that
   /// holds the object in its envelope.

@@ -13,14 +13,7 @@ struct ProtobufEncoder {
     ProtobufError("\(path.isEmpty ? "" : path.joined(separator: ".") + ": ")\(problem)", at: out.count)
   }
 
-  mutating func varint(_ value: UInt64) {
-    var rest = value
-    while rest >= 0x80 {
-      out.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-      rest >>= 7
-    }
-    out.append(UInt8(rest))
-  }
+  mutating func varint(_ value: UInt64) { KubeProtobuf.appendVarint(value, to: &out) }
 
   private mutating func tag(_ number: Int, _ wire: ProtobufReader.Wire) {
     varint(UInt64(number) << 3 | wire.rawValue)
@@ -57,10 +50,23 @@ struct ProtobufEncoder {
   }
 
   mutating func message(_ object: JSONObject, _ type: SchemaType) throws(ProtobufError) {
-    for (key, _) in object.members where type.fields[key] == nil && !(key == "apiVersion" || key == "kind") {
-      throw error("\(key): \(type.shortName) has no such field")
+    // Objects have few of the fields that their type has, so it is their members that are walked.
+    var present: [(number: Int, field: SchemaField, value: JSONValue)] = []
+    present.reserveCapacity(object.count)
+    for (key, value) in object.members {
+      guard let field = type.fields[key] else {
+        if key == "apiVersion" || key == "kind" { continue }
+        throw error("\(key): \(type.shortName) has no such field")
+      }
+      if !value.isNull, let number = field.protobufPath.first { present.append((number, field, value)) }
     }
-    try message(object, type.message)
+    if type.message.hasEmbedded { return try message(object, type.message) }
+    present.sort { $0.number < $1.number }
+    for (number, field, value) in present {
+      path.append(field.name)
+      try self.field(number, value, field.valueType, schema.leaf(field))
+      path.removeLast()
+    }
   }
 
   private mutating func message(_ object: JSONObject, _ message: ProtobufMessage) throws(ProtobufError) {

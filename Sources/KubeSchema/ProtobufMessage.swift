@@ -8,6 +8,8 @@ struct ProtobufMessage: Sendable {
   private(set) var entries: [(number: Int, node: Node)] = []
   /// Where in `entries` a number stands, by the number; -1 for those that are not used.
   private var places: [Int16] = []
+  /// Whether any field lies in a message that JSON does not know.
+  private(set) var hasEmbedded = false
 
   init(_ fields: [SchemaField]) {
     for field in fields { insert(field, field.protobufPath[...]) }
@@ -38,6 +40,7 @@ struct ProtobufMessage: Sendable {
     for place in entries.indices {
       places[entries[place].number] = Int16(place)
       guard case .embedded(var inner) = entries[place].node else { continue }
+      hasEmbedded = true
       inner.index()
       entries[place].node = .embedded(inner)
     }

@@ -60,6 +60,14 @@ import Testing
       target: "/api/v1/namespaces/none/configmaps", body: #"{"metadata":{"name":"a"}}"#, code: 404, reason: "NotFound",
       message: #"namespaces "none" not found"#),
     Case(
+      target: "/api/v1/namespaces/default/pods",
+      body: #"{"metadata":{"name":"p"},"spec":{"restartPolicy":"Maybe","containers":[{"image":"i","ports":[{}]}]}}"#,
+      code: 422, reason: "Invalid",
+      message:
+        #"Pod "p" is invalid: [spec.containers[0].name: Required value, spec.containers[0].ports[0].containerPort: "#
+        + #"Required value, spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "#
+        + #""Never"]"#),
+    Case(
       body: "{}", code: 422, reason: "Invalid",
       message: #"ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required"#),
     Case(

@@ -1,5 +1,6 @@
 import HTTPServer
 import JSON
+import Kernel
 import Testing
 
 @testable import APIServer
@@ -53,6 +54,12 @@ import Testing
     #expect(url.hasPrefix("/openapi/v3/apis/apps/v1?hash="))
     let document = try await world.send("GET", url)
     #expect(document.json["openapi"] == "3.0.0")
+    #expect(document.headers["content-encoding"] == nil)
+    let packed = try await world.send("GET", url, headers: ["Accept-Encoding": "gzip"])
+    #expect(packed.headers["content-encoding"] == "gzip")
+    #expect(packed.headers["etag"] == document.headers["etag"])
+    #expect(packed.bytes.count * 4 < document.bytes.count)
+    #expect(try Zlib(.expand, format: .gzip).process(packed.bytes) == document.bytes)
     #expect(document.json["components"]?["schemas"]?["io.k8s.api.apps.v1.Deployment"] != nil)
     #expect(document.headers["cache-control"]?.hasPrefix("public, immutable") == true)
     let stale = try await world.send("GET", "/openapi/v3/apis/apps/v1?hash=00")

@@ -259,6 +259,35 @@ import Testing
     }
   }
 
+  @Test func whoSendsNoMoreIsAnsweredAndWhatWorksForThemIsCancelled() async throws {
+    let cancelled = Counter()
+    try await withServer(handler: { _ in
+      do { try await Task.sleep(for: .seconds(60)) } catch { cancelled.add() }
+      return .text("late")
+    }) { port in
+      let answer = try await RawClient.exchange(port: port, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", closesWriting: true)
+      #expect(answer.hasSuffix("late"))
+      #expect(cancelled.value == 1)
+    }
+  }
+
+  @Test func aBodyThatTricklesHasAnEnd() async throws {
+    var limits = HTTPServerLimits()
+    limits.stallTimeoutSeconds = 1
+    limits.bodySecondsMax = 2
+    try await withServer(limits: limits) { port in
+      let began = ContinuousClock.now
+      let client = try RawClient(port: port)
+      try client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\n")
+      for _ in 0..<40 {
+        try await Task.sleep(for: .milliseconds(200))
+        // Fails once the server has closed.
+        do { try client.send("a") } catch { break }
+      }
+      #expect(ContinuousClock.now - began < .seconds(6))
+    }
+  }
+
   @Test func aThousandBrokenConnectionsLeaveNothing() async throws {
     let active = Counter()
     try await withServer(handler: { request in

@@ -102,6 +102,30 @@ struct TestPKI {
     }
   }
 
+  @Test func aKilledHTTP2ClientLeavesNoStream() async throws {
+    let test = try TestPKI()
+    defer { try? test.directory.remove() }
+    let (began, ended) = (Counter(), Counter())
+    try await withServer(
+      tls: HTTPTLS(test.identity),
+      handler: { _ in
+        HTTPResponse(
+          body: .stream { writer in
+            began.add()
+            defer { ended.add() }
+            try await writer.write(Array("e".utf8))
+            try await Task.sleep(for: .seconds(60))
+          })
+      }
+    ) { port in
+      _ = try await command(
+        "timeout", "--signal=KILL", "1", "curl", "--silent", "--http2", "--no-buffer", "--cacert", test.authorityFile,
+        "https://localhost:\(port)/watch")
+      #expect(began.value == 1)
+      try await eventually("the stream has ended with its client") { ended.value == 1 }
+    }
+  }
+
   @Test func manyRequestsShareAnHTTP2ConnectionWhileOneStreams() async throws {
     let test = try TestPKI()
     defer { try? test.directory.remove() }

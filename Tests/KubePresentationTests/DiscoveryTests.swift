@@ -14,7 +14,7 @@ private let discovery = Discovery(.kubernetes)
         "serverAddressByClientCIDRs": [["clientCIDR": "0.0.0.0/0", "serverAddress": "10.0.0.1:6443"]],
       ])
     let groups = discovery.apis()["groups"]?.array ?? []
-    #expect(groups.map { $0["name"] } == ["apps", "coordination.k8s.io", "discovery.k8s.io"])
+    #expect(groups.map { $0["name"] } == ["apps", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"])
     #expect(
       discovery.group("apps") == [
         "kind": "APIGroup", "apiVersion": "v1", "name": "apps",

@@ -39,10 +39,13 @@ package struct AccessAttributes: Hashable, Sendable {
   package var path: String
   /// What a list or watch was narrowed to by `metadata.name=`; empty: not narrowed.
   package var nameSelector: String
+  /// What a list or watch of pods was narrowed to by `spec.nodeName=`; empty: not narrowed.
+  package var nodeSelector: String
 
   package init(
     verb: String, group: String = "", version: String = "v1", resource: String = "", subresource: String = "",
-    namespace: String = "", name: String = "", path: String = "", nameSelector: String = ""
+    namespace: String = "", name: String = "", path: String = "", nameSelector: String = "",
+    nodeSelector: String = ""
   ) {
     self.verb = verb
     self.group = group
@@ -53,6 +56,7 @@ package struct AccessAttributes: Hashable, Sendable {
     self.name = name
     self.path = path
     self.nameSelector = nameSelector
+    self.nodeSelector = nodeSelector
   }
 }
 

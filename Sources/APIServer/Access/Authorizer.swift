@@ -3,8 +3,8 @@ import JSON
 /// What a user may do: everything for `system:masters`, what a node needs for `system:nodes`, else nothing but to look
 /// around.
 ///
-/// A node may change its own Node, Lease and pods, and read the Secrets and ConfigMaps that its own pods refer to; that it
-/// creates nothing in another's name is for admission to see.
+/// A node may change its own Node and Lease, read and change its own pods, and read the Secrets and ConfigMaps that these
+/// refer to; that it creates nothing in another's name is for admission to see.
 package struct Authorizer: Sendable {
   private let reader: ObjectReader
 
@@ -34,9 +34,11 @@ package struct Authorizer: Sendable {
 
   /// Discovery, schemas, health and version.
   private static func isForEverybody(_ path: String) -> Bool {
-    let first = path.split(separator: "/").first ?? ""
-    return ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"].contains(first)
+    pathsForEverybody.contains(String(path.split(separator: "/").first ?? ""))
   }
+
+  /// What begins with these.
+  static let pathsForEverybody = ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"]
 
   /// Anybody may ask what they may do.
   private static func isAboutOneself(_ attributes: AccessAttributes) -> Bool {
@@ -84,16 +86,26 @@ package struct Authorizer: Sendable {
   }
 
   private func podVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
-    if asked.subresource.isEmpty, Self.reading.contains(asked.verb) || asked.verb == "create" { return .allowed }
+    if asked.subresource.isEmpty {
+      if asked.verb == "create" { return .allowed }
+      if asked.verb == "list" || asked.verb == "watch" {
+        return asked.nodeSelector == node
+          ? .allowed : .denied("can only list/watch pods with spec.nodeName field selector")
+      }
+    }
+    let isReading = asked.verb == "get"
     let isStatus = asked.subresource == "status" && Self.changing.contains(asked.verb)
     let isEnd = asked.subresource.isEmpty && asked.verb == "delete" || asked.subresource == "eviction"
-    guard isStatus || isEnd || asked.subresource == "status" && asked.verb == "get" else {
+    guard isStatus || isEnd || isReading && ["", "status"].contains(asked.subresource) else {
       return .denied("node '\(node)' cannot do this")
     }
     // A pod that is gone is nobody's: the answer is that there is none.
     guard let pod = reader.object("/pods/\(asked.namespace)/\(asked.name)") else { return .allowed }
-    return pod.text(at: "spec", "nodeName") == node
-      ? .allowed : .denied("node '\(node)' cannot change pods of another node")
+    if pod.text(at: "spec", "nodeName") == node { return .allowed }
+    return .denied(
+      isReading
+        ? "no relationship found between node '\(node)' and this object"
+        : "node '\(node)' cannot change pods of another node")
   }
 
   private func contentVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {

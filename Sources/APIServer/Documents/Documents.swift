@@ -80,7 +80,13 @@ extension APIServer {
     case "healthz", "livez", "readyz": return health(parts, request)
     case "metrics" where parts.count == 1: return metricsResponse()
     case "api", "apis": return try documents.discovery(parts, request) ?? Self.pageNotFound
-    case "openapi": return try documents.schema(parts, request) ?? Self.pageNotFound
+    case "openapi":
+      // Made and compressed when it is first asked for: not on the event loop.
+      let documents = documents
+      let answer = await offLoop { () async -> Result<HTTPResponse?, APIStatus> in
+        do throws(APIStatus) { return .success(try documents.schema(parts, request)) } catch { return .failure(error) }
+      }
+      return try answer.get() ?? Self.pageNotFound
     case nil: return documents.rootPaths()
     default: return Self.pageNotFound
     }

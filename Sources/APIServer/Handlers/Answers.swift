@@ -53,6 +53,26 @@ extension APIServer {
     return try? KubeProtobuf.encode(document, as: type)
   }
 
+  /// The protobuf message of a stored object, without an envelope: made once a revision.
+  func message(_ object: StoredObject, _ resource: ServedResource) throws(APIStatus) -> [UInt8] {
+    try encodings.message(object) { (object) throws(APIStatus) in try makeMessage(object, resource) }
+  }
+
+  func makeMessage(_ object: StoredObject, _ resource: ServedResource) throws(APIStatus) -> [UInt8] {
+    let document = try document(AnsweredObject(value: object.value, revision: object.revision), resource)
+    do throws(ProtobufError) {
+      return try KubeProtobuf.message(document, as: resource.schema, schema: schema)
+    } catch {
+      throw .internalError("encode \(object.key): \(error)")
+    }
+  }
+
+  /// A stored object as it is, in protobuf with its envelope.
+  func protobuf(_ object: StoredObject, _ resource: ServedResource) throws(APIStatus) -> [UInt8] {
+    KubeProtobuf.envelope(
+      apiVersion: resource.type.apiVersion, kind: resource.kind, message: try message(object, resource))
+  }
+
   /// An object in the form that was negotiated.
   func answer(_ object: AnsweredObject, _ context: RequestContext, code: Int = 200, warnings: [String] = [])
     throws(APIStatus) -> HTTPResponse

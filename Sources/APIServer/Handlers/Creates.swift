@@ -130,8 +130,9 @@ extension APIServer {
   ) throws(APIStatus) {
     let errors: [FieldError]
     do throws(ModelError) {
-      let kind = try decoded(object, resource)
-      errors = Validation.create(kind)
+      let document = JSONValue.object(object)
+      let kind = try AnyKind.type(of: document).init(lenient: document)
+      errors = Validation.create(kind).completed(by: document)
     } catch {
       errors = error.problems.map { FieldError($0) }
     }
@@ -139,10 +140,17 @@ extension APIServer {
       throw .invalid(kind: resource.kind, group: resource.type.group, name: name, errors: errors)
     }
   }
+}
 
-  /// The document as a value of the model, strictly.
-  func decoded(_ object: JSONObject, _ resource: ServedResource) throws(ModelError) -> any KubeKind {
-    let document = JSONValue.object(object)
-    return try AnyKind.type(of: document).init(strict: document)
+extension [FieldError] {
+  /// With what a strict reader finds besides: required fields and choices of which validation said nothing.
+  func completed(by document: JSONValue) -> [FieldError] {
+    do throws(ModelError) {
+      _ = try AnyKind.type(of: document).init(strict: document)
+      return self
+    } catch {
+      let paths = Set(map(\.path))
+      return self + error.problems.filter { !paths.contains($0.path) }.map { FieldError($0) }
+    }
   }
 }

@@ -1,6 +1,7 @@
 import HTTPServer
 import JSON
 import KubeModel
+import KubeSchema
 import ObjectStore
 
 extension APIServer {
@@ -10,6 +11,11 @@ extension APIServer {
       throw .tooLargeRevision(version, current: store.revision)
     }
     guard let object = store.get(context.key) else { throw context.notFound() }
+    if context.negotiated.isPlainProtobuf {
+      return HTTPResponse(
+        status: 200, headers: ["Content-Type": Encoding.protobuf.mediaType, "Cache-Control": Self.uncached],
+        body: .bytes(try protobuf(object, context.resource)))
+    }
     return try answer(AnsweredObject(value: object.value, revision: object.revision), context)
   }
 
@@ -37,6 +43,11 @@ extension APIServer {
       return HTTPResponse(
         status: 200, headers: ["Content-Type": "application/json", "Cache-Control": Self.uncached],
         body: .chunks(Self.encodedList(page, context.resource)))
+    }
+    if context.negotiated.isPlainProtobuf, let parts = try protobufList(page, context.resource) {
+      return HTTPResponse(
+        status: 200, headers: ["Content-Type": Encoding.protobuf.mediaType, "Cache-Control": Self.uncached],
+        body: .chunks(parts))
     }
     var documents: [JSONValue] = []
     documents.reserveCapacity(page.objects.count)
@@ -70,6 +81,20 @@ extension APIServer {
     chunk += "]}".utf8
     chunks.append(chunk)
     return chunks
+  }
+
+  /// The list in protobuf, of the objects' messages; nil where the table has no such list.
+  private func protobufList(_ page: Page, _ resource: ServedResource) throws(APIStatus) -> [[UInt8]]? {
+    guard let type = schema.type(apiVersion: resource.type.apiVersion, kind: "\(resource.kind)List") else { return nil }
+    let messages = try encodings.messages(page.objects) { (object) throws(APIStatus) in
+      try makeMessage(object, resource)
+    }
+    do throws(ProtobufError) {
+      return try KubeProtobuf.list(
+        messages, metadata: page.metadata, as: type, partBytes: Self.chunkBytes, schema: schema)
+    } catch {
+      throw .internalError("list \(resource.qualified): \(error)")
+    }
   }
 
   /// - Throws: `Expired` where the revision asked for is forgotten, `Timeout` where it has not come yet.

@@ -43,7 +43,12 @@ extension APIServer {
     case "get": return try get(context)
     case "list": return try await list(context)
     case "watch": return try watch(context)
-    case "create": return resource.type.plural == "bindings" ? try await bind(context) : try await create(context)
+    case "create":
+      switch (resource.type.group, resource.type.plural) {
+      case ("", "bindings"): return try await bind(context)
+      case ("authorization.k8s.io", _): return try await review(context)
+      default: return try await create(context)
+      }
     case "update": return try await update(context)
     case "patch": return try await patch(context)
     case "delete": return try await delete(context)

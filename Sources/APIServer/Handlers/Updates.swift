@@ -193,27 +193,16 @@ extension APIServer {
     let resource = context.resource
     var errors: [FieldError] = []
     do throws(ModelError) {
-      let new = try decoded(object, resource)
-      let document = JSONValue.object(old)
-      let before = try AnyKind.type(of: document).init(lenient: document)
+      let (document, stored) = (JSONValue.object(object), JSONValue.object(old))
+      let new = try AnyKind.type(of: document).init(lenient: document)
+      let before = try AnyKind.type(of: stored).init(lenient: stored)
       switch scope {
-      case .object: errors = Validation.update(new, old: before)
-      case .status: errors = Validation.statusUpdate(new, old: before)
+      case .object: errors = Validation.update(new, old: before).completed(by: document)
+      case .status: errors = Validation.statusUpdate(new, old: before).completed(by: document)
       case .finalize, .everything: break
       }
     } catch {
       errors = error.problems.map { FieldError($0) }
-    }
-    let (new, current) = (ObjectMetadata(object), ObjectMetadata(old))
-    if current.deletionTimestamp != nil {
-      for (number, finalizer) in new.finalizers.enumerated() where !current.finalizers.contains(finalizer) {
-        errors.append(
-          FieldError(
-            path: "metadata.finalizers", reason: .forbidden,
-            detail: "no new finalizers can be added if the object is being deleted, found new finalizers "
-              + "[]string{\"\(finalizer)\"}"))
-        if number > 10 { break }
-      }
     }
     if !errors.isEmpty {
       throw .invalid(

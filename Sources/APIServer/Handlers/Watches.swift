@@ -1,6 +1,7 @@
 import HTTPServer
 import JSON
 import KubeModel
+import KubeSchema
 import ObjectStore
 
 extension APIServer {
@@ -163,11 +164,15 @@ private struct WatchRun: Sendable {
   }
 }
 
-/// Makes the lines of a watch. Plain JSON is made once for all watches of an event.
+/// Makes the lines of a watch. What does not depend on the watch is made once for all watches of an event.
 private struct WatchEncoder: Sendable {
   let server: APIServer
   let context: RequestContext
   let selection: Selection
+  /// Of the objects themselves, as JSON.
+  private let isPlain: Bool
+  /// Under what name the event keeps what this watch makes of it; nil: it is this watch's own.
+  private let form: String?
   /// A Table's columns come with its first event only.
   private var hasColumns = false
 
@@ -183,41 +188,53 @@ private struct WatchEncoder: Sendable {
     self.server = server
     self.context = context
     self.selection = selection
+    isPlain = context.negotiated == Negotiated()
+    let isProtobuf = context.negotiated.encoding == .protobuf
+    switch context.negotiated.form {
+    case .object: form = isPlain ? "" : isProtobuf ? " protobuf" : nil
+    case .metadata(let version): form = " metadata \(version) \(isProtobuf)"
+    case .table: form = nil
+    }
   }
-
-  private var isPlain: Bool { context.negotiated == Negotiated() }
 
   /// Nil where the selectors do not match.
   mutating func initial(_ object: StoredObject) -> [UInt8]? {
     guard selection.matches(object) else { return nil }
-    return encoded(.added, object.value, object.revision)
+    if isPlain || !context.negotiated.isPlainProtobuf { return encoded(.added, object.value, object.revision) }
+    return protobuf(.added, object)
   }
 
   /// Nil where the watch does not care.
   mutating func event(_ event: StoreEvent) -> [UInt8]? {
-    guard let (change, value) = change(event) else { return nil }
-    guard isPlain else { return encoded(change, value, event.revision) }
-    return event.derived(change.rawValue) { _ in plain(change, value, event.revision) }
+    guard let (change, object) = change(event) else { return nil }
+    // At the revision of the change, also where the object is that of before.
+    guard let form else { return encoded(change, object.value, event.revision) }
+    if isPlain { return event.derived(change.rawValue) { _ in plain(change, object.value, event.revision) } }
+    return event.derived(change.rawValue + form) { _ in
+      if context.negotiated.isPlainProtobuf, object === event.object { return protobuf(change, object) }
+      var encoder = self
+      return encoder.encoded(change, object.value, event.revision)
+    }
   }
 
   /// What an event means to those who see only what matches: an object that begins to match was added for them.
-  private func change(_ event: StoreEvent) -> (Change, [UInt8])? {
+  private func change(_ event: StoreEvent) -> (Change, StoredObject)? {
     if selection.isEverything {
       switch event.kind {
-      case .put(let created): return (created ? .added : .modified, event.object.value)
-      case .delete: return (.deleted, event.object.value)
+      case .put(let created): return (created ? .added : .modified, event.object)
+      case .delete: return (.deleted, event.object)
       }
     }
     let before = event.previous.map { matches($0, of: event, "before") } ?? false
     switch event.kind {
-    case .delete: return before ? (.deleted, event.object.value) : nil
+    case .delete: return before ? (.deleted, event.object) : nil
     case .put:
       let now = matches(event.object, of: event, "now")
       switch (before, now) {
-      case (false, true): return (.added, event.object.value)
-      case (true, true): return (.modified, event.object.value)
+      case (false, true): return (.added, event.object)
+      case (true, true): return (.modified, event.object)
       // The last state that they knew, at the revision of the change.
-      case (true, false): return (.deleted, event.previous?.value ?? event.object.value)
+      case (true, false): return (.deleted, event.previous ?? event.object)
       case (false, false): return nil
       }
     }
@@ -284,26 +301,30 @@ private struct WatchEncoder: Sendable {
 
   func error(_ status: APIStatus) -> [UInt8] { framed(.error, status.json) }
 
-  /// One event: a line of JSON, or a protobuf message after its length.
-  private func framed(_ change: Change, _ object: JSONValue) -> [UInt8] {
-    guard context.negotiated.encoding == .protobuf, let raw = server.protobuf(object) else {
-      return JSONValue.object(["type": .string(change.rawValue), "object": object]).encoded() + [0x0A]
+  /// A stored object at its own revision.
+  private func protobuf(_ change: Change, _ object: StoredObject) -> [UInt8] {
+    do throws(APIStatus) {
+      return try frame(change, try server.protobuf(object, context.resource))
+    } catch {
+      return self.error(error)
     }
-    // WatchEvent { string type = 1; RawExtension { bytes raw = 1 } object = 2; }
-    let extended = Self.field(1, raw)
-    let message = Self.field(1, Array(change.rawValue.utf8)) + Self.field(2, extended)
-    let length = UInt32(message.count)
-    return [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: length >> $0) } + message
   }
 
-  private static func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
-    var result: [UInt8] = [number << 3 | 2]
-    var length = bytes.count
-    while length >= 0x80 {
-      result.append(UInt8(length & 0x7F) | 0x80)
-      length >>= 7
+  private func frame(_ change: Change, _ encoded: [UInt8]) throws(APIStatus) -> [UInt8] {
+    do throws(ProtobufError) {
+      return try KubeProtobuf.watchFrame(event: change.rawValue, encoded: encoded)
+    } catch {
+      throw .internalError("encode an event: \(error)")
     }
-    result.append(UInt8(length))
-    return result + bytes
+  }
+
+  /// One event: a line of JSON, or a protobuf message after its length.
+  private func framed(_ change: Change, _ object: JSONValue) -> [UInt8] {
+    if context.negotiated.encoding == .protobuf, let encoded = server.protobuf(object),
+      let frame = try? frame(change, encoded)
+    {
+      return frame
+    }
+    return JSONValue.object(["type": .string(change.rawValue), "object": object]).encoded() + [0x0A]
   }
 }

@@ -15,9 +15,11 @@ package struct FieldSelector: Hashable, Sendable {
   package var isEmpty: Bool { terms.isEmpty }
 
   /// The one name that can match, where the selector says so.
-  package var onlyName: String? { terms.first { $0.field == "metadata.name" && $0.isEqual }?.value }
+  package var onlyName: String? { only("metadata.name") }
   /// The one namespace that can match, where the selector says so.
-  package var onlyNamespace: String? { terms.first { $0.field == "metadata.namespace" && $0.isEqual }?.value }
+  package var onlyNamespace: String? { only("metadata.namespace") }
+  /// The one value that a field can have in what matches, where the selector says so.
+  package func only(_ field: String) -> String? { terms.first { $0.field == field && $0.isEqual }?.value }
 
   /// - Parameter fields: every field that `check` lets through; an absent one is empty.
   package func matches(_ fields: [String: String]) -> Bool {

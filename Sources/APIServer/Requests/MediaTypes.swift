@@ -72,6 +72,9 @@ package struct Negotiated: Hashable, Sendable {
     self.isPretty = isPretty
   }
 
+  /// The objects themselves, in protobuf.
+  package var isPlainProtobuf: Bool { encoding == .protobuf && form == .object }
+
   /// Bounds the work that a header can ask for, in media ranges.
   private static let rangesMax = 32
 

@@ -15,6 +15,8 @@ extension AnyKind {
     "apps/v1/ReplicaSet": ReplicaSet.self,
     "autoscaling/v1/Scale": Scale.self,
     "v1/Secret": Secret.self,
+    "authorization.k8s.io/v1/SelfSubjectAccessReview": SelfSubjectAccessReview.self,
+    "authorization.k8s.io/v1/SelfSubjectRulesReview": SelfSubjectRulesReview.self,
     "v1/Service": Service.self,
     "v1/ServiceAccount": ServiceAccount.self,
   ]

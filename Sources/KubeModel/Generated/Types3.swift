@@ -100,6 +100,56 @@ package struct FCVolumeSource: KubeObject {
   }
 }
 
+package struct FieldSelectorAttributes: KubeObject {
+  package var rawSelector: String?
+  package var requirements: [FieldSelectorRequirement] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "rawSelector": decoder.decode(&rawSelector, value)
+    case "requirements": decoder.decode(&requirements, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("rawSelector", rawSelector)
+    encoder.encode("requirements", requirements)
+  }
+}
+
+package struct FieldSelectorRequirement: KubeObject {
+  package var key: String = ""
+  package var `operator`: String = ""
+  package var values: [String] = []
+  package static let requiredFields: [String] = ["key", "operator"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "key": decoder.decode(&self.key, value)
+    case "operator": decoder.decode(&`operator`, value)
+    case "values": decoder.decode(&values, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("key", key, always: true)
+    encoder.encode("operator", `operator`, always: true)
+    encoder.encode("values", values)
+  }
+}
+
 package struct FileKeySelector: KubeObject {
   package var key: String = ""
   package var optional: Bool?
@@ -610,6 +660,29 @@ package struct LabelSelector: KubeObject {
   }
 }
 
+package struct LabelSelectorAttributes: KubeObject {
+  package var rawSelector: String?
+  package var requirements: [LabelSelectorRequirement] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "rawSelector": decoder.decode(&rawSelector, value)
+    case "requirements": decoder.decode(&requirements, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("rawSelector", rawSelector)
+    encoder.encode("requirements", requirements)
+  }
+}
+
 package struct LabelSelectorRequirement: KubeObject {
   package var key: String = ""
   package var `operator`: String = ""
@@ -821,74 +894,5 @@ package struct ListMeta: KubeObject {
     encoder.encode("resourceVersion", resourceVersion)
     encoder.encode("selfLink", selfLink)
     encoder.encode("shardInfo", shardInfo)
-  }
-}
-
-package struct LoadBalancerIngress: KubeObject {
-  package var hostname: String?
-  package var ip: String?
-  package var ipMode: String?
-  package var ports: [PortStatus] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "hostname": decoder.decode(&hostname, value)
-    case "ip": decoder.decode(&ip, value)
-    case "ipMode": decoder.decode(&ipMode, value)
-    case "ports": decoder.decode(&ports, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("hostname", hostname)
-    encoder.encode("ip", ip)
-    encoder.encode("ipMode", ipMode)
-    encoder.encode("ports", ports)
-  }
-}
-
-package struct LoadBalancerStatus: KubeObject {
-  package var ingress: [LoadBalancerIngress] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "ingress": decoder.decode(&ingress, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ingress", ingress)
-  }
-}
-
-package struct LocalObjectReference: KubeObject {
-  package var name: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name)
   }
 }

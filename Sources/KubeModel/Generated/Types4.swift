@@ -2,6 +2,75 @@
 
 package import JSON
 
+package struct LoadBalancerIngress: KubeObject {
+  package var hostname: String?
+  package var ip: String?
+  package var ipMode: String?
+  package var ports: [PortStatus] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hostname": decoder.decode(&hostname, value)
+    case "ip": decoder.decode(&ip, value)
+    case "ipMode": decoder.decode(&ipMode, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hostname", hostname)
+    encoder.encode("ip", ip)
+    encoder.encode("ipMode", ipMode)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct LoadBalancerStatus: KubeObject {
+  package var ingress: [LoadBalancerIngress] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ingress": decoder.decode(&ingress, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ingress", ingress)
+  }
+}
+
+package struct LocalObjectReference: KubeObject {
+  package var name: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name)
+  }
+}
+
 package struct ManagedFieldsEntry: KubeObject {
   package var apiVersion: String?
   package var fieldsType: String?
@@ -685,6 +754,53 @@ package struct NodeSystemInfo: KubeObject {
   }
 }
 
+package struct NonResourceAttributes: KubeObject {
+  package var path: String?
+  package var verb: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "path": decoder.decode(&path, value)
+    case "verb": decoder.decode(&verb, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("path", path)
+    encoder.encode("verb", verb)
+  }
+}
+
+package struct NonResourceRule: KubeObject {
+  package var nonResourceURLs: [String] = []
+  package var verbs: [String] = []
+  package static let requiredFields: [String] = ["verbs"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "nonResourceURLs": decoder.decode(&nonResourceURLs, value)
+    case "verbs": decoder.decode(&verbs, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("nonResourceURLs", nonResourceURLs)
+    encoder.encode("verbs", verbs, always: true)
+  }
+}
+
 package struct ObjectFieldSelector: KubeObject {
   package var apiVersion: String?
   package var fieldPath: String = ""
@@ -768,123 +884,5 @@ package struct ObjectMeta: KubeObject {
     encoder.encode("resourceVersion", resourceVersion)
     encoder.encode("selfLink", selfLink)
     encoder.encode("uid", uid)
-  }
-}
-
-package struct ObjectReference: KubeObject {
-  package var apiVersion: String?
-  package var fieldPath: String?
-  package var kind: String?
-  package var name: String?
-  package var namespace: String?
-  package var resourceVersion: String?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "fieldPath": decoder.decode(&fieldPath, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "namespace": decoder.decode(&namespace, value)
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("fieldPath", fieldPath)
-    encoder.encode("kind", kind)
-    encoder.encode("name", name)
-    encoder.encode("namespace", namespace)
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("uid", uid)
-  }
-}
-
-package struct OwnerReference: KubeObject {
-  package var apiVersion: String = ""
-  package var blockOwnerDeletion: Bool?
-  package var controller: Bool?
-  package var kind: String = ""
-  package var name: String = ""
-  package var uid: String = ""
-  package static let requiredFields: [String] = ["apiVersion", "kind", "name", "uid"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "blockOwnerDeletion": decoder.decode(&blockOwnerDeletion, value)
-    case "controller": decoder.decode(&controller, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion, always: true)
-    encoder.encode("blockOwnerDeletion", blockOwnerDeletion)
-    encoder.encode("controller", controller)
-    encoder.encode("kind", kind, always: true)
-    encoder.encode("name", name, always: true)
-    encoder.encode("uid", uid, always: true)
-  }
-}
-
-package struct PersistentVolumeClaimSpec: KubeObject {
-  package var accessModes: [String] = []
-  @Boxed package var dataSource: TypedLocalObjectReference? = nil
-  @Boxed package var dataSourceRef: TypedObjectReference? = nil
-  package var resources = VolumeResourceRequirements()
-  @Boxed package var selector: LabelSelector? = nil
-  package var storageClassName: String?
-  package var volumeAttributesClassName: String?
-  package var volumeMode: String?
-  package var volumeName: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "accessModes": decoder.decode(&accessModes, value)
-    case "dataSource": decoder.decode(&dataSource, value)
-    case "dataSourceRef": decoder.decode(&dataSourceRef, value)
-    case "resources": decoder.decode(&resources, value)
-    case "selector": decoder.decode(&selector, value)
-    case "storageClassName": decoder.decode(&storageClassName, value)
-    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
-    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
-    case "volumeName": decoder.decode(&volumeName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("accessModes", accessModes)
-    encoder.encode("dataSource", dataSource)
-    encoder.encode("dataSourceRef", dataSourceRef)
-    encoder.encode("resources", resources)
-    encoder.encode("selector", selector)
-    encoder.encode("storageClassName", storageClassName)
-    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
-    encoder.encode("volumeMode", volumeMode)
-    encoder.encode("volumeName", volumeName)
   }
 }

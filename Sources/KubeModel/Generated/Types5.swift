@@ -2,6 +2,124 @@
 
 package import JSON
 
+package struct ObjectReference: KubeObject {
+  package var apiVersion: String?
+  package var fieldPath: String?
+  package var kind: String?
+  package var name: String?
+  package var namespace: String?
+  package var resourceVersion: String?
+  package var uid: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "fieldPath": decoder.decode(&fieldPath, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "namespace": decoder.decode(&namespace, value)
+    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("fieldPath", fieldPath)
+    encoder.encode("kind", kind)
+    encoder.encode("name", name)
+    encoder.encode("namespace", namespace)
+    encoder.encode("resourceVersion", resourceVersion)
+    encoder.encode("uid", uid)
+  }
+}
+
+package struct OwnerReference: KubeObject {
+  package var apiVersion: String = ""
+  package var blockOwnerDeletion: Bool?
+  package var controller: Bool?
+  package var kind: String = ""
+  package var name: String = ""
+  package var uid: String = ""
+  package static let requiredFields: [String] = ["apiVersion", "kind", "name", "uid"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "blockOwnerDeletion": decoder.decode(&blockOwnerDeletion, value)
+    case "controller": decoder.decode(&controller, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion, always: true)
+    encoder.encode("blockOwnerDeletion", blockOwnerDeletion)
+    encoder.encode("controller", controller)
+    encoder.encode("kind", kind, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("uid", uid, always: true)
+  }
+}
+
+package struct PersistentVolumeClaimSpec: KubeObject {
+  package var accessModes: [String] = []
+  @Boxed package var dataSource: TypedLocalObjectReference? = nil
+  @Boxed package var dataSourceRef: TypedObjectReference? = nil
+  package var resources = VolumeResourceRequirements()
+  @Boxed package var selector: LabelSelector? = nil
+  package var storageClassName: String?
+  package var volumeAttributesClassName: String?
+  package var volumeMode: String?
+  package var volumeName: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "accessModes": decoder.decode(&accessModes, value)
+    case "dataSource": decoder.decode(&dataSource, value)
+    case "dataSourceRef": decoder.decode(&dataSourceRef, value)
+    case "resources": decoder.decode(&resources, value)
+    case "selector": decoder.decode(&selector, value)
+    case "storageClassName": decoder.decode(&storageClassName, value)
+    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
+    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
+    case "volumeName": decoder.decode(&volumeName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("accessModes", accessModes)
+    encoder.encode("dataSource", dataSource)
+    encoder.encode("dataSourceRef", dataSourceRef)
+    encoder.encode("resources", resources)
+    encoder.encode("selector", selector)
+    encoder.encode("storageClassName", storageClassName)
+    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
+    encoder.encode("volumeMode", volumeMode)
+    encoder.encode("volumeName", volumeName)
+  }
+}
+
 package struct PersistentVolumeClaimTemplate: KubeObject {
   package var metadata = ObjectMeta()
   package var spec = PersistentVolumeClaimSpec()
@@ -772,129 +890,5 @@ package struct PodStatus: KubeObject {
     encoder.encode("resourceClaimStatuses", resourceClaimStatuses)
     encoder.encode("resources", resources)
     encoder.encode("startTime", startTime)
-  }
-}
-
-package struct PodTemplateSpec: KubeObject {
-  package var metadata = ObjectMeta()
-  package var spec = PodSpec()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-  }
-}
-
-package struct PortStatus: KubeObject {
-  package var error: String?
-  package var port: Int32 = 0
-  package var `protocol`: String = ""
-  package static let requiredFields: [String] = ["port", "protocol"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "error": decoder.decode(&error, value)
-    case "port": decoder.decode(&port, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("error", error)
-    encoder.encode("port", port, always: true)
-    encoder.encode("protocol", `protocol`, always: true)
-  }
-}
-
-package struct PortworxVolumeSource: KubeObject {
-  package var fsType: String?
-  package var readOnly: Bool?
-  package var volumeID: String = ""
-  package static let requiredFields: [String] = ["volumeID"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "volumeID": decoder.decode(&volumeID, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("volumeID", volumeID, always: true)
-  }
-}
-
-package struct Preconditions: KubeObject {
-  package var resourceVersion: String?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("uid", uid)
-  }
-}
-
-package struct PreferredSchedulingTerm: KubeObject {
-  package var preference = NodeSelectorTerm()
-  package var weight: Int32 = 0
-  package static let requiredFields: [String] = ["preference", "weight"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "preference": decoder.decode(&preference, value)
-    case "weight": decoder.decode(&weight, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preference", preference, always: true)
-    encoder.encode("weight", weight, always: true)
   }
 }

@@ -2,6 +2,130 @@
 
 package import JSON
 
+package struct PodTemplateSpec: KubeObject {
+  package var metadata = ObjectMeta()
+  package var spec = PodSpec()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+  }
+}
+
+package struct PortStatus: KubeObject {
+  package var error: String?
+  package var port: Int32 = 0
+  package var `protocol`: String = ""
+  package static let requiredFields: [String] = ["port", "protocol"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "error": decoder.decode(&error, value)
+    case "port": decoder.decode(&port, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("error", error)
+    encoder.encode("port", port, always: true)
+    encoder.encode("protocol", `protocol`, always: true)
+  }
+}
+
+package struct PortworxVolumeSource: KubeObject {
+  package var fsType: String?
+  package var readOnly: Bool?
+  package var volumeID: String = ""
+  package static let requiredFields: [String] = ["volumeID"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fsType": decoder.decode(&fsType, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "volumeID": decoder.decode(&volumeID, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fsType", fsType)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("volumeID", volumeID, always: true)
+  }
+}
+
+package struct Preconditions: KubeObject {
+  package var resourceVersion: String?
+  package var uid: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("resourceVersion", resourceVersion)
+    encoder.encode("uid", uid)
+  }
+}
+
+package struct PreferredSchedulingTerm: KubeObject {
+  package var preference = NodeSelectorTerm()
+  package var weight: Int32 = 0
+  package static let requiredFields: [String] = ["preference", "weight"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "preference": decoder.decode(&preference, value)
+    case "weight": decoder.decode(&weight, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("preference", preference, always: true)
+    encoder.encode("weight", weight, always: true)
+  }
+}
+
 package struct Probe: KubeObject {
   @Boxed package var exec: ExecAction? = nil
   package var failureThreshold: Int32?
@@ -280,6 +404,50 @@ package struct ReplicaSetStatus: KubeObject {
   }
 }
 
+package struct ResourceAttributes: KubeObject {
+  @Boxed package var fieldSelector: FieldSelectorAttributes? = nil
+  package var group: String?
+  @Boxed package var labelSelector: LabelSelectorAttributes? = nil
+  package var name: String?
+  package var namespace: String?
+  package var resource: String?
+  package var subresource: String?
+  package var verb: String?
+  package var version: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fieldSelector": decoder.decode(&fieldSelector, value)
+    case "group": decoder.decode(&group, value)
+    case "labelSelector": decoder.decode(&labelSelector, value)
+    case "name": decoder.decode(&name, value)
+    case "namespace": decoder.decode(&namespace, value)
+    case "resource": decoder.decode(&resource, value)
+    case "subresource": decoder.decode(&subresource, value)
+    case "verb": decoder.decode(&verb, value)
+    case "version": decoder.decode(&version, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fieldSelector", fieldSelector)
+    encoder.encode("group", group)
+    encoder.encode("labelSelector", labelSelector)
+    encoder.encode("name", name)
+    encoder.encode("namespace", namespace)
+    encoder.encode("resource", resource)
+    encoder.encode("subresource", subresource)
+    encoder.encode("verb", verb)
+    encoder.encode("version", version)
+  }
+}
+
 package struct ResourceClaim: KubeObject {
   package var name: String = ""
   package var request: String?
@@ -381,6 +549,36 @@ package struct ResourceRequirements: KubeObject {
     encoder.encode("claims", claims)
     encoder.encode("limits", limits)
     encoder.encode("requests", requests)
+  }
+}
+
+package struct ResourceRule: KubeObject {
+  package var apiGroups: [String] = []
+  package var resourceNames: [String] = []
+  package var resources: [String] = []
+  package var verbs: [String] = []
+  package static let requiredFields: [String] = ["verbs"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiGroups": decoder.decode(&apiGroups, value)
+    case "resourceNames": decoder.decode(&resourceNames, value)
+    case "resources": decoder.decode(&resources, value)
+    case "verbs": decoder.decode(&verbs, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiGroups", apiGroups)
+    encoder.encode("resourceNames", resourceNames)
+    encoder.encode("resources", resources)
+    encoder.encode("verbs", verbs, always: true)
   }
 }
 
@@ -685,199 +883,5 @@ package struct SecretKeySelector: KubeObject {
     encoder.encode("key", key, always: true)
     encoder.encode("name", name)
     encoder.encode("optional", optional)
-  }
-}
-
-package struct SecretProjection: KubeObject {
-  package var items: [KeyToPath] = []
-  package var name: String?
-  package var optional: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "items": decoder.decode(&items, value)
-    case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("items", items)
-    encoder.encode("name", name)
-    encoder.encode("optional", optional)
-  }
-}
-
-package struct SecretVolumeSource: KubeObject {
-  package var defaultMode: Int32?
-  package var items: [KeyToPath] = []
-  package var optional: Bool?
-  package var secretName: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "defaultMode": decoder.decode(&defaultMode, value)
-    case "items": decoder.decode(&items, value)
-    case "optional": decoder.decode(&optional, value)
-    case "secretName": decoder.decode(&secretName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("defaultMode", defaultMode)
-    encoder.encode("items", items)
-    encoder.encode("optional", optional)
-    encoder.encode("secretName", secretName)
-  }
-}
-
-package struct SecurityContext: KubeObject {
-  package var allowPrivilegeEscalation: Bool?
-  @Boxed package var appArmorProfile: AppArmorProfile? = nil
-  @Boxed package var capabilities: Capabilities? = nil
-  package var privileged: Bool?
-  package var procMount: String?
-  package var readOnlyRootFilesystem: Bool?
-  package var runAsGroup: Int64?
-  package var runAsNonRoot: Bool?
-  package var runAsUser: Int64?
-  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
-  @Boxed package var seccompProfile: SeccompProfile? = nil
-  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "allowPrivilegeEscalation": decoder.decode(&allowPrivilegeEscalation, value)
-    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
-    case "capabilities": decoder.decode(&capabilities, value)
-    case "privileged": decoder.decode(&privileged, value)
-    case "procMount": decoder.decode(&procMount, value, oneOf: ["Default", "Unmasked"])
-    case "readOnlyRootFilesystem": decoder.decode(&readOnlyRootFilesystem, value)
-    case "runAsGroup": decoder.decode(&runAsGroup, value)
-    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
-    case "runAsUser": decoder.decode(&runAsUser, value)
-    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
-    case "seccompProfile": decoder.decode(&seccompProfile, value)
-    case "windowsOptions": decoder.decode(&windowsOptions, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allowPrivilegeEscalation", allowPrivilegeEscalation)
-    encoder.encode("appArmorProfile", appArmorProfile)
-    encoder.encode("capabilities", capabilities)
-    encoder.encode("privileged", privileged)
-    encoder.encode("procMount", procMount)
-    encoder.encode("readOnlyRootFilesystem", readOnlyRootFilesystem)
-    encoder.encode("runAsGroup", runAsGroup)
-    encoder.encode("runAsNonRoot", runAsNonRoot)
-    encoder.encode("runAsUser", runAsUser)
-    encoder.encode("seLinuxOptions", seLinuxOptions)
-    encoder.encode("seccompProfile", seccompProfile)
-    encoder.encode("windowsOptions", windowsOptions)
-  }
-}
-
-package struct Service: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Service"
-  package var metadata = ObjectMeta()
-  package var spec = ServiceSpec()
-  package var status = ServiceStatus()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-    encoder.encode("status", status)
-  }
-}
-
-package struct ServiceAccount: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "ServiceAccount"
-  package var automountServiceAccountToken: Bool?
-  package var imagePullSecrets: [LocalObjectReference] = []
-  package var metadata = ObjectMeta()
-  package var secrets: [ObjectReference] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
-    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "secrets": decoder.decode(&secrets, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
-    encoder.encode("imagePullSecrets", imagePullSecrets)
-    encoder.encode("metadata", metadata)
-    encoder.encode("secrets", secrets)
-  }
-}
-
-package struct ServiceAccountTokenProjection: KubeObject {
-  package var audience: String?
-  package var expirationSeconds: Int64?
-  package var path: String = ""
-  package static let requiredFields: [String] = ["path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "audience": decoder.decode(&audience, value)
-    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
-    case "path": decoder.decode(&path, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("audience", audience)
-    encoder.encode("expirationSeconds", expirationSeconds)
-    encoder.encode("path", path, always: true)
   }
 }

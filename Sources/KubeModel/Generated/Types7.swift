@@ -2,6 +2,301 @@
 
 package import JSON
 
+package struct SecretProjection: KubeObject {
+  package var items: [KeyToPath] = []
+  package var name: String?
+  package var optional: Bool?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "items": decoder.decode(&items, value)
+    case "name": decoder.decode(&name, value)
+    case "optional": decoder.decode(&optional, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("items", items)
+    encoder.encode("name", name)
+    encoder.encode("optional", optional)
+  }
+}
+
+package struct SecretVolumeSource: KubeObject {
+  package var defaultMode: Int32?
+  package var items: [KeyToPath] = []
+  package var optional: Bool?
+  package var secretName: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "defaultMode": decoder.decode(&defaultMode, value)
+    case "items": decoder.decode(&items, value)
+    case "optional": decoder.decode(&optional, value)
+    case "secretName": decoder.decode(&secretName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("defaultMode", defaultMode)
+    encoder.encode("items", items)
+    encoder.encode("optional", optional)
+    encoder.encode("secretName", secretName)
+  }
+}
+
+package struct SecurityContext: KubeObject {
+  package var allowPrivilegeEscalation: Bool?
+  @Boxed package var appArmorProfile: AppArmorProfile? = nil
+  @Boxed package var capabilities: Capabilities? = nil
+  package var privileged: Bool?
+  package var procMount: String?
+  package var readOnlyRootFilesystem: Bool?
+  package var runAsGroup: Int64?
+  package var runAsNonRoot: Bool?
+  package var runAsUser: Int64?
+  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
+  @Boxed package var seccompProfile: SeccompProfile? = nil
+  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "allowPrivilegeEscalation": decoder.decode(&allowPrivilegeEscalation, value)
+    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
+    case "capabilities": decoder.decode(&capabilities, value)
+    case "privileged": decoder.decode(&privileged, value)
+    case "procMount": decoder.decode(&procMount, value, oneOf: ["Default", "Unmasked"])
+    case "readOnlyRootFilesystem": decoder.decode(&readOnlyRootFilesystem, value)
+    case "runAsGroup": decoder.decode(&runAsGroup, value)
+    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
+    case "runAsUser": decoder.decode(&runAsUser, value)
+    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
+    case "seccompProfile": decoder.decode(&seccompProfile, value)
+    case "windowsOptions": decoder.decode(&windowsOptions, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("allowPrivilegeEscalation", allowPrivilegeEscalation)
+    encoder.encode("appArmorProfile", appArmorProfile)
+    encoder.encode("capabilities", capabilities)
+    encoder.encode("privileged", privileged)
+    encoder.encode("procMount", procMount)
+    encoder.encode("readOnlyRootFilesystem", readOnlyRootFilesystem)
+    encoder.encode("runAsGroup", runAsGroup)
+    encoder.encode("runAsNonRoot", runAsNonRoot)
+    encoder.encode("runAsUser", runAsUser)
+    encoder.encode("seLinuxOptions", seLinuxOptions)
+    encoder.encode("seccompProfile", seccompProfile)
+    encoder.encode("windowsOptions", windowsOptions)
+  }
+}
+
+package struct SelfSubjectAccessReview: KubeKind {
+  package static let apiVersion = "authorization.k8s.io/v1"
+  package static let kind = "SelfSubjectAccessReview"
+  package var metadata = ObjectMeta()
+  package var spec = SelfSubjectAccessReviewSpec()
+  package var status = SubjectAccessReviewStatus()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
+  }
+}
+
+package struct SelfSubjectAccessReviewSpec: KubeObject {
+  @Boxed package var nonResourceAttributes: NonResourceAttributes? = nil
+  @Boxed package var resourceAttributes: ResourceAttributes? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "nonResourceAttributes": decoder.decode(&nonResourceAttributes, value)
+    case "resourceAttributes": decoder.decode(&resourceAttributes, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("nonResourceAttributes", nonResourceAttributes)
+    encoder.encode("resourceAttributes", resourceAttributes)
+  }
+}
+
+package struct SelfSubjectRulesReview: KubeKind {
+  package static let apiVersion = "authorization.k8s.io/v1"
+  package static let kind = "SelfSubjectRulesReview"
+  package var metadata = ObjectMeta()
+  package var spec = SelfSubjectRulesReviewSpec()
+  package var status = SubjectRulesReviewStatus()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
+  }
+}
+
+package struct SelfSubjectRulesReviewSpec: KubeObject {
+  package var namespace: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "namespace": decoder.decode(&namespace, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("namespace", namespace)
+  }
+}
+
+package struct Service: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Service"
+  package var metadata = ObjectMeta()
+  package var spec = ServiceSpec()
+  package var status = ServiceStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
+  }
+}
+
+package struct ServiceAccount: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "ServiceAccount"
+  package var automountServiceAccountToken: Bool?
+  package var imagePullSecrets: [LocalObjectReference] = []
+  package var metadata = ObjectMeta()
+  package var secrets: [ObjectReference] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
+    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "secrets": decoder.decode(&secrets, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
+    encoder.encode("imagePullSecrets", imagePullSecrets)
+    encoder.encode("metadata", metadata)
+    encoder.encode("secrets", secrets)
+  }
+}
+
+package struct ServiceAccountTokenProjection: KubeObject {
+  package var audience: String?
+  package var expirationSeconds: Int64?
+  package var path: String = ""
+  package static let requiredFields: [String] = ["path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "audience": decoder.decode(&audience, value)
+    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
+    case "path": decoder.decode(&path, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("audience", audience)
+    encoder.encode("expirationSeconds", expirationSeconds)
+    encoder.encode("path", path, always: true)
+  }
+}
+
 package struct ServicePort: KubeObject {
   package var appProtocol: String?
   package var name: String?
@@ -335,6 +630,66 @@ package struct StorageOSVolumeSource: KubeObject {
   }
 }
 
+package struct SubjectAccessReviewStatus: KubeObject {
+  package var allowed: Bool = false
+  package var denied: Bool?
+  package var evaluationError: String?
+  package var reason: String?
+  package static let requiredFields: [String] = ["allowed"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "allowed": decoder.decode(&allowed, value)
+    case "denied": decoder.decode(&denied, value)
+    case "evaluationError": decoder.decode(&evaluationError, value)
+    case "reason": decoder.decode(&reason, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("allowed", allowed, always: true)
+    encoder.encode("denied", denied)
+    encoder.encode("evaluationError", evaluationError)
+    encoder.encode("reason", reason)
+  }
+}
+
+package struct SubjectRulesReviewStatus: KubeObject {
+  package var evaluationError: String?
+  package var incomplete: Bool = false
+  package var nonResourceRules: [NonResourceRule] = []
+  package var resourceRules: [ResourceRule] = []
+  package static let requiredFields: [String] = ["incomplete", "nonResourceRules", "resourceRules"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "evaluationError": decoder.decode(&evaluationError, value)
+    case "incomplete": decoder.decode(&incomplete, value)
+    case "nonResourceRules": decoder.decode(&nonResourceRules, value)
+    case "resourceRules": decoder.decode(&resourceRules, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("evaluationError", evaluationError)
+    encoder.encode("incomplete", incomplete, always: true)
+    encoder.encode("nonResourceRules", nonResourceRules, always: true)
+    encoder.encode("resourceRules", resourceRules, always: true)
+  }
+}
+
 package struct Sysctl: KubeObject {
   package var name: String = ""
   package var value: String = ""
@@ -541,345 +896,5 @@ package struct TypedObjectReference: KubeObject {
     encoder.encode("kind", kind, always: true)
     encoder.encode("name", name, always: true)
     encoder.encode("namespace", namespace)
-  }
-}
-
-package struct Volume: KubeObject {
-  @Boxed package var awsElasticBlockStore: AWSElasticBlockStoreVolumeSource? = nil
-  @Boxed package var azureDisk: AzureDiskVolumeSource? = nil
-  @Boxed package var azureFile: AzureFileVolumeSource? = nil
-  @Boxed package var cephfs: CephFSVolumeSource? = nil
-  @Boxed package var cinder: CinderVolumeSource? = nil
-  @Boxed package var configMap: ConfigMapVolumeSource? = nil
-  @Boxed package var csi: CSIVolumeSource? = nil
-  @Boxed package var downwardAPI: DownwardAPIVolumeSource? = nil
-  @Boxed package var emptyDir: EmptyDirVolumeSource? = nil
-  @Boxed package var ephemeral: EphemeralVolumeSource? = nil
-  @Boxed package var fc: FCVolumeSource? = nil
-  @Boxed package var flexVolume: FlexVolumeSource? = nil
-  @Boxed package var flocker: FlockerVolumeSource? = nil
-  @Boxed package var gcePersistentDisk: GCEPersistentDiskVolumeSource? = nil
-  @Boxed package var gitRepo: GitRepoVolumeSource? = nil
-  @Boxed package var glusterfs: GlusterfsVolumeSource? = nil
-  @Boxed package var hostPath: HostPathVolumeSource? = nil
-  @Boxed package var image: ImageVolumeSource? = nil
-  @Boxed package var iscsi: ISCSIVolumeSource? = nil
-  package var name: String = ""
-  @Boxed package var nfs: NFSVolumeSource? = nil
-  @Boxed package var persistentVolumeClaim: PersistentVolumeClaimVolumeSource? = nil
-  @Boxed package var photonPersistentDisk: PhotonPersistentDiskVolumeSource? = nil
-  @Boxed package var portworxVolume: PortworxVolumeSource? = nil
-  @Boxed package var projected: ProjectedVolumeSource? = nil
-  @Boxed package var quobyte: QuobyteVolumeSource? = nil
-  @Boxed package var rbd: RBDVolumeSource? = nil
-  @Boxed package var scaleIO: ScaleIOVolumeSource? = nil
-  @Boxed package var secret: SecretVolumeSource? = nil
-  @Boxed package var storageos: StorageOSVolumeSource? = nil
-  @Boxed package var vsphereVolume: VsphereVirtualDiskVolumeSource? = nil
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "awsElasticBlockStore": decoder.decode(&awsElasticBlockStore, value)
-    case "azureDisk": decoder.decode(&azureDisk, value)
-    case "azureFile": decoder.decode(&azureFile, value)
-    case "cephfs": decoder.decode(&cephfs, value)
-    case "cinder": decoder.decode(&cinder, value)
-    case "configMap": decoder.decode(&configMap, value)
-    case "csi": decoder.decode(&csi, value)
-    case "downwardAPI": decoder.decode(&downwardAPI, value)
-    case "emptyDir": decoder.decode(&emptyDir, value)
-    case "ephemeral": decoder.decode(&ephemeral, value)
-    case "fc": decoder.decode(&fc, value)
-    case "flexVolume": decoder.decode(&flexVolume, value)
-    case "flocker": decoder.decode(&flocker, value)
-    case "gcePersistentDisk": decoder.decode(&gcePersistentDisk, value)
-    case "gitRepo": decoder.decode(&gitRepo, value)
-    case "glusterfs": decoder.decode(&glusterfs, value)
-    case "hostPath": decoder.decode(&hostPath, value)
-    case "image": decoder.decode(&image, value)
-    case "iscsi": decoder.decode(&iscsi, value)
-    case "name": decoder.decode(&name, value)
-    case "nfs": decoder.decode(&nfs, value)
-    case "persistentVolumeClaim": decoder.decode(&persistentVolumeClaim, value)
-    case "photonPersistentDisk": decoder.decode(&photonPersistentDisk, value)
-    case "portworxVolume": decoder.decode(&portworxVolume, value)
-    case "projected": decoder.decode(&projected, value)
-    case "quobyte": decoder.decode(&quobyte, value)
-    case "rbd": decoder.decode(&rbd, value)
-    case "scaleIO": decoder.decode(&scaleIO, value)
-    case "secret": decoder.decode(&secret, value)
-    case "storageos": decoder.decode(&storageos, value)
-    case "vsphereVolume": decoder.decode(&vsphereVolume, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("awsElasticBlockStore", awsElasticBlockStore)
-    encoder.encode("azureDisk", azureDisk)
-    encoder.encode("azureFile", azureFile)
-    encoder.encode("cephfs", cephfs)
-    encoder.encode("cinder", cinder)
-    encoder.encode("configMap", configMap)
-    encoder.encode("csi", csi)
-    encoder.encode("downwardAPI", downwardAPI)
-    encoder.encode("emptyDir", emptyDir)
-    encoder.encode("ephemeral", ephemeral)
-    encoder.encode("fc", fc)
-    encoder.encode("flexVolume", flexVolume)
-    encoder.encode("flocker", flocker)
-    encoder.encode("gcePersistentDisk", gcePersistentDisk)
-    encoder.encode("gitRepo", gitRepo)
-    encoder.encode("glusterfs", glusterfs)
-    encoder.encode("hostPath", hostPath)
-    encoder.encode("image", image)
-    encoder.encode("iscsi", iscsi)
-    encoder.encode("name", name, always: true)
-    encoder.encode("nfs", nfs)
-    encoder.encode("persistentVolumeClaim", persistentVolumeClaim)
-    encoder.encode("photonPersistentDisk", photonPersistentDisk)
-    encoder.encode("portworxVolume", portworxVolume)
-    encoder.encode("projected", projected)
-    encoder.encode("quobyte", quobyte)
-    encoder.encode("rbd", rbd)
-    encoder.encode("scaleIO", scaleIO)
-    encoder.encode("secret", secret)
-    encoder.encode("storageos", storageos)
-    encoder.encode("vsphereVolume", vsphereVolume)
-  }
-}
-
-package struct VolumeDevice: KubeObject {
-  package var devicePath: String = ""
-  package var name: String = ""
-  package static let requiredFields: [String] = ["devicePath", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "devicePath": decoder.decode(&devicePath, value)
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("devicePath", devicePath, always: true)
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct VolumeMount: KubeObject {
-  package var mountPath: String = ""
-  package var mountPropagation: String?
-  package var name: String = ""
-  package var readOnly: Bool?
-  package var recursiveReadOnly: String?
-  package var subPath: String?
-  package var subPathExpr: String?
-  package static let requiredFields: [String] = ["mountPath", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "mountPath": decoder.decode(&mountPath, value)
-    case "mountPropagation":
-      decoder.decode(&mountPropagation, value, oneOf: ["Bidirectional", "HostToContainer", "None"])
-    case "name": decoder.decode(&name, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "recursiveReadOnly": decoder.decode(&recursiveReadOnly, value)
-    case "subPath": decoder.decode(&subPath, value)
-    case "subPathExpr": decoder.decode(&subPathExpr, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("mountPath", mountPath, always: true)
-    encoder.encode("mountPropagation", mountPropagation)
-    encoder.encode("name", name, always: true)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("recursiveReadOnly", recursiveReadOnly)
-    encoder.encode("subPath", subPath)
-    encoder.encode("subPathExpr", subPathExpr)
-  }
-}
-
-package struct VolumeMountStatus: KubeObject {
-  package var mountPath: String = ""
-  package var name: String = ""
-  package var readOnly: Bool?
-  package var recursiveReadOnly: String?
-  @Boxed package var volumeStatus: VolumeStatus? = nil
-  package static let requiredFields: [String] = ["mountPath", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "mountPath": decoder.decode(&mountPath, value)
-    case "name": decoder.decode(&name, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "recursiveReadOnly": decoder.decode(&recursiveReadOnly, value)
-    case "volumeStatus": decoder.decode(&volumeStatus, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("mountPath", mountPath, always: true)
-    encoder.encode("name", name, always: true)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("recursiveReadOnly", recursiveReadOnly)
-    encoder.encode("volumeStatus", volumeStatus)
-  }
-}
-
-package struct VolumeProjection: KubeObject {
-  @Boxed package var clusterTrustBundle: ClusterTrustBundleProjection? = nil
-  @Boxed package var configMap: ConfigMapProjection? = nil
-  @Boxed package var downwardAPI: DownwardAPIProjection? = nil
-  @Boxed package var podCertificate: PodCertificateProjection? = nil
-  @Boxed package var secret: SecretProjection? = nil
-  @Boxed package var serviceAccountToken: ServiceAccountTokenProjection? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "clusterTrustBundle": decoder.decode(&clusterTrustBundle, value)
-    case "configMap": decoder.decode(&configMap, value)
-    case "downwardAPI": decoder.decode(&downwardAPI, value)
-    case "podCertificate": decoder.decode(&podCertificate, value)
-    case "secret": decoder.decode(&secret, value)
-    case "serviceAccountToken": decoder.decode(&serviceAccountToken, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("clusterTrustBundle", clusterTrustBundle)
-    encoder.encode("configMap", configMap)
-    encoder.encode("downwardAPI", downwardAPI)
-    encoder.encode("podCertificate", podCertificate)
-    encoder.encode("secret", secret)
-    encoder.encode("serviceAccountToken", serviceAccountToken)
-  }
-}
-
-package struct VolumeResourceRequirements: KubeObject {
-  package var limits: [String: Quantity] = [:]
-  package var requests: [String: Quantity] = [:]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "limits": decoder.decode(&limits, value)
-    case "requests": decoder.decode(&requests, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("limits", limits)
-    encoder.encode("requests", requests)
-  }
-}
-
-package struct VolumeStatus: KubeObject {
-  @Boxed package var image: ImageVolumeStatus? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "image": decoder.decode(&image, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("image", image)
-  }
-}
-
-package struct VsphereVirtualDiskVolumeSource: KubeObject {
-  package var fsType: String?
-  package var storagePolicyID: String?
-  package var storagePolicyName: String?
-  package var volumePath: String = ""
-  package static let requiredFields: [String] = ["volumePath"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "storagePolicyID": decoder.decode(&storagePolicyID, value)
-    case "storagePolicyName": decoder.decode(&storagePolicyName, value)
-    case "volumePath": decoder.decode(&volumePath, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("storagePolicyID", storagePolicyID)
-    encoder.encode("storagePolicyName", storagePolicyName)
-    encoder.encode("volumePath", volumePath, always: true)
-  }
-}
-
-package struct WeightedPodAffinityTerm: KubeObject {
-  package var podAffinityTerm = PodAffinityTerm()
-  package var weight: Int32 = 0
-  package static let requiredFields: [String] = ["podAffinityTerm", "weight"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "podAffinityTerm": decoder.decode(&podAffinityTerm, value)
-    case "weight": decoder.decode(&weight, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("podAffinityTerm", podAffinityTerm, always: true)
-    encoder.encode("weight", weight, always: true)
   }
 }

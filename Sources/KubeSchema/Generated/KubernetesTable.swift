@@ -7,12 +7,12 @@ extension SchemaTable {
 T	io.k8s.api.apps.v1.Deployment	object		apps/v1/Deployment
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
+F	metadata	221		{}							1
 F	spec	3		{}							2
 F	status	4		{}							3
 T	io.k8s.api.apps.v1.DeploymentCondition	object
-F	lastTransitionTime	215									7
-F	lastUpdateTime	215									6
+F	lastTransitionTime	228									7
+F	lastUpdateTime	228									6
 F	message	s									5
 F	reason	s									4
 F	status	s	r	""							2	a	v1.ConditionStatus
@@ -21,16 +21,16 @@ T	io.k8s.api.apps.v1.DeploymentList	object		apps/v1/DeploymentList
 F	apiVersion	s
 F	items	[0	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.apps.v1.DeploymentSpec	object
 F	minReadySeconds	i									5
 F	paused	b									7
 F	progressDeadlineSeconds	i			600						9	p
 F	replicas	i			1						1	p
 F	revisionHistoryLimit	i			10						6	p
-F	selector	203	r								2
+F	selector	216	r								2
 F	strategy	5		{}					retainKeys		4
-F	template	140	r	{}							3
+F	template	152	r	{}							3
 T	io.k8s.api.apps.v1.DeploymentStatus	object
 F	availableReplicas	i									4
 F	collisionCount	i									8	p
@@ -47,11 +47,11 @@ F	type	s			"RollingUpdate"	Recreate RollingUpdate					1		v1.DeploymentStrategyTy
 T	io.k8s.api.apps.v1.ReplicaSet	object		apps/v1/ReplicaSet
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
+F	metadata	221		{}							1
 F	spec	9		{}							2
 F	status	10		{}							3
 T	io.k8s.api.apps.v1.ReplicaSetCondition	object
-F	lastTransitionTime	215									3
+F	lastTransitionTime	228									3
 F	message	s									5
 F	reason	s									4
 F	status	s	r	""							2	a	v1.ConditionStatus
@@ -60,12 +60,12 @@ T	io.k8s.api.apps.v1.ReplicaSetList	object		apps/v1/ReplicaSetList
 F	apiVersion	s
 F	items	[6	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.apps.v1.ReplicaSetSpec	object
 F	minReadySeconds	i									4
 F	replicas	i			1						1	p
-F	selector	203	r								2
-F	template	140		{}							3
+F	selector	216	r								2
+F	template	152		{}							3
 T	io.k8s.api.apps.v1.ReplicaSetStatus	object
 F	availableReplicas	i									5
 F	conditions	[7					map	type	merge	type	6
@@ -75,14 +75,68 @@ F	readyReplicas	i									4
 F	replicas	i	r	0							1	a
 F	terminatingReplicas	i									7	p
 T	io.k8s.api.apps.v1.RollingUpdateDeployment	object
-F	maxSurge	218									2
-F	maxUnavailable	218									1
+F	maxSurge	231									2
+F	maxUnavailable	231									1
+T	io.k8s.api.authorization.v1.FieldSelectorAttributes	object
+F	rawSelector	s									1
+F	requirements	[214					atomic				2
+T	io.k8s.api.authorization.v1.LabelSelectorAttributes	object
+F	rawSelector	s									1
+F	requirements	[217					atomic				2
+T	io.k8s.api.authorization.v1.NonResourceAttributes	object
+F	path	s									1
+F	verb	s									2
+T	io.k8s.api.authorization.v1.NonResourceRule	object
+F	nonResourceURLs	[s					atomic				2
+F	verbs	[s	r				atomic				1
+T	io.k8s.api.authorization.v1.ResourceAttributes	object
+F	fieldSelector	12									8
+F	group	s									3
+F	labelSelector	13									9
+F	name	s									7
+F	namespace	s									1
+F	resource	s									5
+F	subresource	s									6
+F	verb	s									2
+F	version	s									4
+T	io.k8s.api.authorization.v1.ResourceRule	object
+F	apiGroups	[s					atomic				2
+F	resourceNames	[s					atomic				4
+F	resources	[s					atomic				3
+F	verbs	[s	r				atomic				1
+T	io.k8s.api.authorization.v1.SelfSubjectAccessReview	object		authorization.k8s.io/v1/SelfSubjectAccessReview
+F	apiVersion	s
+F	kind	s
+F	metadata	221		{}							1
+F	spec	19	r	{}							2
+F	status	22		{}							3
+T	io.k8s.api.authorization.v1.SelfSubjectAccessReviewSpec	object
+F	nonResourceAttributes	14									2
+F	resourceAttributes	16									1
+T	io.k8s.api.authorization.v1.SelfSubjectRulesReview	object		authorization.k8s.io/v1/SelfSubjectRulesReview
+F	apiVersion	s
+F	kind	s
+F	metadata	221		{}							1
+F	spec	21	r	{}							2
+F	status	23		{}							3
+T	io.k8s.api.authorization.v1.SelfSubjectRulesReviewSpec	object
+F	namespace	s									1
+T	io.k8s.api.authorization.v1.SubjectAccessReviewStatus	object
+F	allowed	b	r	false							1	a
+F	denied	b									4
+F	evaluationError	s									3
+F	reason	s									2
+T	io.k8s.api.authorization.v1.SubjectRulesReviewStatus	object
+F	evaluationError	s									4
+F	incomplete	b	r	false							3	a
+F	nonResourceRules	[15	r				atomic				2	a
+F	resourceRules	[17	r				atomic				1	a
 T	io.k8s.api.autoscaling.v1.Scale	object		autoscaling/v1/Scale
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	13		{}							2
-F	status	14		{}							3
+F	metadata	221		{}							1
+F	spec	25		{}							2
+F	status	26		{}							3
 T	io.k8s.api.autoscaling.v1.ScaleSpec	object
 F	replicas	i		0							1
 T	io.k8s.api.autoscaling.v1.ScaleStatus	object
@@ -91,20 +145,20 @@ F	selector	s									2
 T	io.k8s.api.coordination.v1.Lease	object		coordination.k8s.io/v1/Lease
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	17		{}							2
+F	metadata	221		{}							1
+F	spec	29		{}							2
 T	io.k8s.api.coordination.v1.LeaseList	object		coordination.k8s.io/v1/LeaseList
 F	apiVersion	s
-F	items	[15	r								2	a
+F	items	[27	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.coordination.v1.LeaseSpec	object
-F	acquireTime	207									3
+F	acquireTime	220									3
 F	holderIdentity	s									1	p
 F	leaseDurationSeconds	i									2	p
 F	leaseTransitions	i									5	p
 F	preferredHolder	s									7	p
-F	renewTime	207									4
+F	renewTime	220									4
 F	strategy	s									6	p	v1.CoordinatedLeaseStrategy
 T	io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource	object
 F	fsType	s									2
@@ -112,9 +166,9 @@ F	partition	i									3
 F	readOnly	b									4
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.Affinity	object
-F	nodeAffinity	97									1
-F	podAffinity	121									2
-F	podAntiAffinity	123									3
+F	nodeAffinity	109									1
+F	podAffinity	133									2
+F	podAntiAffinity	135									3
 T	io.k8s.api.core.v1.AppArmorProfile	object
 F	localhostProfile	s									2	p
 F	type	s	r	""		Localhost RuntimeDefault Unconfined					1	a	v1.AppArmorProfileType
@@ -135,12 +189,12 @@ F	shareName	s	r	""							2	a
 T	io.k8s.api.core.v1.Binding	object		v1/Binding
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	target	115	r	{}							2
+F	metadata	221		{}							1
+F	target	127	r	{}							2
 T	io.k8s.api.core.v1.CSIVolumeSource	object
 F	driver	s	r	""							1	a
 F	fsType	s									3	p
-F	nodePublishSecretRef	88									5
+F	nodePublishSecretRef	100									5
 F	readOnly	b									2	p
 F	volumeAttributes	{s									4
 T	io.k8s.api.core.v1.Capabilities	object
@@ -151,17 +205,17 @@ F	monitors	[s	r				atomic				1	a
 F	path	s									2
 F	readOnly	b									6
 F	secretFile	s									4
-F	secretRef	88									5
+F	secretRef	100									5
 F	user	s									3
 T	io.k8s.api.core.v1.CinderVolumeSource	object
 F	fsType	s									2
 F	readOnly	b									3
-F	secretRef	88									4
+F	secretRef	100									4
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.ClientIPConfig	object
 F	timeoutSeconds	i									1	p
 T	io.k8s.api.core.v1.ClusterTrustBundleProjection	object
-F	labelSelector	203									3
+F	labelSelector	216									3
 F	name	s									1	p
 F	optional	b									5	p
 F	path	s	r	""							4	a
@@ -172,7 +226,7 @@ F	binaryData	{y									3
 F	data	{s									2
 F	immutable	b									4	p
 F	kind	s
-F	metadata	208		{}							1
+F	metadata	221		{}							1
 T	io.k8s.api.core.v1.ConfigMapEnvSource	object
 F	name	s		""							1.1
 F	optional	b									2	p
@@ -182,9 +236,9 @@ F	name	s		""							1.1
 F	optional	b									3	p
 T	io.k8s.api.core.v1.ConfigMapList	object		v1/ConfigMapList
 F	apiVersion	s
-F	items	[31	r								2	a
+F	items	[43	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.ConfigMapNodeConfigSource	object
 F	kubeletConfigKey	s	r	""							5	a
 F	name	s	r	""							2	a
@@ -192,39 +246,39 @@ F	namespace	s	r	""							1	a
 F	resourceVersion	s									4
 F	uid	s									3		types.UID
 T	io.k8s.api.core.v1.ConfigMapProjection	object
-F	items	[82					atomic				2
+F	items	[94					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
 T	io.k8s.api.core.v1.ConfigMapVolumeSource	object
 F	defaultMode	i			420						3	p
-F	items	[82					atomic				2
+F	items	[94					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
 T	io.k8s.api.core.v1.Container	object
 F	args	[s					atomic				4
 F	command	[s					atomic				3
-F	env	[57					map	name	merge	name	7
-F	envFrom	[56					atomic				19
+F	env	[69					map	name	merge	name	7
+F	envFrom	[68					atomic				19
 F	image	s									2
 F	imagePullPolicy	s				Always IfNotPresent Never					14		v1.PullPolicy
-F	lifecycle	83									12
-F	livenessProbe	144									10
+F	lifecycle	95									12
+F	livenessProbe	156									10
 F	name	s	r	""							1	a
-F	ports	[41					map	containerPort,protocol	merge	containerPort	6
-F	readinessProbe	144									11
-F	resizePolicy	[42					atomic				23
-F	resources	151		{}							8
+F	ports	[53					map	containerPort,protocol	merge	containerPort	6
+F	readinessProbe	156									11
+F	resizePolicy	[54					atomic				23
+F	resources	163		{}							8
 F	restartPolicy	s									24	p	v1.ContainerRestartPolicy
-F	restartPolicyRules	[43					atomic				25
-F	securityContext	162									15
-F	startupProbe	144									22
+F	restartPolicyRules	[55					atomic				25
+F	securityContext	174									15
+F	startupProbe	156									22
 F	stdin	b									16
 F	stdinOnce	b									17
 F	terminationMessagePath	s			"/dev/termination-log"						13
 F	terminationMessagePolicy	s			"File"	FallbackToLogsOnError File					20		v1.TerminationMessagePolicy
 F	tty	b									18
-F	volumeDevices	[182					map	devicePath	merge	devicePath	21
-F	volumeMounts	[183					map	mountPath	merge	mountPath	9
+F	volumeDevices	[194					map	devicePath	merge	devicePath	21
+F	volumeMounts	[195					map	mountPath	merge	mountPath	9
 F	workingDir	s									5
 T	io.k8s.api.core.v1.ContainerExtendedResourceRequest	object
 F	containerName	s	r	""							1	a
@@ -244,129 +298,129 @@ F	resourceName	s	r	""							1	a	v1.ResourceName
 F	restartPolicy	s	r	""							2	a	v1.ResourceResizeRestartPolicy
 T	io.k8s.api.core.v1.ContainerRestartRule	object
 F	action	s	r								1		v1.ContainerRestartRuleAction
-F	exitCodes	44									2
+F	exitCodes	56									2
 T	io.k8s.api.core.v1.ContainerRestartRuleOnExitCodes	object
 F	operator	s	r								1		v1.ContainerRestartRuleOnExitCodesOperator
 F	values	[i					set				2
 T	io.k8s.api.core.v1.ContainerState	object
-F	running	46									2
-F	terminated	47									3
-F	waiting	48									1
+F	running	58									2
+F	terminated	59									3
+F	waiting	60									1
 T	io.k8s.api.core.v1.ContainerStateRunning	object
-F	startedAt	215									1
+F	startedAt	228									1
 T	io.k8s.api.core.v1.ContainerStateTerminated	object
 F	containerID	s									7
 F	exitCode	i	r	0							1	a
-F	finishedAt	215									6
+F	finishedAt	228									6
 F	message	s									4
 F	reason	s									3
 F	signal	i									2
-F	startedAt	215									5
+F	startedAt	228									5
 T	io.k8s.api.core.v1.ContainerStateWaiting	object
 F	message	s									2
 F	reason	s									1
 T	io.k8s.api.core.v1.ContainerStatus	object
-F	allocatedResources	{199									10		v1.ResourceList
-F	allocatedResourcesStatus	[152					map	name	merge	name	14
+F	allocatedResources	{211									10		v1.ResourceList
+F	allocatedResourcesStatus	[164					map	name	merge	name	14
 F	containerID	s									8
 F	image	s	r	""							6	a
 F	imageID	s	r	""							7	a
-F	lastState	45		{}							3
+F	lastState	57		{}							3
 F	name	s	r	""							1	a
 F	ready	b	r	false							4	a
-F	resources	151									11
+F	resources	163									11
 F	restartCount	i	r	0							5	a
 F	started	b									9	p
-F	state	45		{}							2
+F	state	57		{}							2
 F	stopSignal	s				SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT SIGKILL SIGPIPE SIGPOLL SIGPROF SIGPWR SIGQUIT SIGRTMAX SIGRTMAX-1 SIGRTMAX-10 SIGRTMAX-11 SIGRTMAX-12 SIGRTMAX-13 SIGRTMAX-14 SIGRTMAX-2 SIGRTMAX-3 SIGRTMAX-4 SIGRTMAX-5 SIGRTMAX-6 SIGRTMAX-7 SIGRTMAX-8 SIGRTMAX-9 SIGRTMIN SIGRTMIN+1 SIGRTMIN+10 SIGRTMIN+11 SIGRTMIN+12 SIGRTMIN+13 SIGRTMIN+14 SIGRTMIN+15 SIGRTMIN+2 SIGRTMIN+3 SIGRTMIN+4 SIGRTMIN+5 SIGRTMIN+6 SIGRTMIN+7 SIGRTMIN+8 SIGRTMIN+9 SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ					15	p	v1.Signal
-F	user	50									13
-F	volumeMounts	[184					map	mountPath	merge	mountPath	12
+F	user	62									13
+F	volumeMounts	[196					map	mountPath	merge	mountPath	12
 T	io.k8s.api.core.v1.ContainerUser	object
-F	linux	85									1
+F	linux	97									1
 T	io.k8s.api.core.v1.DaemonEndpoint	object
 F	Port	i	r	0							1	a
 T	io.k8s.api.core.v1.DownwardAPIProjection	object
-F	items	[53					atomic				1
+F	items	[65					atomic				1
 T	io.k8s.api.core.v1.DownwardAPIVolumeFile	object
-F	fieldRef	114									2
+F	fieldRef	126									2
 F	mode	i									4	p
 F	path	s	r	""							1	a
-F	resourceFieldRef	149									3
+F	resourceFieldRef	161									3
 T	io.k8s.api.core.v1.DownwardAPIVolumeSource	object
 F	defaultMode	i			420						2	p
-F	items	[53					atomic				1
+F	items	[65					atomic				1
 T	io.k8s.api.core.v1.EmptyDirVolumeSource	object
 F	medium	s									1		v1.StorageMedium
-F	sizeLimit	199									2
+F	sizeLimit	211									2
 T	io.k8s.api.core.v1.EnvFromSource	object
-F	configMapRef	32									2
+F	configMapRef	44									2
 F	prefix	s									1
-F	secretRef	157									3
+F	secretRef	169									3
 T	io.k8s.api.core.v1.EnvVar	object
 F	name	s	r	""							1	a
 F	value	s									2
-F	valueFrom	58									3
+F	valueFrom	70									3
 T	io.k8s.api.core.v1.EnvVarSource	object
-F	configMapKeyRef	33									3
-F	fieldRef	114									1
-F	fileKeyRef	67									5
-F	resourceFieldRef	149									2
-F	secretKeyRef	158									4
+F	configMapKeyRef	45									3
+F	fieldRef	126									1
+F	fileKeyRef	79									5
+F	resourceFieldRef	161									2
+F	secretKeyRef	170									4
 T	io.k8s.api.core.v1.EphemeralContainer	object
 F	args	[s					atomic				1.4
 F	command	[s					atomic				1.3
-F	env	[57					map	name	merge	name	1.7
-F	envFrom	[56					atomic				1.19
+F	env	[69					map	name	merge	name	1.7
+F	envFrom	[68					atomic				1.19
 F	image	s									1.2
 F	imagePullPolicy	s				Always IfNotPresent Never					1.14		v1.PullPolicy
-F	lifecycle	83									1.12
-F	livenessProbe	144									1.10
+F	lifecycle	95									1.12
+F	livenessProbe	156									1.10
 F	name	s	r	""							1.1	a
-F	ports	[41					map	containerPort,protocol	merge	containerPort	1.6
-F	readinessProbe	144									1.11
-F	resizePolicy	[42					atomic				1.23
-F	resources	151		{}							1.8
+F	ports	[53					map	containerPort,protocol	merge	containerPort	1.6
+F	readinessProbe	156									1.11
+F	resizePolicy	[54					atomic				1.23
+F	resources	163		{}							1.8
 F	restartPolicy	s									1.24	p	v1.ContainerRestartPolicy
-F	restartPolicyRules	[43					atomic				1.25
-F	securityContext	162									1.15
-F	startupProbe	144									1.22
+F	restartPolicyRules	[55					atomic				1.25
+F	securityContext	174									1.15
+F	startupProbe	156									1.22
 F	stdin	b									1.16
 F	stdinOnce	b									1.17
 F	targetContainerName	s									2
 F	terminationMessagePath	s			"/dev/termination-log"						1.13
 F	terminationMessagePolicy	s			"File"	FallbackToLogsOnError File					1.20		v1.TerminationMessagePolicy
 F	tty	b									1.18
-F	volumeDevices	[182					map	devicePath	merge	devicePath	1.21
-F	volumeMounts	[183					map	mountPath	merge	mountPath	1.9
+F	volumeDevices	[194					map	devicePath	merge	devicePath	1.21
+F	volumeMounts	[195					map	mountPath	merge	mountPath	1.9
 F	workingDir	s									1.5
 T	io.k8s.api.core.v1.EphemeralVolumeSource	object
-F	volumeClaimTemplate	117									1
+F	volumeClaimTemplate	129									1
 T	io.k8s.api.core.v1.Event	object		v1/Event
 F	action	s									12
 F	apiVersion	s
 F	count	i									8
-F	eventTime	207									10
-F	firstTimestamp	215									6
-F	involvedObject	115	r	{}							2
+F	eventTime	220									10
+F	firstTimestamp	228									6
+F	involvedObject	127	r	{}							2
 F	kind	s
-F	lastTimestamp	215									7
+F	lastTimestamp	228									7
 F	message	s									4
-F	metadata	208	r	{}							1
+F	metadata	221	r	{}							1
 F	reason	s									3
-F	related	115									13
+F	related	127									13
 F	reportingComponent	s		""							14	a
 F	reportingInstance	s		""							15	a
-F	series	63									11
-F	source	64		{}							5
+F	series	75									11
+F	source	76		{}							5
 F	type	s									9
 T	io.k8s.api.core.v1.EventList	object		v1/EventList
 F	apiVersion	s
-F	items	[61	r								2	a
+F	items	[73	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.EventSeries	object
 F	count	i									1
-F	lastObservedTime	207									2
+F	lastObservedTime	220									2
 T	io.k8s.api.core.v1.EventSource	object
 F	component	s									1
 F	host	s									2
@@ -388,7 +442,7 @@ F	driver	s	r	""							1	a
 F	fsType	s									2
 F	options	{s									5
 F	readOnly	b									4
-F	secretRef	88									3
+F	secretRef	100									3
 T	io.k8s.api.core.v1.FlockerVolumeSource	object
 F	datasetName	s									1
 F	datasetUUID	s									2
@@ -410,9 +464,9 @@ F	path	s	r	""							2	a
 F	readOnly	b									3
 T	io.k8s.api.core.v1.HTTPGetAction	object
 F	host	s									3
-F	httpHeaders	[75					atomic				5
+F	httpHeaders	[87					atomic				5
 F	path	s			"/"						1
-F	port	218	r								2
+F	port	231	r								2
 F	scheme	s			"HTTP"	HTTP HTTPS					4		v1.URIScheme
 T	io.k8s.api.core.v1.HTTPHeader	object
 F	name	s	r	""							1	a
@@ -435,7 +489,7 @@ F	iscsiInterface	s		"default"							4
 F	lun	i	r	0							3	a
 F	portals	[s					atomic				7
 F	readOnly	b									6
-F	secretRef	88									10
+F	secretRef	100									10
 F	targetPortal	s	r	""							1	a
 T	io.k8s.api.core.v1.ImageVolumeSource	object
 F	pullPolicy	s				Always IfNotPresent Never					2		v1.PullPolicy
@@ -447,14 +501,14 @@ F	key	s	r	""							1	a
 F	mode	i									3	p
 F	path	s	r	""							2	a
 T	io.k8s.api.core.v1.Lifecycle	object
-F	postStart	84									1
-F	preStop	84									2
+F	postStart	96									1
+F	preStop	96									2
 F	stopSignal	s				SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT SIGKILL SIGPIPE SIGPOLL SIGPROF SIGPWR SIGQUIT SIGRTMAX SIGRTMAX-1 SIGRTMAX-10 SIGRTMAX-11 SIGRTMAX-12 SIGRTMAX-13 SIGRTMAX-14 SIGRTMAX-2 SIGRTMAX-3 SIGRTMAX-4 SIGRTMAX-5 SIGRTMAX-6 SIGRTMAX-7 SIGRTMAX-8 SIGRTMAX-9 SIGRTMIN SIGRTMIN+1 SIGRTMIN+10 SIGRTMIN+11 SIGRTMIN+12 SIGRTMIN+13 SIGRTMIN+14 SIGRTMIN+15 SIGRTMIN+2 SIGRTMIN+3 SIGRTMIN+4 SIGRTMIN+5 SIGRTMIN+6 SIGRTMIN+7 SIGRTMIN+8 SIGRTMIN+9 SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ					3	p	v1.Signal
 T	io.k8s.api.core.v1.LifecycleHandler	object
-F	exec	65									1
-F	httpGet	74									2
-F	sleep	172									4
-F	tcpSocket	175									3
+F	exec	77									1
+F	httpGet	86									2
+F	sleep	184									4
+F	tcpSocket	187									3
 T	io.k8s.api.core.v1.LinuxContainerUser	object
 F	gid	l	r	0							2	a
 F	supplementalGroups	[l					atomic				3
@@ -463,9 +517,9 @@ T	io.k8s.api.core.v1.LoadBalancerIngress	object
 F	hostname	s									2
 F	ip	s									1
 F	ipMode	s									3	p	v1.LoadBalancerIPMode
-F	ports	[141					atomic				4
+F	ports	[153					atomic				4
 T	io.k8s.api.core.v1.LoadBalancerStatus	object
-F	ingress	[86					atomic				1
+F	ingress	[98					atomic				1
 T	io.k8s.api.core.v1.LocalObjectReference	object
 F	name	s		""							1
 T	io.k8s.api.core.v1.NFSVolumeSource	object
@@ -475,101 +529,101 @@ F	server	s	r	""							1	a
 T	io.k8s.api.core.v1.Namespace	object		v1/Namespace
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	93		{}							2
-F	status	94		{}							3
+F	metadata	221		{}							1
+F	spec	105		{}							2
+F	status	106		{}							3
 T	io.k8s.api.core.v1.NamespaceCondition	object
-F	lastTransitionTime	215									4
+F	lastTransitionTime	228									4
 F	message	s									6
 F	reason	s									5
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.NamespaceConditionType
 T	io.k8s.api.core.v1.NamespaceList	object		v1/NamespaceList
 F	apiVersion	s
-F	items	[90	r								2	a
+F	items	[102	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.NamespaceSpec	object
 F	finalizers	[s					atomic				1		[]v1.FinalizerName
 T	io.k8s.api.core.v1.NamespaceStatus	object
-F	conditions	[91					map	type	merge	type	2
+F	conditions	[103					map	type	merge	type	2
 F	phase	s			"Active"	Active Terminating					1		v1.NamespacePhase
 T	io.k8s.api.core.v1.Node	object		v1/Node
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	110		{}							2
-F	status	111		{}							3
+F	metadata	221		{}							1
+F	spec	122		{}							2
+F	status	123		{}							3
 T	io.k8s.api.core.v1.NodeAddress	object
 F	address	s	r	""							2	a
 F	type	s	r	""							1	a	v1.NodeAddressType
 T	io.k8s.api.core.v1.NodeAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[143					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	107									1
+F	preferredDuringSchedulingIgnoredDuringExecution	[155					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	119									1
 T	io.k8s.api.core.v1.NodeAllocatableResourceClaimStatus	object
 F	containers	[s					set				2
 F	resourceClaimName	s	r	""							1	a
-F	resources	{199	r								3
+F	resources	{211	r								3
 T	io.k8s.api.core.v1.NodeCondition	object
-F	lastHeartbeatTime	215									3
-F	lastTransitionTime	215									4
+F	lastHeartbeatTime	228									3
+F	lastTransitionTime	228									4
 F	message	s									6
 F	reason	s									5
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.NodeConditionType
 T	io.k8s.api.core.v1.NodeConfigSource	object
-F	configMap	35									2
+F	configMap	47									2
 T	io.k8s.api.core.v1.NodeConfigStatus	object
-F	active	100									2
-F	assigned	100									1
+F	active	112									2
+F	assigned	112									1
 F	error	s									4
-F	lastKnownGood	100									3
+F	lastKnownGood	112									3
 T	io.k8s.api.core.v1.NodeDaemonEndpoints	object
-F	kubeletEndpoint	51		{}							1
+F	kubeletEndpoint	63		{}							1
 T	io.k8s.api.core.v1.NodeFeatures	object
 F	supplementalGroupsPolicy	b									1	p
 T	io.k8s.api.core.v1.NodeList	object		v1/NodeList
 F	apiVersion	s
-F	items	[95	r								2	a
+F	items	[107	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.NodeRuntimeHandler	object
-F	features	106									2
+F	features	118									2
 F	name	s		""							1	a
 T	io.k8s.api.core.v1.NodeRuntimeHandlerFeatures	object
 F	recursiveReadOnlyMounts	b									1	p
 F	userNamespaces	b									2	p
 T	io.k8s.api.core.v1.NodeSelector	object
-F	nodeSelectorTerms	[109	r				atomic				1	a
+F	nodeSelectorTerms	[121	r				atomic				1	a
 T	io.k8s.api.core.v1.NodeSelectorRequirement	object
 F	key	s	r	""							1	a
 F	operator	s	r	""		DoesNotExist Exists Gt In Lt NotIn					2	a	v1.NodeSelectorOperator
 F	values	[s					atomic				3
 T	io.k8s.api.core.v1.NodeSelectorTerm	object
-F	matchExpressions	[108					atomic				1
-F	matchFields	[108					atomic				2
+F	matchExpressions	[120					atomic				1
+F	matchFields	[120					atomic				2
 T	io.k8s.api.core.v1.NodeSpec	object
-F	configSource	100									6
+F	configSource	112									6
 F	externalID	s									2
 F	podCIDR	s									1
 F	podCIDRs	[s					set		merge		7
 F	providerID	s									3
-F	taints	[176					atomic				5
+F	taints	[188					atomic				5
 F	unschedulable	b									4
 T	io.k8s.api.core.v1.NodeStatus	object
-F	addresses	[96					map	type	merge	type	5
-F	allocatable	{199									2		v1.ResourceList
-F	capacity	{199									1		v1.ResourceList
-F	conditions	[99					map	type	merge	type	4
-F	config	101									11
-F	daemonEndpoints	102		{}							6
+F	addresses	[108					map	type	merge	type	5
+F	allocatable	{211									2		v1.ResourceList
+F	capacity	{211									1		v1.ResourceList
+F	conditions	[111					map	type	merge	type	4
+F	config	113									11
+F	daemonEndpoints	114		{}							6
 F	declaredFeatures	[s					atomic				14
-F	features	103									13
-F	images	[40					atomic				8
-F	nodeInfo	113		{}							7
+F	features	115									13
+F	images	[52					atomic				8
+F	nodeInfo	125		{}							7
 F	phase	s				Pending Running Terminated					3		v1.NodePhase
-F	runtimeHandlers	[105					atomic				12
-F	volumesAttached	[21					atomic				10
+F	runtimeHandlers	[117					atomic				12
+F	volumesAttached	[33					atomic				10
 F	volumesInUse	[s					atomic				9		[]v1.UniqueVolumeName
 T	io.k8s.api.core.v1.NodeSwapStatus	object
 F	capacity	l									1	p
@@ -583,7 +637,7 @@ F	kubeletVersion	s	r	""							7	a
 F	machineID	s	r	""							1	a
 F	operatingSystem	s	r	""							9	a
 F	osImage	s	r	""							5	a
-F	swap	112									11
+F	swap	124									11
 F	systemUUID	s	r	""							2	a
 T	io.k8s.api.core.v1.ObjectFieldSelector	object
 F	apiVersion	s			"v1"						1
@@ -598,17 +652,17 @@ F	resourceVersion	s									6
 F	uid	s									4		types.UID
 T	io.k8s.api.core.v1.PersistentVolumeClaimSpec	object
 F	accessModes	[s					atomic				1		[]v1.PersistentVolumeAccessMode
-F	dataSource	179									7
-F	dataSourceRef	180									8
-F	resources	186		{}							2
-F	selector	203									4
+F	dataSource	191									7
+F	dataSourceRef	192									8
+F	resources	198		{}							2
+F	selector	216									4
 F	storageClassName	s									5	p
 F	volumeAttributesClassName	s									9	p
 F	volumeMode	s			"Filesystem"	Block Filesystem					6	p	v1.PersistentVolumeMode
 F	volumeName	s									3
 T	io.k8s.api.core.v1.PersistentVolumeClaimTemplate	object
-F	metadata	208		{}							1
-F	spec	116	r	{}							2
+F	metadata	221		{}							1
+F	spec	128	r	{}							2
 T	io.k8s.api.core.v1.PersistentVolumeClaimVolumeSource	object
 F	claimName	s	r	""							1	a
 F	readOnly	b									2
@@ -618,22 +672,22 @@ F	pdID	s	r	""							1	a
 T	io.k8s.api.core.v1.Pod	object		v1/Pod
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	138		{}							2
-F	status	139		{}							3
+F	metadata	221		{}							1
+F	spec	150		{}							2
+F	status	151		{}							3
 T	io.k8s.api.core.v1.PodAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[189					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	[122					atomic				1
+F	preferredDuringSchedulingIgnoredDuringExecution	[201					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	[134					atomic				1
 T	io.k8s.api.core.v1.PodAffinityTerm	object
-F	labelSelector	203									1
+F	labelSelector	216									1
 F	matchLabelKeys	[s					atomic				5
 F	mismatchLabelKeys	[s					atomic				6
-F	namespaceSelector	203									4
+F	namespaceSelector	216									4
 F	namespaces	[s					atomic				2
 F	topologyKey	s	r	""							3	a
 T	io.k8s.api.core.v1.PodAntiAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[189					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	[122					atomic				1
+F	preferredDuringSchedulingIgnoredDuringExecution	[201					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	[134					atomic				1
 T	io.k8s.api.core.v1.PodCertificateProjection	object
 F	certificateChainPath	s									6
 F	credentialBundlePath	s									4
@@ -643,8 +697,8 @@ F	maxExpirationSeconds	i									3	p
 F	signerName	s	r								1
 F	userAnnotations	{s									7
 T	io.k8s.api.core.v1.PodCondition	object
-F	lastProbeTime	215									3
-F	lastTransitionTime	215									4
+F	lastProbeTime	228									3
+F	lastTransitionTime	228									4
 F	message	s									6
 F	observedGeneration	l									7
 F	reason	s									5
@@ -652,21 +706,21 @@ F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.PodConditionType
 T	io.k8s.api.core.v1.PodDNSConfig	object
 F	nameservers	[s					atomic				1
-F	options	[127					atomic				3
+F	options	[139					atomic				3
 F	searches	[s					atomic				2
 T	io.k8s.api.core.v1.PodDNSConfigOption	object
 F	name	s									1
 F	value	s									2	p
 T	io.k8s.api.core.v1.PodExtendedResourceClaimStatus	object
-F	requestMappings	[39	r				atomic				1	a
+F	requestMappings	[51	r				atomic				1	a
 F	resourceClaimName	s	r	""							2	a
 T	io.k8s.api.core.v1.PodIP	object
 F	ip	s	r	""							1	a
 T	io.k8s.api.core.v1.PodList	object		v1/PodList
 F	apiVersion	s
-F	items	[120	r								2	a
+F	items	[132	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.PodOS	object
 F	name	s	r	""							1	a	v1.OSName
 T	io.k8s.api.core.v1.PodReadinessGate	object
@@ -683,87 +737,87 @@ F	name	s	r	""							1	a
 T	io.k8s.api.core.v1.PodSchedulingGroup	object
 F	podGroupName	s									1	p
 T	io.k8s.api.core.v1.PodSecurityContext	object
-F	appArmorProfile	20									11
+F	appArmorProfile	32									11
 F	fsGroup	l									5	p
 F	fsGroupChangePolicy	s				Always OnRootMismatch					9	p	v1.PodFSGroupChangePolicy
 F	runAsGroup	l									6	p
 F	runAsNonRoot	b									3	p
 F	runAsUser	l									2	p
 F	seLinuxChangePolicy	s									13	p	v1.PodSELinuxChangePolicy
-F	seLinuxOptions	153									1
-F	seccompProfile	155									10
+F	seLinuxOptions	165									1
+F	seccompProfile	167									10
 F	supplementalGroups	[l					atomic				4
 F	supplementalGroupsPolicy	s				Merge Strict					12	p	v1.SupplementalGroupsPolicy
-F	sysctls	[174					atomic				7
-F	windowsOptions	190									8
+F	sysctls	[186					atomic				7
+F	windowsOptions	202									8
 T	io.k8s.api.core.v1.PodSpec	object
 F	activeDeadlineSeconds	l									5	p
-F	affinity	19									18
+F	affinity	31									18
 F	automountServiceAccountToken	b									21	p
-F	containers	[38	r				map	name	merge	name	2	a
-F	dnsConfig	126									26
+F	containers	[50	r				map	name	merge	name	2	a
+F	dnsConfig	138									26
 F	dnsPolicy	s			"ClusterFirst"	ClusterFirst ClusterFirstWithHostNet Default None					6		v1.DNSPolicy
 F	enableServiceLinks	b									30	p
-F	ephemeralContainers	[59					map	name	merge	name	34
-F	hostAliases	[76					map	ip	merge	ip	23
+F	ephemeralContainers	[71					map	name	merge	name	34
+F	hostAliases	[88					map	ip	merge	ip	23
 F	hostIPC	b									13
 F	hostNetwork	b									11
 F	hostPID	b									12
 F	hostUsers	b									37	p
 F	hostname	s									16
 F	hostnameOverride	s									41	p
-F	imagePullSecrets	[88					map	name	merge	name	15
-F	initContainers	[38					map	name	merge	name	20
+F	imagePullSecrets	[100					map	name	merge	name	15
+F	initContainers	[50					map	name	merge	name	20
 F	nodeName	s									10
 F	nodeSelector	{s					atomic				7
-F	os	131									36
-F	overhead	{199									32		v1.ResourceList
+F	os	143									36
+F	overhead	{211									32		v1.ResourceList
 F	preemptionPolicy	s				Never PreemptLowerPriority					31	p	v1.PreemptionPolicy
 F	priority	i									25	p
 F	priorityClassName	s									24
-F	readinessGates	[132					atomic				28
-F	resourceClaims	[133					map	name	merge,retainKeys	name	39
-F	resources	151									40
+F	readinessGates	[144					atomic				28
+F	resourceClaims	[145					map	name	merge,retainKeys	name	39
+F	resources	163									40
 F	restartPolicy	s			"Always"	Always Never OnFailure					3		v1.RestartPolicy
 F	runtimeClassName	s									29	p
 F	schedulerName	s			"default-scheduler"						19
-F	schedulingGates	[135					map	name	merge	name	38
-F	schedulingGroup	136									43
-F	securityContext	137			{}						14
+F	schedulingGates	[147					map	name	merge	name	38
+F	schedulingGroup	148									43
+F	securityContext	149			{}						14
 F	serviceAccount	s									9
 F	serviceAccountName	s									8
 F	setHostnameAsFQDN	b									35	p
 F	shareProcessNamespace	b									27	p
 F	subdomain	s									17
 F	terminationGracePeriodSeconds	l			30						4	p
-F	tolerations	[177					atomic				22
-F	topologySpreadConstraints	[178					map	topologyKey,whenUnsatisfiable	merge	topologyKey	33
-F	volumes	[181					map	name	merge,retainKeys	name	1
+F	tolerations	[189					atomic				22
+F	topologySpreadConstraints	[190					map	topologyKey,whenUnsatisfiable	merge	topologyKey	33
+F	volumes	[193					map	name	merge,retainKeys	name	1
 T	io.k8s.api.core.v1.PodStatus	object
-F	allocatedResources	{199									19		v1.ResourceList
-F	conditions	[125					map	type	merge	type	2
-F	containerStatuses	[49					atomic				8
-F	ephemeralContainerStatuses	[49					atomic				13
-F	extendedResourceClaimStatus	128									18
+F	allocatedResources	{211									19		v1.ResourceList
+F	conditions	[137					map	type	merge	type	2
+F	containerStatuses	[61					atomic				8
+F	ephemeralContainerStatuses	[61					atomic				13
+F	extendedResourceClaimStatus	140									18
 F	hostIP	s									5
-F	hostIPs	[77					atomic		merge	ip	16
-F	initContainerStatuses	[49					atomic				10
+F	hostIPs	[89					atomic		merge	ip	16
+F	initContainerStatuses	[61					atomic				10
 F	message	s									3
-F	nodeAllocatableResourceClaimStatuses	[98					atomic				21
+F	nodeAllocatableResourceClaimStatuses	[110					atomic				21
 F	nominatedNodeName	s									11
 F	observedGeneration	l									17
 F	phase	s				Failed Pending Running Succeeded Unknown					1		v1.PodPhase
 F	podIP	s									6
-F	podIPs	[129					map	ip	merge	ip	12
+F	podIPs	[141					map	ip	merge	ip	12
 F	qosClass	s				BestEffort Burstable Guaranteed					9		v1.PodQOSClass
 F	reason	s									4
 F	resize	s									14		v1.PodResizeStatus
-F	resourceClaimStatuses	[134					map	name	merge,retainKeys	name	15
-F	resources	151									20
-F	startTime	215									7
+F	resourceClaimStatuses	[146					map	name	merge,retainKeys	name	15
+F	resources	163									20
+F	startTime	228									7
 T	io.k8s.api.core.v1.PodTemplateSpec	object
-F	metadata	208		{}							1
-F	spec	138		{}							2
+F	metadata	221		{}							1
+F	spec	150		{}							2
 T	io.k8s.api.core.v1.PortStatus	object
 F	error	s									3	p
 F	port	i	r	0							1	a
@@ -773,22 +827,22 @@ F	fsType	s									2
 F	readOnly	b									3
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.PreferredSchedulingTerm	object
-F	preference	109	r	{}							2
+F	preference	121	r	{}							2
 F	weight	i	r	0							1	a
 T	io.k8s.api.core.v1.Probe	object
-F	exec	65									1.1
+F	exec	77									1.1
 F	failureThreshold	i			3						6
-F	grpc	71									1.4
-F	httpGet	74									1.2
+F	grpc	83									1.4
+F	httpGet	86									1.2
 F	initialDelaySeconds	i									2
 F	periodSeconds	i			10						4
 F	successThreshold	i			1						5
-F	tcpSocket	175									1.3
+F	tcpSocket	187									1.3
 F	terminationGracePeriodSeconds	l									7	p
 F	timeoutSeconds	i			1						3
 T	io.k8s.api.core.v1.ProjectedVolumeSource	object
 F	defaultMode	i			420						2	p
-F	sources	[185					atomic				1	a
+F	sources	[197					atomic				1	a
 T	io.k8s.api.core.v1.QuobyteVolumeSource	object
 F	group	s									5
 F	readOnly	b									3
@@ -803,26 +857,26 @@ F	keyring	s		"/etc/ceph/keyring"							6
 F	monitors	[s	r				atomic				1	a
 F	pool	s		"rbd"							4
 F	readOnly	b									8
-F	secretRef	88									7
+F	secretRef	100									7
 F	user	s		"admin"							5
 T	io.k8s.api.core.v1.ResourceClaim	object
 F	name	s	r	""							1	a
 F	request	s									2
 T	io.k8s.api.core.v1.ResourceFieldSelector	object
 F	containerName	s									1
-F	divisor	199									3
+F	divisor	211									3
 F	resource	s	r	""							2	a
 T	io.k8s.api.core.v1.ResourceHealth	object
 F	health	s									2		v1.ResourceHealthStatus
 F	message	s									6	p
 F	resourceID	s	r	""							1	a	v1.ResourceID
 T	io.k8s.api.core.v1.ResourceRequirements	object
-F	claims	[148					map	name			3
-F	limits	{199									1		v1.ResourceList
-F	requests	{199									2		v1.ResourceList
+F	claims	[160					map	name			3
+F	limits	{211									1		v1.ResourceList
+F	requests	{211									2		v1.ResourceList
 T	io.k8s.api.core.v1.ResourceStatus	object
 F	name	s	r	""							1	a	v1.ResourceName
-F	resources	[150					map	resourceID			2
+F	resources	[162					map	resourceID			2
 T	io.k8s.api.core.v1.SELinuxOptions	object
 F	level	s									4
 F	role	s									2
@@ -833,7 +887,7 @@ F	fsType	s		"xfs"							9
 F	gateway	s	r	""							1	a
 F	protectionDomain	s									5
 F	readOnly	b									10
-F	secretRef	88	r								3
+F	secretRef	100	r								3
 F	sslEnabled	b									4
 F	storageMode	s		"ThinProvisioned"							7
 F	storagePool	s									6
@@ -847,7 +901,7 @@ F	apiVersion	s
 F	data	{y									2
 F	immutable	b									5	p
 F	kind	s
-F	metadata	208		{}							1
+F	metadata	221		{}							1
 F	stringData	{s									4
 F	type	s			"Opaque"						3		v1.SecretType
 T	io.k8s.api.core.v1.SecretEnvSource	object
@@ -859,65 +913,65 @@ F	name	s		""							1.1
 F	optional	b									3	p
 T	io.k8s.api.core.v1.SecretList	object		v1/SecretList
 F	apiVersion	s
-F	items	[156	r								2	a
+F	items	[168	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.SecretProjection	object
-F	items	[82					atomic				2
+F	items	[94					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
 T	io.k8s.api.core.v1.SecretVolumeSource	object
 F	defaultMode	i			420						3	p
-F	items	[82					atomic				2
+F	items	[94					atomic				2
 F	optional	b									4	p
 F	secretName	s									1
 T	io.k8s.api.core.v1.SecurityContext	object
 F	allowPrivilegeEscalation	b									7	p
-F	appArmorProfile	20									12
-F	capabilities	26									1
+F	appArmorProfile	32									12
+F	capabilities	38									1
 F	privileged	b									2	p
 F	procMount	s				Default Unmasked					9	p	v1.ProcMountType
 F	readOnlyRootFilesystem	b									6	p
 F	runAsGroup	l									8	p
 F	runAsNonRoot	b									5	p
 F	runAsUser	l									4	p
-F	seLinuxOptions	153									3
-F	seccompProfile	155									11
-F	windowsOptions	190									10
+F	seLinuxOptions	165									3
+F	seccompProfile	167									11
+F	windowsOptions	202									10
 T	io.k8s.api.core.v1.Service	object		v1/Service
 F	apiVersion	s
 F	kind	s
-F	metadata	208		{}							1
-F	spec	169		{}							2
-F	status	170		{}							3
+F	metadata	221		{}							1
+F	spec	181		{}							2
+F	status	182		{}							3
 T	io.k8s.api.core.v1.ServiceAccount	object		v1/ServiceAccount
 F	apiVersion	s
 F	automountServiceAccountToken	b									4	p
-F	imagePullSecrets	[88					atomic				3
+F	imagePullSecrets	[100					atomic				3
 F	kind	s
-F	metadata	208		{}							1
-F	secrets	[115					map	name	merge	name	2
+F	metadata	221		{}							1
+F	secrets	[127					map	name	merge	name	2
 T	io.k8s.api.core.v1.ServiceAccountList	object		v1/ServiceAccountList
 F	apiVersion	s
-F	items	[164	r								2	a
+F	items	[176	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.ServiceAccountTokenProjection	object
 F	audience	s									1
 F	expirationSeconds	l			3600						2	p
 F	path	s	r	""							3	a
 T	io.k8s.api.core.v1.ServiceList	object		v1/ServiceList
 F	apiVersion	s
-F	items	[163	r								2	a
+F	items	[175	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.core.v1.ServicePort	object
 F	appProtocol	s									6	p
 F	name	s									1
 F	nodePort	i									5
 F	port	i	r	0							3	a
 F	protocol	s		"TCP"	"TCP"	SCTP TCP UDP					2		v1.Protocol
-F	targetPort	218									4
+F	targetPort	231									4
 T	io.k8s.api.core.v1.ServiceSpec	object
 F	allocateLoadBalancerNodePorts	b									20	p
 F	clusterIP	s									3
@@ -932,24 +986,24 @@ F	ipFamilyPolicy	s				PreferDualStack RequireDualStack SingleStack					17	p	v1.I
 F	loadBalancerClass	s									21	p
 F	loadBalancerIP	s									8
 F	loadBalancerSourceRanges	[s					atomic				9
-F	ports	[168					map	port,protocol	merge	port	1
+F	ports	[180					map	port,protocol	merge	port	1
 F	publishNotReadyAddresses	b									13
 F	selector	{s					atomic				2
 F	sessionAffinity	s			"None"	ClientIP None					7		v1.ServiceAffinity
-F	sessionAffinityConfig	171									14
+F	sessionAffinityConfig	183									14
 F	trafficDistribution	s									23	p
 F	type	s			"ClusterIP"	ClusterIP ExternalName LoadBalancer NodePort					4		v1.ServiceType
 T	io.k8s.api.core.v1.ServiceStatus	object
-F	conditions	[200					map	type	merge	type	2
-F	loadBalancer	87		{}							1
+F	conditions	[212					map	type	merge	type	2
+F	loadBalancer	99		{}							1
 T	io.k8s.api.core.v1.SessionAffinityConfig	object
-F	clientIP	29									1
+F	clientIP	41									1
 T	io.k8s.api.core.v1.SleepAction	object
 F	seconds	l	r	0							1	a
 T	io.k8s.api.core.v1.StorageOSVolumeSource	object
 F	fsType	s									3
 F	readOnly	b									4
-F	secretRef	88									5
+F	secretRef	100									5
 F	volumeName	s									1
 F	volumeNamespace	s									2
 T	io.k8s.api.core.v1.Sysctl	object
@@ -957,11 +1011,11 @@ F	name	s	r	""							1	a
 F	value	s	r	""							2	a
 T	io.k8s.api.core.v1.TCPSocketAction	object
 F	host	s									2
-F	port	218	r								1
+F	port	231	r								1
 T	io.k8s.api.core.v1.Taint	object
 F	effect	s	r	""		NoExecute NoSchedule PreferNoSchedule					3	a	v1.TaintEffect
 F	key	s	r	""							1	a
-F	timeAdded	215									4
+F	timeAdded	228									4
 F	value	s									2
 T	io.k8s.api.core.v1.Toleration	object
 F	effect	s				NoExecute NoSchedule PreferNoSchedule					4		v1.TaintEffect
@@ -970,7 +1024,7 @@ F	operator	s				Equal Exists Gt Lt					2		v1.TolerationOperator
 F	tolerationSeconds	l									5	p
 F	value	s									3
 T	io.k8s.api.core.v1.TopologySpreadConstraint	object
-F	labelSelector	203									4
+F	labelSelector	216									4
 F	matchLabelKeys	[s					atomic				8
 F	maxSkew	i	r	0							1	a
 F	minDomains	i									5	p
@@ -988,37 +1042,37 @@ F	kind	s	r	""							2	a
 F	name	s	r	""							3	a
 F	namespace	s									4	p
 T	io.k8s.api.core.v1.Volume	object
-F	awsElasticBlockStore	18									2.4
-F	azureDisk	22									2.22
-F	azureFile	23									2.18
-F	cephfs	27									2.14
-F	cinder	28									2.13
-F	configMap	37									2.19
-F	csi	25									2.28
-F	downwardAPI	54									2.16
-F	emptyDir	55									2.2
-F	ephemeral	60									2.29
-F	fc	66									2.17
-F	flexVolume	68									2.12
-F	flocker	69									2.15
-F	gcePersistentDisk	70									2.3
-F	gitRepo	72									2.5
-F	glusterfs	73									2.9
-F	hostPath	78									2.1
-F	image	80									2.30
-F	iscsi	79									2.8
+F	awsElasticBlockStore	30									2.4
+F	azureDisk	34									2.22
+F	azureFile	35									2.18
+F	cephfs	39									2.14
+F	cinder	40									2.13
+F	configMap	49									2.19
+F	csi	37									2.28
+F	downwardAPI	66									2.16
+F	emptyDir	67									2.2
+F	ephemeral	72									2.29
+F	fc	78									2.17
+F	flexVolume	80									2.12
+F	flocker	81									2.15
+F	gcePersistentDisk	82									2.3
+F	gitRepo	84									2.5
+F	glusterfs	85									2.9
+F	hostPath	90									2.1
+F	image	92									2.30
+F	iscsi	91									2.8
 F	name	s	r	""							1	a
-F	nfs	89									2.7
-F	persistentVolumeClaim	118									2.10
-F	photonPersistentDisk	119									2.23
-F	portworxVolume	142									2.24
-F	projected	145									2.26
-F	quobyte	146									2.21
-F	rbd	147									2.11
-F	scaleIO	154									2.25
-F	secret	161									2.6
-F	storageos	173									2.27
-F	vsphereVolume	188									2.20
+F	nfs	101									2.7
+F	persistentVolumeClaim	130									2.10
+F	photonPersistentDisk	131									2.23
+F	portworxVolume	154									2.24
+F	projected	157									2.26
+F	quobyte	158									2.21
+F	rbd	159									2.11
+F	scaleIO	166									2.25
+F	secret	173									2.6
+F	storageos	185									2.27
+F	vsphereVolume	200									2.20
 T	io.k8s.api.core.v1.VolumeDevice	object
 F	devicePath	s	r	""							2	a
 F	name	s	r	""							1	a
@@ -1035,26 +1089,26 @@ F	mountPath	s	r	""							2	a
 F	name	s	r	""							1	a
 F	readOnly	b									3
 F	recursiveReadOnly	s									4	p	v1.RecursiveReadOnlyMode
-F	volumeStatus	187									5
+F	volumeStatus	199									5
 T	io.k8s.api.core.v1.VolumeProjection	object
-F	clusterTrustBundle	30									5
-F	configMap	36									3
-F	downwardAPI	52									2
-F	podCertificate	124									6
-F	secret	160									1
-F	serviceAccountToken	166									4
+F	clusterTrustBundle	42									5
+F	configMap	48									3
+F	downwardAPI	64									2
+F	podCertificate	136									6
+F	secret	172									1
+F	serviceAccountToken	178									4
 T	io.k8s.api.core.v1.VolumeResourceRequirements	object
-F	limits	{199									1		v1.ResourceList
-F	requests	{199									2		v1.ResourceList
+F	limits	{211									1		v1.ResourceList
+F	requests	{211									2		v1.ResourceList
 T	io.k8s.api.core.v1.VolumeStatus	object
-F	image	81									1
+F	image	93									1
 T	io.k8s.api.core.v1.VsphereVirtualDiskVolumeSource	object
 F	fsType	s									2
 F	storagePolicyID	s									4
 F	storagePolicyName	s									3
 F	volumePath	s	r	""							1	a
 T	io.k8s.api.core.v1.WeightedPodAffinityTerm	object
-F	podAffinityTerm	122	r	{}							2
+F	podAffinityTerm	134	r	{}							2
 F	weight	i	r	0							1	a
 T	io.k8s.api.core.v1.WindowsSecurityContextOptions	object
 F	gmsaCredentialSpec	s									2	p
@@ -1063,20 +1117,20 @@ F	hostProcess	b									4	p
 F	runAsUserName	s									3	p
 T	io.k8s.api.discovery.v1.Endpoint	object
 F	addresses	[s	r				set				1	a
-F	conditions	192		{}							2
+F	conditions	204		{}							2
 F	deprecatedTopology	{s									5
-F	hints	193									8
+F	hints	205									8
 F	hostname	s									3	p
 F	nodeName	s									6	p
-F	targetRef	115									4
+F	targetRef	127									4
 F	zone	s									7	p
 T	io.k8s.api.discovery.v1.EndpointConditions	object
 F	ready	b									1	p
 F	serving	b									2	p
 F	terminating	b									3	p
 T	io.k8s.api.discovery.v1.EndpointHints	object
-F	forNodes	[197					atomic				2
-F	forZones	[198					atomic				1
+F	forNodes	[209					atomic				2
+F	forZones	[210					atomic				1
 T	io.k8s.api.discovery.v1.EndpointPort	object
 F	appProtocol	s									4	p
 F	name	s			""						1	p
@@ -1085,22 +1139,22 @@ F	protocol	s			"TCP"	SCTP TCP UDP					2	p	v1.Protocol
 T	io.k8s.api.discovery.v1.EndpointSlice	object		discovery.k8s.io/v1/EndpointSlice
 F	addressType	s	r	""		FQDN IPv4 IPv6					4	a	v1.AddressType
 F	apiVersion	s
-F	endpoints	[191					atomic				2	a
+F	endpoints	[203					atomic				2	a
 F	kind	s
-F	metadata	208		{}							1
-F	ports	[194					atomic				3	a
+F	metadata	221		{}							1
+F	ports	[206					atomic				3	a
 T	io.k8s.api.discovery.v1.EndpointSliceList	object		discovery.k8s.io/v1/EndpointSliceList
 F	apiVersion	s
-F	items	[195	r								2	a
+F	items	[207	r								2	a
 F	kind	s
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 T	io.k8s.api.discovery.v1.ForNode	object
 F	name	s	r	""							1	a
 T	io.k8s.api.discovery.v1.ForZone	object
 F	name	s	r	""							1	a
 T	io.k8s.apimachinery.pkg.api.resource.Quantity	number-or-string
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Condition	object
-F	lastTransitionTime	215	r								4
+F	lastTransitionTime	228	r								4
 F	message	s	r	""							6	a
 F	observedGeneration	l									3
 F	reason	s	r	""							5	a
@@ -1113,11 +1167,15 @@ F	gracePeriodSeconds	l									1	p
 F	ignoreStoreReadErrorWithClusterBreakingPotential	b									6	p
 F	kind	s
 F	orphanDependents	b									3	p
-F	preconditions	210									2
+F	preconditions	223									2
 F	propagationPolicy	s									4	p	v1.DeletionPropagation
+T	io.k8s.apimachinery.pkg.apis.meta.v1.FieldSelectorRequirement	object
+F	key	s	r	""							1
+F	operator	s	r	""							2
+F	values	[s					atomic				3
 T	io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1	object
 T	io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector	object
-F	matchExpressions	[204					atomic				2
+F	matchExpressions	[217					atomic				2
 F	matchLabels	{s									1
 T	io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement	object
 F	key	s	r	""							1	a
@@ -1128,29 +1186,29 @@ F	continue	s									3
 F	remainingItemCount	l									4	p
 F	resourceVersion	s									2
 F	selfLink	s									1
-F	shardInfo	211									5
+F	shardInfo	224									5
 T	io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry	object
 F	apiVersion	s									3
 F	fieldsType	s									6
-F	fieldsV1	202									7
+F	fieldsV1	215									7
 F	manager	s									1
 F	operation	s									2		v1.ManagedFieldsOperationType
 F	subresource	s									8
-F	time	215									4
+F	time	228									4
 T	io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime	string:date-time
 T	io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta	object
 F	annotations	{s									12
-F	creationTimestamp	215									8
+F	creationTimestamp	228									8
 F	deletionGracePeriodSeconds	l									10	p
-F	deletionTimestamp	215									9
+F	deletionTimestamp	228									9
 F	finalizers	[s					set		merge		14
 F	generateName	s									2
 F	generation	l									7
 F	labels	{s									11
-F	managedFields	[206					atomic				17
+F	managedFields	[219					atomic				17
 F	name	s									1
 F	namespace	s									3
-F	ownerReferences	[209					map	uid	merge	uid	13
+F	ownerReferences	[222					map	uid	merge	uid	13
 F	resourceVersion	s									6
 F	selfLink	s									4
 F	uid	s									5		types.UID
@@ -1169,10 +1227,10 @@ F	selector	s	r	""							1	a
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Status	object		v1/Status
 F	apiVersion	s
 F	code	i									6
-F	details	214									5
+F	details	227									5
 F	kind	s
 F	message	s									3
-F	metadata	205		{}							1
+F	metadata	218		{}							1
 F	reason	s									4		v1.StatusReason
 F	status	s									2
 T	io.k8s.apimachinery.pkg.apis.meta.v1.StatusCause	object
@@ -1180,7 +1238,7 @@ F	field	s									3
 F	message	s									2
 F	reason	s									1		v1.CauseType
 T	io.k8s.apimachinery.pkg.apis.meta.v1.StatusDetails	object
-F	causes	[213					atomic				4
+F	causes	[226					atomic				4
 F	group	s									2
 F	kind	s									3
 F	name	s									1
@@ -1188,7 +1246,7 @@ F	retryAfterSeconds	i									5
 F	uid	s									6		types.UID
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Time	string:date-time
 T	io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent	object		v1/WatchEvent storage.k8s.io/v1/WatchEvent
-F	object	217	r								2
+F	object	230	r								2
 F	type	s	r	""							1
 T	io.k8s.apimachinery.pkg.runtime.RawExtension	object
 T	io.k8s.apimachinery.pkg.util.intstr.IntOrString	int-or-string
@@ -1217,6 +1275,8 @@ R	apps	v1	deployments/status		Deployment	Namespaced	get patch update
 R	apps	v1	replicasets	replicaset	ReplicaSet	Namespaced	create delete deletecollection get list patch update watch	rs	all
 R	apps	v1	replicasets/scale		Scale	Namespaced	get patch update
 R	apps	v1	replicasets/status		ReplicaSet	Namespaced	get patch update
+R	authorization.k8s.io	v1	selfsubjectaccessreviews	selfsubjectaccessreview	SelfSubjectAccessReview	Cluster	create
+R	authorization.k8s.io	v1	selfsubjectrulesreviews	selfsubjectrulesreview	SelfSubjectRulesReview	Cluster	create
 R	coordination.k8s.io	v1	leases	lease	Lease	Namespaced	create delete deletecollection get list patch update watch
 R	discovery.k8s.io	v1	endpointslices	endpointslice	EndpointSlice	Namespaced	create delete deletecollection get list patch update watch
 """#

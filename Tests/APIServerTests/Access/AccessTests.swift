@@ -125,7 +125,9 @@ private func request(_ peer: HTTPPeer) throws -> HTTPRequest {
     ("update leases.coordination.k8s.io kube-node-lease/n2", false),
     ("create leases.coordination.k8s.io kube-node-lease/", true),
     ("get leases.coordination.k8s.io kube-system/n1", false),
-    ("list pods", true), ("watch pods default/", true), ("patch pods/status default/mine", true),
+    ("list pods", false), ("watch pods default/", false), ("get pods default/mine", true),
+    ("get pods default/other", false), ("get pods/status default/other", false), ("get pods default/gone", true),
+    ("get pods/log default/mine", false), ("patch pods/status default/mine", true),
     ("patch pods/status default/other", false), ("delete pods default/mine", true),
     ("delete pods default/other", false), ("delete pods default/gone", true), ("create pods/exec default/mine", false),
     ("patch pods default/mine", false), ("create pods/binding default/mine", false),
@@ -154,6 +156,15 @@ private func request(_ peer: HTTPPeer) throws -> HTTPRequest {
       attributes.name = place[place.count - 1]
     }
     #expect((verdict(Self.node, attributes) == nil) == isAllowed, "\(attributes)")
+  }
+
+  @Test(arguments: ["list", "watch"]) func aNodeSeesNoPodsButItsOwn(_ verb: String) {
+    var attributes = AccessAttributes(verb: verb, resource: "pods", nodeSelector: "n1")
+    #expect(verdict(Self.node, attributes) == nil)
+    attributes.nodeSelector = "n2"
+    #expect(
+      verdict(Self.node, attributes)?.message.hasSuffix("can only list/watch pods with spec.nodeName field selector")
+        == true)
   }
 
   @Test func aWatchOfOneReferredSecretIsAllowed() {
