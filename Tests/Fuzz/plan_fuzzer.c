@@ -35,6 +35,8 @@ static size_t walk(uint8_t *plan, const struct csandbox_op *op) {
   case CSANDBOX_ATTACH:
   case CSANDBOX_MKDIR:
   case CSANDBOX_MKNOD:
+  case CSANDBOX_FSLAYER:
+  case CSANDBOX_SUBTREE:
     return walk_string(plan, arg[1]);
   case CSANDBOX_FSSTRING:
   case CSANDBOX_SYMLINK:
