@@ -11,7 +11,7 @@ package enum ResidentCode {
   @discardableResult
   package static func release() throws(SyscallError) -> Int {
     var released = 0
-    for line in try Files.readText("/proc/self/maps").split(separator: "\n") {
+    for line in (try Files.readText("/proc/self/maps") ?? "").split(separator: "\n") {
       guard let range = mapping(line) else { continue }
       let address = unsafe UnsafeMutableRawPointer(bitPattern: UInt(range.lowerBound))
       // Safe: a mapping of a file that cannot be written holds what the file holds, wherever its pages come from. One that
