@@ -65,6 +65,8 @@ let rooms: [Room] = [
   Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
   Room(name: "CSQLite", kind: .c, links: ["sqlite3"]),
   Room(name: "CZlib", kind: .c, links: ["z"]),
+  // For tests of the store alone.
+  Room(name: "CPowerLoss", kind: .c, links: ["sqlite3"]),
   Room(name: "CYAML", kind: .c, links: ["yaml"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
   Room(name: "martlet-floor", kind: .cExecutable),
@@ -183,7 +185,7 @@ let rooms: [Room] = [
     name: "KubePresentationTests", kind: .test,
     uses: ["KubePresentation", "KubeSchema", "KubeModel", "JSON", "YAML", "TestSupport"]),
   Room(
-    name: "ObjectStoreTests", kind: .test, uses: ["ObjectStore", "SQLite", "Kernel", "TestSupport"]),
+    name: "ObjectStoreTests", kind: .test, uses: ["ObjectStore", "SQLite", "CPowerLoss", "Kernel", "TestSupport"]),
   Room(
     name: "PKITests", kind: .test, uses: ["PKI", "JSON", "YAML", "Kernel", "TestSupport"],
     products: [x509, asn1, crypto]),
