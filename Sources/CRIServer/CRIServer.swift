@@ -42,6 +42,7 @@ package struct CRIServer: Sendable {
   private let interceptors: [any ServerInterceptor]
   private let events: EventBook
   private let news: AsyncStream<RuntimeEvent>
+  private let forgetStrayHolds: @Sendable () async -> Void
   private let log: Logger
 
   /// Bytes of one request; a create of a pod with large config is far below.
@@ -75,11 +76,14 @@ package struct CRIServer: Sendable {
     ]
     self.interceptors = interceptors
     self.log = log
+    // What was let go while no daemon was there to hear of it.
+    forgetStrayHolds = { await images.releaseAll(but: Set(runtime.containers.map(\.id))) }
   }
 
   /// Serves until the task is cancelled, then lets calls in flight end for `shutdownSeconds`.
   /// - Parameter socket: a duplicate is handed to the transport, which closes it.
   package func serve(_ socket: borrowing UnixSocketListener) async throws {
+    await forgetStrayHolds()
     var config = HTTP2ServerTransport.Posix.Config.defaults
     config.rpc.maxRequestPayloadSize = Self.requestBytesMax
     let descriptor = try socket.socket.duplicate().release()

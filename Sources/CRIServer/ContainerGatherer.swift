@@ -72,7 +72,18 @@ package final class ContainerGatherer: Sendable {
       input.passwd = accounts.passwd
       input.group = accounts.group
       try Self.checkMounts(config)
+      for (index, mount) in config.mounts.enumerated() where mount.hasImage {
+        try ContainerSpecBuilder.checkImageVolume(mount, "mounts[\(index)]")
+        input.imageVolumes[index] = try await images.volume(
+          mount.image.image, subPath: mount.imageSubPath, for: places.containerID)
+      }
       for device in config.devices { input.devices[device.hostPath] = try Self.devices(device.hostPath) }
+      if !config.cdiDevices.isEmpty {
+        input.cdi = try CDIFiles.registry().edits(of: config.cdiDevices.map(\.name))
+        for node in input.cdi.nodes where node.kind == nil || node.major == nil {
+          input.devices[node.hostPath] = try Self.devices(node.hostPath)
+        }
+      }
       let security = config.linux.securityContext
       if security.privileged { input.nodeDevices = Self.nodeDevices() }
       if security.hasSeccomp, security.seccomp.profileType == .localhost {

@@ -1,5 +1,6 @@
 internal import CRIModel
 internal import ContainerPlan
+internal import ImageStore
 internal import OCISpec
 internal import PodRuntime
 
@@ -9,8 +10,8 @@ extension ContainerSpecBuilder {
   mutating func setMounts() throws(RequestRefusal) {
     var asked: [Mount] = []
     for (index, mount) in config.mounts.enumerated() {
-      asked.append(try requestedMount(mount, "mounts[\(index)]"))
-      kept.mounts.append(note(mount))
+      asked.append(try requestedMount(mount, "mounts[\(index)]", index))
+      kept.mounts.append(note(mount, index))
     }
     // Parents before what lies in them, otherwise in the caller's order.
     let ordered = asked.enumerated().sorted { ($0.element.depth, $0.offset) < ($1.element.depth, $1.offset) }
@@ -21,7 +22,7 @@ extension ContainerSpecBuilder {
   }
 
   /// Without doubled and final slashes.
-  private static func normal(_ path: String) -> String { "/" + path.split(separator: "/").joined(separator: "/") }
+  static func normal(_ path: String) -> String { "/" + path.split(separator: "/").joined(separator: "/") }
 
   private func defaultMounts() -> [Mount] {
     let system = ["nosuid", "noexec", "nodev"]
@@ -53,13 +54,30 @@ extension ContainerSpecBuilder {
     ]
   }
 
-  private func requestedMount(_ mount: CRIMount, _ field: String) throws(RequestRefusal) -> Mount {
-    if mount.hasImage { throw .unsupported("\(field).image", "image volumes are not supported") }
+  /// An image is shared by all that use it: nobody may write to it.
+  static func checkImageVolume(_ mount: CRIMount, _ field: String) throws(RequestRefusal) {
+    guard !mount.image.image.isEmpty else { throw .invalid("\(field).image.image", "is empty") }
+    guard mount.readonly else { throw .invalid("\(field).readonly", "an image volume can only be read") }
+    guard mount.hostPath.isEmpty else { throw .invalid("\(field).host_path", "an image volume has none") }
+    guard mount.propagation == .propagationPrivate else {
+      throw .invalid("\(field).propagation", "an image volume has none")
+    }
+  }
+
+  private func requestedMount(_ mount: CRIMount, _ field: String, _ index: Int) throws(RequestRefusal) -> Mount {
     if !mount.uidMappings.isEmpty || !mount.gidMappings.isEmpty {
       throw .unsupported("\(field).uidMappings", "id-mapped mounts are not supported")
     }
     let destination = try Self.absolutePath(mount.containerPath, "\(field).container_path")
     guard Self.normal(destination) != "/" else { throw .invalid("\(field).container_path", "is the root itself") }
+    if mount.hasImage {
+      try Self.checkImageVolume(mount, field)
+      guard let volume = input.imageVolumes[index] else {
+        throw .invalid("\(field).image", "\(mount.image.image): not read")
+      }
+      return volume.mount(at: destination)
+    }
+    guard mount.imageSubPath.isEmpty else { throw .invalid("\(field).image_sub_path", "needs an image") }
     guard !mount.hostPath.isEmpty else { throw .invalid("\(field).host_path", "is empty") }
     let source = try Self.absolutePath(mount.hostPath, "\(field).host_path")
     var options = ["rbind"]
@@ -80,16 +98,22 @@ extension ContainerSpecBuilder {
     return Mount(destination: destination, type: "bind", source: source, options: options)
   }
 
-  private func note(_ mount: CRIMount) -> MountNote {
+  private func note(_ mount: CRIMount, _ index: Int) -> MountNote {
     let propagation =
       switch mount.propagation {
       case .propagationHostToContainer: "hostToContainer"
       case .propagationBidirectional: "bidirectional"
       default: "private"
       }
-    return MountNote(
+    var note = MountNote(
       containerPath: mount.containerPath, hostPath: mount.hostPath, isReadOnly: mount.readonly,
       isRecursivelyReadOnly: mount.recursiveReadOnly, propagation: propagation)
+    if let volume = input.imageVolumes[index] {
+      note.image = mount.image.image
+      note.imageID = volume.imageID.description
+      note.imageSubPath = mount.imageSubPath
+    }
+    return note
   }
 
   mutating func setDevices() throws(RequestRefusal) {
@@ -146,4 +170,43 @@ extension ContainerSpecBuilder {
 extension RuntimeSpec.Mount {
   /// Components of the destination.
   fileprivate var depth: Int { destination.split(separator: "/").count }
+}
+
+extension ContainerSpecBuilder {
+  /// What devices of CDI change, after everything that the request says itself: a vendor's own edits win.
+  mutating func applyCDI() throws(RequestRefusal) {
+    let edits = input.cdi
+    for entry in edits.environment {
+      let name = entry.prefix { $0 != "=" } + "="
+      spec.process.environment.removeAll { $0.hasPrefix(name) }
+      spec.process.environment.append(entry)
+    }
+    for node in edits.nodes {
+      let device = try cdiDevice(node)
+      spec.linux.devices.removeAll { $0.path == device.path }
+      spec.linux.devices.append(device)
+      guard device.kind != .fifo else { continue }
+      spec.linux.deviceRules.append(
+        RuntimeSpec.DeviceRule(
+          allow: true, kind: device.kind == .block ? .block : .character, major: device.major, minor: device.minor,
+          access: node.access))
+    }
+    for mount in edits.mounts {
+      spec.mounts.removeAll { Self.normal($0.destination) == Self.normal(mount.destination) }
+      spec.mounts.append(mount)
+    }
+    let groups = edits.additionalGroups.filter { !spec.process.user.additionalGroups.contains($0) }
+    spec.process.user.additionalGroups += groups
+    kept.user.additionalGroups = spec.process.user.additionalGroups
+  }
+
+  private func cdiDevice(_ node: CDIRegistry.Edits.Node) throws(RequestRefusal) -> RuntimeSpec.Device {
+    let found = input.devices[node.hostPath]?.first
+    guard let kind = node.kind ?? found?.kind, let major = node.major ?? found?.major ?? (kind == .fifo ? 0 : nil),
+      let minor = node.minor ?? found?.minor ?? (kind == .fifo ? 0 : nil)
+    else { throw .invalid("CDI_devices", "\(node.hostPath): no device is there") }
+    return RuntimeSpec.Device(
+      kind: kind, path: node.path, major: major, minor: minor, mode: (node.mode ?? found?.mode ?? 0o660) & 0o777,
+      uid: node.uid ?? found?.uid ?? spec.process.user.uid, gid: node.gid ?? found?.gid ?? spec.process.user.gid)
+  }
 }

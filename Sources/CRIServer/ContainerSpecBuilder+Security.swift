@@ -9,6 +9,7 @@ extension ContainerSpecBuilder {
     let field = "linux.security_context.capabilities"
     let node = Set(input.nodeCapabilities)
     var names = Set(RuntimeDefaults.capabilities).intersection(node)
+    let ambient = try Self.capabilities(request.addAmbientCapabilities, "\(field).add_ambient_capabilities")
     if security.privileged {
       names = node
     } else {
@@ -22,8 +23,16 @@ extension ContainerSpecBuilder {
       names.formUnion(add.names)
       names.subtract(drop.names)
     }
-    spec.process.capabilities = RuntimeSpec.CapabilitySets(
-      all: ContainerDefaults.allCapabilities.filter { names.contains($0) })
+    func ordered(_ names: Set<String>) -> [String] { ContainerDefaults.allCapabilities.filter { names.contains($0) } }
+    spec.process.capabilities = RuntimeSpec.CapabilitySets(all: ordered(names))
+    guard ambient.all || !ambient.names.isEmpty else { return }
+    // What the bounding set lacks cannot be ambient, and the kernel wants ambient ones inheritable.
+    if let lacking = ambient.names.first(where: { !names.contains($0) }) {
+      throw .invalid("\(field).add_ambient_capabilities", "\(lacking): the container does not have it at all")
+    }
+    let kept = ordered(ambient.all ? names : Set(ambient.names))
+    spec.process.capabilities.inheritable = kept
+    spec.process.capabilities.ambient = kept
   }
 
   /// CHOWN, cap_chown and CAP_CHOWN are the same one.
@@ -82,7 +91,10 @@ extension ContainerSpecBuilder {
 
   mutating func setSecurity() throws(RequestRefusal) {
     let privileged = security.privileged
-    if !privileged {
+    // None of either is how a kubelet asks for an unmasked /proc, which pods may only have in a user namespace of their
+    // own; elsewhere it is a caller that did not think of them.
+    let isUnmasked = security.maskedPaths.isEmpty && security.readonlyPaths.isEmpty && hasOwnUsers
+    if !privileged && !isUnmasked {
       spec.linux.maskedPaths = security.maskedPaths.isEmpty ? RuntimeDefaults.maskedPaths : security.maskedPaths
       spec.linux.readonlyPaths = security.readonlyPaths.isEmpty ? RuntimeDefaults.readonlyPaths : security.readonlyPaths
     }
@@ -108,8 +120,9 @@ extension ContainerSpecBuilder {
       }
     }
     switch security.seccompProfilePath {
-    case "", "runtime/default", "docker/default": return standard()
-    case "unconfined": return nil
+    // As CRI has it: who asks for no profile gets none. Kubelets and our own node always ask for one or the other.
+    case "", "unconfined": return nil
+    case "runtime/default", "docker/default": return standard()
     default:
       throw .unsupported(
         "linux.security_context.seccomp_profile_path", "\(security.seccompProfilePath): use seccomp with localhost_ref")

@@ -1,5 +1,6 @@
 package import CRIModel
 internal import ContainerPlan
+internal import ImageStore
 package import OCISpec
 package import PodRuntime
 
@@ -47,6 +48,10 @@ package struct ContainerSpecInput: Sendable {
   package var nodeCapabilities: [String]
   /// The parsed file of a `localhost` seccomp profile.
   package var localhostSeccomp: SeccompTemplate?
+  /// By the index of the mount that asks for it.
+  var imageVolumes: [Int: ImageVolume] = [:]
+  /// What the requested CDI devices change.
+  var cdi = CDIRegistry.Edits()
 
   package init(
     config: CRIContainerConfig, sandbox: SandboxSnapshot, places: ContainerPlaces, imageID: String,
@@ -71,6 +76,10 @@ package struct ContainerSpecBuilder {
   let input: ContainerSpecInput
   var config: CRIContainerConfig { input.config }
   var security: CRILinuxContainerSecurityContext { input.config.linux.securityContext }
+  /// In a user namespace of its pod's.
+  var hasOwnUsers: Bool {
+    security.namespaceOptions.hasUsernsOptions && security.namespaceOptions.usernsOptions.mode == .pod
+  }
   var spec = RuntimeSpec()
   var context = SandboxContext()
   var warnings: [String] = []
@@ -86,6 +95,7 @@ package struct ContainerSpecBuilder {
     try builder.setNamespaces()
     try builder.setMounts()
     try builder.setDevices()
+    try builder.applyCDI()
     try builder.setSecurity()
     try builder.setResources()
     let root = RootFilesystem.overlay(
@@ -103,13 +113,9 @@ package struct ContainerSpecBuilder {
 
   private func refuseUnsupported() throws(RequestRefusal) {
     if config.hasWindows { throw .invalid("windows", "this is a Linux node") }
-    if !config.cdiDevices.isEmpty { throw .unsupported("CDI_devices", "device injection by CDI is not supported") }
     let selinux = security.selinuxOptions
     if security.hasSelinuxOptions, ![selinux.user, selinux.role, selinux.type, selinux.level].allSatisfy(\.isEmpty) {
       throw .unsupported("linux.security_context.selinux_options", "SELinux labels are not supported")
-    }
-    if !security.capabilities.addAmbientCapabilities.isEmpty {
-      throw .unsupported("linux.security_context.capabilities.add_ambient_capabilities")
     }
     try Self.refuseAppArmor(security)
     try Self.refuseUserNamespace(security.namespaceOptions, "linux.security_context.namespace_options")
@@ -241,18 +247,33 @@ package struct ContainerSpecBuilder {
     } else if !security.runAsUsername.isEmpty {
       text = security.runAsUsername
     }
+    var group: UInt32?
     if security.hasRunAsGroup {
       guard security.hasRunAsUser || !security.runAsUsername.isEmpty else {
         throw .invalid("\(field).run_as_group", "needs run_as_user or run_as_username")
       }
-      text = "\(text.prefix { $0 != ":" }):\(try Self.id(security.runAsGroup.value, "\(field).run_as_group"))"
+      group = try Self.id(security.runAsGroup.value, "\(field).run_as_group")
     }
     var extra: [UInt32] = []
     for group in security.supplementalGroups { extra.append(try Self.id(group, "\(field).supplemental_groups")) }
     do throws(PlanError) {
       var resolved = try ResolvedUser.resolve(
         text, passwd: input.passwd, group: input.group, additionalGroups: extra)
-      if security.supplementalGroupsPolicy == .strict { resolved.user.additionalGroups = extra }
+      if let group {
+        // In the place of the primary group; what the image's /etc/group says of the user holds all the same.
+        let others = resolved.user.additionalGroups.filter { $0 != resolved.user.gid && $0 != group }
+        resolved.user.gid = group
+        resolved.user.additionalGroups = [group] + others
+      }
+      switch security.supplementalGroupsPolicy {
+      case .merge: break
+      // The primary group stays one of the process's groups: without it a file that denies that group would be open.
+      case .strict:
+        var seen: Set<UInt32> = []
+        resolved.user.additionalGroups = ([resolved.user.gid] + extra).filter { seen.insert($0).inserted }
+      case .UNRECOGNIZED(let number):
+        throw PlanError("supplemental_groups_policy", "\(number) is unknown")
+      }
       return resolved
     } catch {
       throw .invalid("user \(text)", error.description)

@@ -1,6 +1,7 @@
 internal import CRIModel
 internal import GRPCCore
 package import ImageStore
+internal import JSON
 internal import Kernel
 internal import OCISpec
 internal import PodRuntime
@@ -58,9 +59,33 @@ struct ImageCalls: CRIImageService.SimpleServiceProtocol {
     try await calls.answer("ImageStatus", request.image.image) {
       guard !request.image.image.isEmpty else { throw RequestRefusal.invalid("image.image", "is empty") }
       var response = CRIImageStatusResponse()
-      if let record = await images.image(request.image.image) { response.image = Self.message(record) }
+      if let record = await images.image(request.image.image) {
+        response.image = Self.message(record)
+        if request.verbose { response.info = Self.info(record) }
+      }
       return response
     }
+  }
+
+  /// What `crictl inspecti` shows beside the image, as the image specification names it.
+  private static func info(_ record: ImageRecord) -> [String: String] {
+    let config = record.config
+    let info: JSONValue = [
+      "imageSpec": [
+        "os": .string(config.platform.os), "architecture": .string(config.platform.architecture),
+        "created": config.created.map { .string($0) } ?? .null,
+        "config": [
+          "User": .string(config.user), "Env": JSONValue(config.environment),
+          "Entrypoint": JSONValue(config.entrypoint), "Cmd": JSONValue(config.command),
+          "WorkingDir": .string(config.workingDirectory), "Labels": JSONValue(config.labels),
+          "Volumes": JSONValue(config.volumes), "ExposedPorts": JSONValue(config.exposedPorts),
+          "StopSignal": config.stopSignal.map { .string($0) } ?? .null,
+        ],
+        "rootfs": ["type": "layers", "diff_ids": JSONValue(config.diffIDs.map(\.description))],
+      ],
+      "layerDirectories": JSONValue(record.layerDirectories), "pulledAt": .integer(record.pulledAt),
+    ]
+    return ["info": info.encodedString()]
   }
 
   func pullImage(request: CRIPullImageRequest, context: ServerContext) async throws -> CRIPullImageResponse {

@@ -124,18 +124,14 @@ struct PodMetrics: Sendable {
     return devices["\(major):\(minor)"] ?? "\(major):\(minor)"
   }
 
-  /// The pod's side of its link, read at the node's end: what the node sent, the pod received.
   private static func network(_ hostLink: String) -> [GroupFigures.Value] {
-    guard Files.exists("/sys/class/net/\(hostLink)") else { return [] }
-    let pairs: [(MetricName, String)] = [
-      (.receivedBytes, "tx_bytes"), (.receiveErrors, "tx_errors"), (.receiveDrops, "tx_dropped"),
-      (.receivedPackets, "tx_packets"), (.sentBytes, "rx_bytes"), (.sendErrors, "rx_errors"),
-      (.sendDrops, "rx_dropped"), (.sentPackets, "rx_packets"),
+    guard let link = LinkFigures.read(hostLink)?.seenFromPod else { return [] }
+    let pairs: [(MetricName, UInt64)] = [
+      (.receivedBytes, link.received.bytes), (.receiveErrors, link.received.errors),
+      (.receiveDrops, link.received.drops), (.receivedPackets, link.received.packets), (.sentBytes, link.sent.bytes),
+      (.sendErrors, link.sent.errors), (.sendDrops, link.sent.drops), (.sentPackets, link.sent.packets),
     ]
-    return pairs.map { name, file in
-      let text = (try? Files.readText("/sys/class/net/\(hostLink)/statistics/\(file)")).flatMap { $0 } ?? ""
-      return GroupFigures.Value(name: name, labels: ["eth0"], value: UInt64(text.prefix { $0 != "\n" }) ?? 0)
-    }
+    return pairs.map { GroupFigures.Value(name: $0, labels: ["eth0"], value: $1) }
   }
 
   /// What only /proc tells: processes, threads, descriptors, sockets, resource limits.

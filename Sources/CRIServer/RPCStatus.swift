@@ -54,10 +54,15 @@ package enum RPCStatus {
 struct CallLog: Sendable {
   let log: Logger
 
+  /// Characters of a request's own texts that are repeated in the log and in answers: a hostile id is megabytes long.
+  static let subjectMax = 256
+  static let messageMax = 4096
+
   func answer<R: Sendable>(
     _ call: String, _ subject: String = "", _ body: () async throws -> R
   ) async throws(RPCError) -> R {
     let start = SystemClock.bootNanoseconds
+    let subject = String(subject.prefix(Self.subjectMax))
     do {
       let result = try await body()
       log.debug(
@@ -69,9 +74,13 @@ struct CallLog: Sendable {
       let level: Logger.Level = failure.code == .notFound || failure.code == .cancelled ? .debug : .warning
       log.log(
         level: level, "\(call) failed",
-        metadata: ["subject": "\(subject)", "code": "\(failure.code)", "error": "\(failure)"])
-      throw RPCError(code: RPCStatus.code(failure.code), message: failure.description)
+        metadata: ["subject": "\(subject)", "code": "\(failure.code)", "error": "\(Self.cut(failure.description))"])
+      throw RPCError(code: RPCStatus.code(failure.code), message: Self.cut(failure.description))
     }
+  }
+
+  static func cut(_ text: String) -> String {
+    text.utf8.count <= messageMax ? text : "\(text.prefix(messageMax)) … (cut)"
   }
 
   static func unimplemented(_ call: String, _ why: String) -> RPCError {

@@ -178,19 +178,14 @@ final class ResourceFigures: Sendable {
     return message
   }
 
-  /// The pod's side of its link, read at the node's end: what the node sent, the pod received.
   private static func network(_ hostLink: String) -> CRINetworkInterfaceUsage? {
-    func counter(_ name: String) -> CRIUInt64Value {
-      let text = (try? Files.readText("/sys/class/net/\(hostLink)/statistics/\(name)")).flatMap { $0 } ?? ""
-      return value(UInt64(text.prefix { $0 != "\n" }) ?? 0)
-    }
-    guard Files.exists("/sys/class/net/\(hostLink)") else { return nil }
+    guard let link = LinkFigures.read(hostLink)?.seenFromPod else { return nil }
     var message = CRINetworkInterfaceUsage()
     message.name = "eth0"
-    message.rxBytes = counter("tx_bytes")
-    message.rxErrors = counter("tx_errors")
-    message.txBytes = counter("rx_bytes")
-    message.txErrors = counter("rx_errors")
+    message.rxBytes = value(link.received.bytes)
+    message.rxErrors = value(link.received.errors)
+    message.txBytes = value(link.sent.bytes)
+    message.txErrors = value(link.sent.errors)
     return message
   }
 

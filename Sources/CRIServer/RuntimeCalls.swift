@@ -84,6 +84,9 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     if request.verbose {
       let info: JSONValue = [
         "root": .string(runtime.configuration.rootDirectory), "run": .string(runtime.configuration.runDirectory),
+        // Under the name that tools which know other runtimes look for.
+        "stateDir": .string(runtime.configuration.runDirectory), "version": .string(facts.version),
+        "podBlocks": JSONValue(facts.podBlocks),
         "cgroupControllers": JSONValue(runtime.controllers),
         "toleratesMissingControllers": .bool(runtime.configuration.toleratesMissingControllers),
         "pods": .integer(Int64(runtime.sandboxes.count)), "containers": .integer(Int64(runtime.containers.count)),
@@ -123,6 +126,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   ) async throws -> CRIRunPodSandboxResponse {
     let name = "\(request.config.metadata.namespace)/\(request.config.metadata.name)"
     return try await calls.answer("RunPodSandbox", name) {
+      try RequestBounds.check(request.config)
       let config = try SandboxRequestReader.config(request.config, runtimeHandler: request.runtimeHandler)
       var response = CRIRunPodSandboxResponse()
       response.podSandboxID = try await runtime.runSandbox(config)
@@ -195,6 +199,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     request: CRIUpdatePodSandboxResourcesRequest, context: ServerContext
   ) async throws -> CRIUpdatePodSandboxResourcesResponse {
     try await calls.answer("UpdatePodSandboxResources", request.podSandboxID) {
+      try RequestBounds.resources(request.resources, "resources")
+      try RequestBounds.resources(request.overhead, "overhead")
       let resources = try ResourceReader.resources(request.resources, "resources")
       try await runtime.updateSandboxResources(request.podSandboxID, resources)
       return CRIUpdatePodSandboxResourcesResponse()
@@ -209,7 +215,11 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     let metadata = request.config.metadata
     return try await calls.answer("CreateContainer", "\(request.podSandboxID.prefix(12))/\(metadata.name)") {
       let config = request.config
+      try RequestBounds.check(config)
       let bytes = try ContainerGatherer.encode(config)
+      guard bytes.count <= RequestBounds.requestBytesMax else {
+        throw RequestRefusal.invalid("config", "takes \(bytes.count) bytes, at most \(RequestBounds.requestBytesMax)")
+      }
       var response = CRICreateContainerResponse()
       response.containerID = try await runtime.createContainer(
         in: request.podSandboxID, name: metadata.name, attempt: metadata.attempt, request: bytes
@@ -263,7 +273,10 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
       let snapshot = try container(request.containerID)
       var response = CRIContainerStatusResponse()
       response.status = StatusMessages.containerStatus(snapshot)
-      if request.verbose { response.info = StatusMessages.containerInfo(snapshot, runtime.sandbox(snapshot.sandboxID)) }
+      if request.verbose {
+        response.info = StatusMessages.containerInfo(
+          snapshot, runtime.sandbox(snapshot.sandboxID), writableLayer: runtime.writableLayer(of: snapshot))
+      }
       return response
     }
   }
@@ -273,6 +286,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   ) async throws -> CRIUpdateContainerResourcesResponse {
     try await calls.answer("UpdateContainerResources", request.containerID) {
       if request.hasWindows { throw RequestRefusal.invalid("windows", "this is a Linux node") }
+      try RequestBounds.resources(request.linux, "linux")
       let resources = try ResourceReader.resources(request.linux, "linux")
       try await runtime.updateContainerResources(request.containerID, resources)
       return CRIUpdateContainerResourcesResponse()

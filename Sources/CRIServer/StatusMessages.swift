@@ -62,11 +62,21 @@ enum StatusMessages {
     }
   }
 
+  /// What `crictl inspectp` shows beside the status.
   static func sandboxInfo(_ snapshot: SandboxSnapshot) -> [String: String] {
+    let config = snapshot.config
     let info: JSONValue = [
-      "pid": .integer(Int64(snapshot.shimPID)), "phase": .string("\(snapshot.phase)"),
+      "pid": .integer(Int64(snapshot.shimPID)), "phase": .string("\(snapshot.phase)"), "runtimeType": "martlet",
+      "runtimeHandler": .string(config.runtimeHandler),
       "netNamespace": .string(snapshot.addresses.namespacePath ?? ""),
       "hostLink": .string(snapshot.addresses.hostLink ?? ""), "cgroupPath": .string(snapshot.record.cgroupPath),
+      "cgroupParent": .string(config.cgroupParent), "hostname": .string(config.hostname),
+      "logDirectory": .string(config.logDirectory), "sysctls": JSONValue(config.sysctls),
+      "privileged": .bool(config.privileged),
+      "hostPorts": .array(
+        config.hostPorts.map {
+          .string("\($0.hostAddress):\($0.hostPort)->\($0.containerPort)/\($0.transport.rawValue)")
+        }),
     ]
     return ["info": info.encodedString()]
   }
@@ -144,6 +154,11 @@ enum StatusMessages {
     message.hostPath = note.hostPath
     message.readonly = note.isReadOnly
     message.recursiveReadOnly = note.isRecursivelyReadOnly
+    if !note.imageID.isEmpty {
+      message.image.image = note.image
+      message.image.imageRef = note.imageID
+      message.imageSubPath = note.imageSubPath
+    }
     message.propagation =
       switch note.propagation {
       case "hostToContainer": .propagationHostToContainer
@@ -153,11 +168,21 @@ enum StatusMessages {
     return message
   }
 
-  static func containerInfo(_ snapshot: ContainerSnapshot, _ sandbox: SandboxSnapshot?) -> [String: String] {
+  /// What `crictl inspect` shows beside the status.
+  static func containerInfo(
+    _ snapshot: ContainerSnapshot, _ sandbox: SandboxSnapshot?, writableLayer: String
+  ) -> [String: String] {
+    let config = snapshot.config
     let info: JSONValue = [
       "pid": .integer(Int64(snapshot.pid)), "sandboxID": .string(snapshot.sandboxID),
-      "phase": .string("\(snapshot.phase)"),
+      "phase": .string("\(snapshot.phase)"), "runtimeType": "martlet", "imageID": .string(config.imageID),
       "cgroupPath": .string(sandbox.map { "\($0.record.cgroupPath)/\(snapshot.id)" } ?? ""),
+      "writableLayer": .string(writableLayer), "stopSignal": .integer(Int64(config.stopSignal)),
+      "stdin": .bool(config.stdin), "stdinOnce": .bool(config.stdinOnce), "tty": .bool(config.terminal),
+      "user": [
+        "uid": .integer(Int64(config.user.uid)), "gid": .integer(Int64(config.user.gid)),
+        "additionalGids": .array(config.user.additionalGroups.map { .integer(Int64($0)) }),
+      ],
     ]
     return ["info": info.encodedString()]
   }

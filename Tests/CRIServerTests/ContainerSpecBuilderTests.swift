@@ -137,12 +137,62 @@ import Testing
     #expect(sets.inheritable.isEmpty && sets.ambient.isEmpty)
   }
 
-  @Test func seccompIsOnUnlessRefused() throws {
-    #expect(try Self.build().specification.linux.seccomp != nil)
+  @Test func ambientCapabilitiesAreInheritableOnesOfTheContainer() throws {
+    let sets = try Self.build {
+      $0.linux.securityContext.capabilities.addCapabilities = ["NET_ADMIN"]
+      $0.linux.securityContext.capabilities.addAmbientCapabilities = ["net_admin", "CHOWN"]
+    }.specification.process.capabilities
+    #expect(sets.ambient == ["CAP_CHOWN", "CAP_NET_ADMIN"] && sets.inheritable == sets.ambient)
+    #expect(throws: RequestRefusal.self) {
+      try Self.build {
+        $0.linux.securityContext.capabilities.dropCapabilities = ["ALL"]
+        $0.linux.securityContext.capabilities.addAmbientCapabilities = ["CHOWN"]
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      (.merge, nil, 1001, [1001, 2000, 3000]), (.strict, nil, 1001, [1001, 3000]),
+      (.merge, 5000, 5000, [5000, 2000, 3000]), (.strict, 5000, 5000, [5000, 3000]),
+    ] as [(CRISupplementalGroupsPolicy, Int64?, UInt32, [UInt32])])
+  func groupsOfTheImageAreMergedUnlessThePolicyIsStrict(
+    policy: CRISupplementalGroupsPolicy, group: Int64?, gid: UInt32, groups: [UInt32]
+  ) throws {
+    let user = try Self.build {
+      $0.linux.securityContext.runAsUser.value = 1000
+      if let group { $0.linux.securityContext.runAsGroup.value = group }
+      $0.linux.securityContext.supplementalGroups = [3000]
+      $0.linux.securityContext.supplementalGroupsPolicy = policy
+    }.specification.process.user
+    #expect(user.gid == gid && user.additionalGroups == groups)
+  }
+
+  @Test func systemCallsAreFilteredWhereThatIsAskedFor() throws {
+    #expect(try Self.build().specification.linux.seccomp == nil)
+    let asked = try Self.build { $0.linux.securityContext.seccomp.profileType = .runtimeDefault }
+    #expect(asked.specification.linux.seccomp != nil)
     let none = try Self.build { $0.linux.securityContext.seccomp.profileType = .unconfined }
     #expect(none.specification.linux.seccomp == nil)
     let old = try Self.build { $0.linux.securityContext.seccompProfilePath = "unconfined" }
     #expect(old.specification.linux.seccomp == nil)
+  }
+
+  private static let writableVolumes: [(String, @Sendable (inout CRIMount) -> Void)] = [
+    ("mounts[0].readonly", { $0.readonly = false }), ("mounts[0].host_path", { $0.hostPath = "/etc" }),
+    ("mounts[0].propagation", { $0.propagation = .propagationBidirectional }),
+    ("mounts[0].image.image", { $0.image.image = "" }),
+  ]
+
+  @Test(arguments: writableVolumes)
+  func anImageVolumeThatCouldBeWrittenToIsRefused(field: String, change: @Sendable (inout CRIMount) -> Void) throws {
+    var mount = CRIMount.with {
+      ($0.containerPath, $0.readonly) = ("/data", true)
+      $0.image.image = "localhost/data:1"
+    }
+    change(&mount)
+    let refusal = #expect(throws: RequestRefusal.self) { try Self.build { $0.mounts = [mount] } }
+    #expect(refusal?.field == field)
   }
 
   @Test func onlyUsualDevicesMayBeOpened() throws {

@@ -57,7 +57,7 @@ import Testing
     for value in GroupFigures(files: Self.files, devices: [:]).values {
       #expect(value.labels.count == value.name.ownLabels.count, "\(value.name)")
     }
-    #expect(Set(MetricName.allCases.map(\.rawValue)).count == 55)
+    #expect(Set(MetricName.allCases.map(\.rawValue)).count == 56)
   }
 
   @Test func softLimitsAreReadFromTheKernelsTable() {
@@ -67,6 +67,19 @@ import Testing
       + "Max processes             unlimited            unlimited            processes \n"
     #expect(PodMetrics.softLimit("Max open files", in: text) == 1024)
     #expect(PodMetrics.softLimit("Max processes", in: text) == nil)
+  }
+
+  @Test func whatTheNodeSentIsWhatThePodReceived() throws {
+    let table = """
+      Inter-|   Receive                                                |  Transmit
+       face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier
+          lo: 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
+       mv123: 10 2 3 4 0 0 0 0 50 6 7 8 0 0 0 0
+      """
+    let link = try #require(LinkFigures(of: "mv123", in: table)?.seenFromPod)
+    #expect(link.received == LinkFigures.Direction(bytes: 50, packets: 6, errors: 7, drops: 8))
+    #expect(link.sent == LinkFigures.Direction(bytes: 10, packets: 2, errors: 3, drops: 4))
+    #expect(LinkFigures(of: "mv12", in: table) == nil)
   }
 
   @Test func longListsAreCutIntoPartsAndEmptyOnesAreOnePart() {
