@@ -6,8 +6,15 @@ package enum ChannelProtocol: String, CaseIterable, Sendable {
   case v5 = "v5.channel.k8s.io"
   /// The exit status is a `Status` document.
   case v4 = "v4.channel.k8s.io"
+  /// As v4 in messages of text: a digit for the channel, then base64.
+  case v4Base64 = "v4.base64.channel.k8s.io"
   /// The exit status is a line of text, or nothing.
   case v1 = "channel.k8s.io"
+  /// As the first one in messages of text.
+  case v1Base64 = "base64.channel.k8s.io"
+
+  var isBase64: Bool { self == .v4Base64 || self == .v1Base64 }
+  var hasStatusDocument: Bool { self != .v1 && self != .v1Base64 }
 
   /// The newest of those a client offers, or nil where we speak none of them.
   ///
@@ -70,7 +77,7 @@ package enum StreamEnd: Equatable, Sendable {
 
   /// The payload of the status channel in `proto`.
   package func message(in proto: ChannelProtocol) -> [UInt8] {
-    guard proto != .v1 else { return text }
+    guard proto.hasStatusDocument else { return text }
     var status = JSONObject()
     status["metadata"] = .object(JSONObject())
     switch self {

@@ -29,13 +29,30 @@ enum StreamingConnection: Sendable {
 enum StreamingProtocol: Equatable, Sendable {
   /// Channels over a WebSocket.
   case webSocket(ChannelProtocol)
-  /// `v4.channel.k8s.io`: a stream of SPDY for each channel.
-  case spdy
+  /// A stream of SPDY for each channel.
+  case spdy(SPDYChannels)
   /// Port-forwards over SPDY, itself in the messages of a WebSocket or not.
   case forward(inWebSocket: Bool)
 
-  /// What clients offer for exec and attach over SPDY, and what they get.
-  static let spdyChannels = "v4.channel.k8s.io"
+}
+
+/// The protocols of exec and attach over SPDY, newest first. All have a stream for each channel and end it to close it.
+enum SPDYChannels: String, CaseIterable, Sendable {
+  /// The exit status is a `Status` document.
+  case v4 = "v4.channel.k8s.io"
+  /// Has sizes of terminals; the exit status is a line of text, or nothing.
+  case v3 = "v3.channel.k8s.io"
+  case v2 = "v2.channel.k8s.io"
+  case v1 = "channel.k8s.io"
+
+  /// How its session says the exit status.
+  var session: ChannelProtocol { self == .v4 ? .v5 : .v1 }
+
+  /// The newest of those a client offers; one that names none is as old as the first.
+  static func best(of offered: [String]) -> SPDYChannels? {
+    let names = ChannelProtocol.names(offered)
+    return names.isEmpty ? .v1 : allCases.first { names.contains($0.rawValue) }
+  }
 }
 
 /// Limits of what a client may send.
@@ -118,9 +135,17 @@ enum HandshakeVerdict: Equatable, Sendable {
   private static func spdy(
     _ offered: [String], _ isForward: Bool
   ) -> Result<StreamingProtocol, HandshakeRefusal> {
-    let wanted = isForward ? PortForwardHandler.protocolName : StreamingProtocol.spdyChannels
-    guard offered.contains(wanted) else { return .failure(refusal(offer: "X-Stream-Protocol-Version", [wanted])) }
-    return .success(isForward ? .forward(inWebSocket: false) : .spdy)
+    let header = "X-Stream-Protocol-Version"
+    if isForward {
+      guard offered.contains(PortForwardHandler.protocolName) else {
+        return .failure(refusal(offer: header, [PortForwardHandler.protocolName]))
+      }
+      return .success(.forward(inWebSocket: false))
+    }
+    guard let channels = SPDYChannels.best(of: offered) else {
+      return .failure(refusal(offer: header, SPDYChannels.allCases.map(\.rawValue)))
+    }
+    return .success(.spdy(channels))
   }
 
   private static func refusal(offer: String, _ known: [String]) -> HandshakeRefusal {
@@ -209,7 +234,8 @@ private struct SPDYUpgrader: NIOTypedHTTPServerProtocolUpgrader {
     case .refused(let refusal): return channel.eventLoop.makeFailedFuture(refusal)
     case .accepted(_, let proto):
       var headers = initialResponseHeaders
-      let name = proto == .spdy ? StreamingProtocol.spdyChannels : PortForwardHandler.protocolName
+      let name =
+        if case .spdy(let channels) = proto { channels.rawValue } else { PortForwardHandler.protocolName }
       headers.add(name: "X-Stream-Protocol-Version", value: name)
       return channel.eventLoop.makeSucceededFuture(headers)
     }
@@ -245,10 +271,11 @@ private func upgraded(
       NIOWebSocketFrameAggregator(
         minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: StreamingLimits.fragmentsMax,
         maxAccumulatedFrameSize: StreamingLimits.messageBytesMax))
+    if channels.isBase64 { try pipeline.addHandler(Base64ChannelHandler()) }
     return .session(try webSocketChannel(channel), request, channels)
-  case .spdy:
+  case .spdy(let channels):
     try pipeline.addHandler(SPDYSessionHandler())
-    return .session(try webSocketChannel(channel), request, .v5)
+    return .session(try webSocketChannel(channel), request, channels.session)
   case .forward(let inWebSocket):
     if inWebSocket { try pipeline.addHandler(WebSocketTunnelHandler()) }
     try pipeline.addHandler(

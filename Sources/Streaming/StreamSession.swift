@@ -178,6 +178,7 @@ extension StreamSession {
     resize: @Sendable (TerminalSize) async -> Void, endInput: @Sendable () async -> Void
   ) async {
     var input = input
+    var isAtLineStart = true
     do {
       for try await frame in inbound {
         var data = frame.unmaskedData
@@ -187,13 +188,15 @@ extension StreamSession {
           switch number {
           case .input:
             guard let target = input, data.readableBytes > 0 else { continue }
+            isAtLineStart = data.readableBytesView.last.map { Self.lineEnds.contains($0) } ?? isAtLineStart
             // A process that closed its input is no reason to end its output.
             do { try await target.writeAndFlush(data) } catch { input = nil }
           case .resize:
             let message = data.readBytes(length: data.readableBytes) ?? []
             if let size = TerminalSize(message: message) { await resize(size) }
           case .close:
-            guard proto == .v5, data.readInteger(as: UInt8.self) == ChannelNumber.input.rawValue else { continue }
+            guard data.readInteger(as: UInt8.self) == ChannelNumber.input.rawValue else { continue }
+            if request.terminal, let input { await endTerminalInput(input, isAtLineStart: isAtLineStart) }
             try? await input?.close()
             input = nil
             await endInput()
@@ -208,6 +211,19 @@ extension StreamSession {
     } catch {
       // A broken connection is a closed one; what follows is the same.
     }
+  }
+}
+
+extension StreamSession {
+  /// ^D, as a terminal takes it for the end of its input, and what it takes for the end of a line.
+  private static let endOfTransmission: UInt8 = 4
+  private static let lineEnds: Set<UInt8> = [UInt8(ascii: "\n"), UInt8(ascii: "\r"), endOfTransmission]
+
+  /// Who reads a terminal sees no end when our side is closed: the terminal has to be told. The first ^D after text only
+  /// hands the text over.
+  private func endTerminalInput(_ input: any Channel, isAtLineStart: Bool) async {
+    let signs = [UInt8](repeating: Self.endOfTransmission, count: isAtLineStart ? 1 : 2)
+    try? await input.writeAndFlush(ByteBuffer(bytes: signs))
   }
 }
 

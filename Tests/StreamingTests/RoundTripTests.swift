@@ -101,6 +101,24 @@ import Testing
     }
   }
 
+  /// Of a terminal nobody sees that our side is closed: ^D says it, twice where a line has begun.
+  @Test(arguments: [("", "\u{4}"), ("line\n", "line\n\u{4}"), ("begun", "begun\u{4}\u{4}")])
+  func aTerminalIsToldThatItsInputHasEnded(text: String, arrives: String) async throws {
+    try await withServer { server in
+      let collected = Collected()
+      var terminal = request("cat")
+      terminal.terminal = true
+      let outcome = try await StreamingSession.run(
+        url: try server.url(for: terminal), onOutput: { collected.take($0, $1) },
+        input: { session in
+          if !text.isEmpty { try await session.send(Array(text.utf8)[...]) }
+          try await session.endInput()
+        })
+      #expect(outcome == .exited(0))
+      #expect(collected.text == arrives)
+    }
+  }
+
   @Test func aProcessThatReadsNoInputStillEnds() async throws {
     try await withServer { server in
       let outcome = try await StreamingSession.run(

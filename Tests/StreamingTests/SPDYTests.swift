@@ -34,6 +34,22 @@ import Testing
     #expect(answer.contains("\"reason\":\"ExitCode\",\"message\":\"3\""))
   }
 
+  @Test(arguments: ["v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"])
+  func olderClientsReadTheEndAsALineOfText(proto: String) async throws {
+    let answer = try await withServer { server in
+      let url = try server.url(for: request("cat; exit 3"))
+      return try await client(
+        """
+        connection = Connection(url, '\(proto)')
+        streams = {kind: connection.open({'streamType': kind}) for kind in ('error', 'stdin', 'stdout', 'stderr')}
+        connection.data(streams['stdin'], b'hello\\n', last=True)
+        connection.read_until([streams['error'], streams['stdout'], streams['stderr']])
+        print(connection.received[streams['stdout']].decode() + connection.received[streams['error']].decode())
+        """, url)
+    }
+    #expect(answer == "hello\ncommand terminated with non-zero exit code: exit status 3\n")
+  }
+
   @Test func muchOutputComesWhole() async throws {
     let answer = try await withServer { server in
       let url = try server.url(for: request("head -c 3000000 /dev/zero"))
