@@ -65,6 +65,7 @@ let rooms: [Room] = [
   Room(name: "CArchive", kind: .c, links: ["archive", "zstd", "isal"]),
   Room(name: "CSQLite", kind: .c, links: ["sqlite3"]),
   Room(name: "CZlib", kind: .c, links: ["z"]),
+  Room(name: "CYAML", kind: .c, links: ["yaml"]),
   // For tests of the store alone.
   Room(name: "CPowerLoss", kind: .c, links: ["sqlite3"]),
   Room(name: "CYAML", kind: .c, links: ["yaml"]),
@@ -127,7 +128,7 @@ let rooms: [Room] = [
       "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient",
       "KubeClient", "HTTPServer",
     ],
-    products: [swiftProtobuf, grpcCore, nioCore, nioPosix, logging]),
+    products: [swiftProtobuf, grpcCore, nioCore, nioPosix, nioSSL, logging]),
   Room(
     name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "Dataplane"], products: [logging]),
   Room(
@@ -237,7 +238,7 @@ let rooms: [Room] = [
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: [
-      "NodeAgent", "PodTranslation", "KubeModel", "KubeClient", "HTTPServer", "CRIModel", "CRIClient", "Volumes",
+      "NodeAgent", "PodTranslation", "KubeModel", "KubeClient", "HTTPServer", "PKI", "CRIModel", "CRIClient", "Volumes",
       "Kernel",
       "JSON", "TestSupport",
     ],
