@@ -12,7 +12,7 @@ package struct CRIError: Error, Equatable, Sendable, CustomStringConvertible {
   }
 
   package var code: Code
-  /// What the server said; for `.unavailable` also which socket was tried.
+  /// What the server said; where there is no server, which socket was tried.
   package var message: String
   /// As "RunPodSandbox".
   package var call: String
@@ -34,10 +34,15 @@ extension CRIError {
       self = error
     case let error as RPCError:
       let code = Code(error.code)
-      // The reason of a failed connection sits in the cause; the message alone says only that no channel is ready.
-      let reason = error.cause.map { "\(error.message): \($0)" } ?? error.message
-      let unreachable = code == .unavailable
-      self.init(code: code, message: unreachable ? "no answer at \(socketPath): \(reason)" : reason, call: call)
+      // The reason of a failed connection sits in the cause; the message alone says only that no channel is ready. What
+      // the server says has no cause, also where it calls something else unavailable: a registry, say.
+      guard let cause = error.cause else {
+        self.init(code: code, message: error.message, call: call)
+        return
+      }
+      let reason = "\(error.message): \(cause)"
+      self.init(
+        code: code, message: code == .unavailable ? "no answer at \(socketPath): \(reason)" : reason, call: call)
     case is CancellationError:
       self.init(code: .cancelled, message: "cancelled by this client", call: call)
     default:

@@ -25,14 +25,20 @@ package struct ControllersConfiguration: Sendable {
 /// and comes again after a delay; it does not stop the others.
 package final class Controllers: Sendable {
   private let client: KubeClient
+  private let informers: Informers
+  private let runsInformers: Bool
   private let configuration: ControllersConfiguration
   private let logger: Logger
 
+  /// - Parameter informers: shared with others, who run them; nil for its own.
   package init(
-    client: KubeClient, configuration: ControllersConfiguration = ControllersConfiguration(),
+    client: KubeClient, informers: Informers? = nil,
+    configuration: ControllersConfiguration = ControllersConfiguration(),
     logger: Logger = Logger(label: "martlet.controllers")
   ) {
     self.client = client
+    runsInformers = informers == nil
+    self.informers = informers ?? Informers(client: client, logger: logger)
     self.configuration = configuration
     self.logger = logger
   }
@@ -41,8 +47,7 @@ package final class Controllers: Sendable {
   /// - Throws: `CancellationError`, or `PodAddressing.Refusal` at once where the configuration cannot be used.
   package func run() async throws {
     let context = ControllerContext(
-      client: client, informers: Informers(client: client, logger: logger), configuration: configuration,
-      logger: logger)
+      client: client, informers: informers, configuration: configuration, logger: logger)
     let handles = ResourceHandles(client: client)
     // All are made before the informers run, so that each index is there from the first list on.
     let services: [@Sendable () async throws -> Void] = [
@@ -51,7 +56,7 @@ package final class Controllers: Sendable {
       try NodeController(context).run, PodCleaner(context).run,
     ]
     try await withThrowingDiscardingTaskGroup { group in
-      group.addTask { try await context.informers.run() }
+      if runsInformers { group.addTask { try await context.informers.run() } }
       // Nothing is decided on half a picture: what is not yet seen would look deleted.
       while await !context.informers.waitForSync() {
         try Task.checkCancellation()

@@ -22,8 +22,10 @@ package actor NodeAgent {
     /// The runtime is asked what runs after so long, when it sends no events and when it does.
     package var relist: Duration = .seconds(1)
     package var relistWithEvents: Duration = .seconds(10)
-    /// Between two looks at the least.
+    /// Between two looks at the least; also as many times as long as the last one took, for each costs the runtime and the
+    /// agent more the more pods there are.
     package var relistGap: Duration = .milliseconds(10)
+    package var relistShare = 6
     /// emptyDirs with a limit are measured so often.
     package var measure: Duration = .seconds(10)
     /// Changes of the status are gathered for so long before they are written.
@@ -304,7 +306,10 @@ package actor NodeAgent {
   private func followEvents() async {
     while !Task.isCancelled {
       do throws(CRIError) {
-        try await tools.runtime.containerEvents { _ in await self.heardEvent() }
+        try await tools.runtime.containerEvents { event in
+          // What was made and does not run yet says nothing that this agent does not know.
+          if event.containerEventType != .containerCreatedEvent { await self.heardEvent() }
+        }
       } catch {
         tools.logger.debug("container events: \(error)")
       }
@@ -323,9 +328,9 @@ package actor NodeAgent {
   private func relistLoop() async {
     while !Task.isCancelled {
       relistAsked = false
-      await relist()
+      let took = await ContinuousClock().measure { await relist() }
       // Events come in bursts: one look answers those of a moment.
-      try? await Task.sleep(for: settings.relistGap)
+      try? await Task.sleep(for: max(settings.relistGap, min(took * settings.relistShare, settings.relist)))
       guard !relistAsked else { continue }
       let pause = Task { [pause = eventsFlow ? settings.relistWithEvents : settings.relist] in
         _ = try? await Task.sleep(for: pause)
@@ -361,7 +366,7 @@ package actor NodeAgent {
   private func writeStatus() async {
     for await _ in statusChanges {
       // The more there is to write, the longer changes are gathered.
-      try? await Task.sleep(for: settings.statusPause + .milliseconds(reports.count))
+      try? await Task.sleep(for: settings.statusPause + .milliseconds(4 * reports.count))
       let bytes = status.json.encoded(pretty: true)
       do throws(SyscallError) {
         try Files.writeAtomically(settings.statusFile, bytes, mode: 0o644)

@@ -225,7 +225,8 @@ extension ContainerState {
     phase = .idle
     imageReady = false
     isOutdated = false
-    nextAttempt = attempt + 1
+    // What was never made is no restart: the next try has the same number.
+    nextAttempt = id == nil ? attempt : attempt + 1
     if let id {
       // It was made, so it counts as one that ran and ended.
       let exit = ContainerExit(id: id, attempt: attempt, code: 128, reason: "StartError", message: why.message)

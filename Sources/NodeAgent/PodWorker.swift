@@ -335,7 +335,10 @@ package actor PodWorker {
       return .imageReady(container: name, image: reference)
     } catch {
       let reason = error.code == .invalidArgument ? "InvalidImageName" : "ErrImagePull"
-      return .imageFailed(container: name, reason: reason, message: error.message)
+      // Whoever reads this knows that it is about this pull.
+      let own = "PullImage (\(image)): "
+      let message = error.message.hasPrefix(own) ? String(error.message.dropFirst(own.count)) : error.message
+      return .imageFailed(container: name, reason: reason, message: message)
     }
   }
 

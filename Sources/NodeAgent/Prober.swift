@@ -4,6 +4,7 @@ internal import Kernel
 package import KubeModel
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 internal import PodTranslation
 
 /// What a probe or hook found.
@@ -17,7 +18,8 @@ package struct ProbeResult: Hashable, Sendable {
 /// One thing to try on a container: run a command, fetch a page, open a connection.
 package enum ProbeTarget: Hashable, Sendable {
   case exec([String])
-  case http(host: String, port: Int32, path: String, headers: [HTTPHeader])
+  /// - secure: over TLS, whoever the other side says that it is, as Kubernetes does.
+  case http(host: String, port: Int32, path: String, headers: [HTTPHeader], secure: Bool = false)
   case tcp(host: String, port: Int32)
 
   /// - Parameter address: of the pod, where the probe names no host.
@@ -35,7 +37,9 @@ package enum ProbeTarget: Hashable, Sendable {
 
   package init?(_ get: HTTPGetAction, of container: Container, address: String) {
     guard let port = container.port(get.port) else { return nil }
-    self = .http(host: get.host ?? address, port: port, path: get.path ?? "/", headers: get.httpHeaders)
+    self = .http(
+      host: get.host ?? address, port: port, path: get.path ?? "/", headers: get.httpHeaders,
+      secure: get.scheme?.uppercased() == "HTTPS")
   }
 }
 
@@ -73,14 +77,14 @@ package struct Prober: Sendable {
         let connection = try await Self.connect(host, port, timeout)
         return try await connection.executeThenClose { _, _ in ProbeResult(success: true) }
       }
-    case .http(let host, let port, let path, let headers):
+    case .http(let host, let port, let path, let headers, let secure):
       let request = Self.request(host, port, path, headers)
-      let url = "http://\(Self.place(host, port))\(path.hasPrefix("/") ? path : "/\(path)")"
+      let url = "\(secure ? "https" : "http")://\(Self.place(host, port))\(path.hasPrefix("/") ? path : "/\(path)")"
       return await within(
         timeout, subject: "Get \"\(url)\": dial tcp \(Self.place(host, port))",
         late: "Get \"\(url)\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
       ) {
-        let connection = try await Self.connect(host, port, timeout)
+        let connection = try await Self.connect(host, port, timeout, tls: secure ? Self.anyServer.get() : nil)
         return try await connection.executeThenClose { inbound, outbound in
           try await outbound.write(ByteBuffer(string: request))
           var answer = ByteBuffer()
@@ -139,11 +143,27 @@ package struct Prober: Sendable {
 
   private typealias Connection = NIOAsyncChannel<ByteBuffer, ByteBuffer>
 
-  private static func connect(_ host: String, _ port: Int32, _ timeout: Duration) async throws -> Connection {
+  /// TLS with whatever certificate a pod has made itself: a probe asks whether something answers, not who.
+  private static let anyServer = Result<NIOSSLContext, any Error> {
+    var configuration = TLSConfiguration.makeClientConfiguration()
+    configuration.certificateVerification = .none
+    configuration.applicationProtocols = ["http/1.1"]
+    return try NIOSSLContext(configuration: configuration)
+  }
+
+  private static func connect(
+    _ host: String, _ port: Int32, _ timeout: Duration, tls: NIOSSLContext? = nil
+  ) async throws -> Connection {
     try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .connectTimeout(TimeAmount(timeout))
       .connect(host: host, port: Int(port)) { channel in
-        channel.eventLoop.makeCompletedFuture { try Connection(wrappingChannelSynchronously: channel) }
+        channel.eventLoop.makeCompletedFuture {
+          if let tls {
+            // The name of the server is not told: most have an address, which TLS does not take for a name.
+            try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: nil))
+          }
+          return try Connection(wrappingChannelSynchronously: channel)
+        }
       }
   }
 

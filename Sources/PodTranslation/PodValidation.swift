@@ -251,9 +251,8 @@ package struct PodValidation {
     refuse("\(path).host", "only the pod's own address, or a loopback address on the host's network")
   }
 
-  /// The agent asks in plain HTTP only.
   private mutating func scheme(_ get: HTTPGetAction?, _ path: String) {
-    if let scheme = get?.scheme, scheme != "HTTP" { refuse("\(path).httpGet.scheme", scheme) }
+    if let scheme = get?.scheme, !["HTTP", "HTTPS"].contains(scheme) { refuse("\(path).httpGet.scheme", scheme) }
   }
 
   private mutating func resources(_ resources: ResourceRequirements, _ path: String) {

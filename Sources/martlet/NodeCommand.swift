@@ -108,7 +108,7 @@ struct NodeCommand: AsyncParsableCommand {
       tools.serviceLinks = { membership.cluster.links(in: $0) }
       tools.notes = { membership.cluster.record($0, $1) }
     }
-    try place.describe(manifests: try Self.absolute(manifests), nodeName: facts.nodeName)
+    try place.describe(manifests: try Place.absolute(manifests), nodeName: facts.nodeName)
     let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
     let agent = NodeAgent(settings: settings, tools: tools, cluster: membership?.cluster) { services, backends in
       await Self.sync(proxy, services, backends)
@@ -118,6 +118,7 @@ struct NodeCommand: AsyncParsableCommand {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await client.run() }
         group.addTask { try await agent.run() }
+        group.addTask { try await Settling.run() }
         if let membership { group.addTask { try await membership.run(agent: agent) } }
         try await group.next()
         group.cancelAll()
@@ -163,25 +164,16 @@ struct NodeCommand: AsyncParsableCommand {
   }
 
   private func nodeFacts() throws -> NodeFacts {
-    let hostName = (try Files.readText("/proc/sys/kernel/hostname") ?? "").split(separator: "\n").first.map(String.init)
-    let name = (nodeName ?? hostName ?? "localhost").lowercased()
-    guard Names.isSubdomain(name) else {
-      throw Failure("\"\(name)\" cannot be a node's name", hint: "give one: --node-name NAME", code: Failure.usageCode)
-    }
-    var facts = NodeFacts(nodeName: name)
+    var facts = NodeFacts(nodeName: try Place.nodeName(nodeName))
     facts.clusterDNS = clusterDNS
     facts.clusterDomain = clusterDomain
     facts.hostDNS = DNSSettings(resolvConf: try Files.readText("/etc/resolv.conf") ?? "")
     // Beside everything else of this node where that was moved; else where all the world looks for them.
-    facts.logRoot = try Self.absolute(logs ?? (root == "/var/lib/martlet" ? "/var/log/pods" : "\(root)/logs/pods"))
+    facts.logRoot = try Place.absolute(logs ?? (root == "/var/lib/martlet" ? "/var/log/pods" : "\(root)/logs/pods"))
     facts.hostIPs = HostFacts.addresses()
     facts.memoryCapacityBytes = HostFacts.memoryBytes()
     facts.cpuCapacityMilli = HostFacts.cpus() * 1000
     return facts
-  }
-
-  private static func absolute(_ path: String) throws -> String {
-    path.hasPrefix("/") ? path : "\(try Files.readLink("/proc/self/cwd"))/\(path)"
   }
 
   private static func sync(

@@ -104,6 +104,7 @@ struct ControlPlane: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await server.run() }
       group.addTask { try await api.run() }
+      group.addTask { try await Settling.run() }
       group.addTask { try await renewCertificates(pki, tls, port: port) }
       addReconcilers(to: &group, api)
       try announce(server, port: port)
@@ -132,9 +133,13 @@ struct ControlPlane: Sendable {
 
   private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer) {
     let transport = ServerTransport.make { await api.respond(to: $0) }
+    // Each object is decoded and held once for both.
+    let informers = Informers(
+      client: KubeClient(transport: transport, userAgent: "martlet-server"), logger: Logger(label: "martlet.informers"))
+    if plan.schedules || plan.controls { group.addTask { try await informers.run() } }
     if plan.schedules {
       let scheduler = Scheduler(
-        client: KubeClient(transport: transport, userAgent: "martlet-scheduler"),
+        client: KubeClient(transport: transport, userAgent: "martlet-scheduler"), informers: informers,
         logger: Logger(label: "martlet.scheduler"))
       group.addTask { try await scheduler.run() }
     }
@@ -142,8 +147,8 @@ struct ControlPlane: Sendable {
       var configuration = ControllersConfiguration()
       configuration.clusterCIDR = plan.clusterCIDR
       let controllers = Controllers(
-        client: KubeClient(transport: transport, userAgent: "martlet-controllers"), configuration: configuration,
-        logger: Logger(label: "martlet.controllers"))
+        client: KubeClient(transport: transport, userAgent: "martlet-controllers"), informers: informers,
+        configuration: configuration, logger: Logger(label: "martlet.controllers"))
       group.addTask { try await controllers.run() }
     }
   }

@@ -118,6 +118,7 @@ struct UpCommand: AsyncParsableCommand {
         let took = (ContinuousClock.now - began).seconds
         try Console.out(plan.welcome(seconds: took))
         try? notifySystemd("READY=1")
+        try await Settling.run()
       }
       defer { group.cancelAll() }
       // The first that fails ends all.

@@ -226,6 +226,30 @@ private struct Led {
     #expect(led.tell(.contentChanged) == [.pull(container: "a")])
   }
 
+  @Test func whatWasNeverMadeIsNoRestart() {
+    var led = Led(rules())
+    _ = led.tell(.tick)
+    _ = led.tell(.volumesMade)
+    _ = led.tell(.sandboxMade(id: "s", addresses: []))
+    for _ in 0..<3 {
+      #expect(led.tell(.imageReady(container: "a")) == [.start(container: "a", attempt: 0)])
+      let missing = PodEvent.startFailed(
+        container: "a", attempt: 0, id: nil, reason: "CreateContainerConfigError", message: "configmap not found")
+      _ = led.tell(missing)
+      #expect(led.machine.containers[0].restartCount == 0)
+      #expect(led.tell(.tick, after: 400_000) == [.pull(container: "a")])
+    }
+    _ = led.tell(.imageReady(container: "a"))
+    // One that was made and did not start counts.
+    let broken = PodEvent.startFailed(
+      container: "a", attempt: 0, id: "c0", reason: "RunContainerError", message: "no such file")
+    _ = led.tell(broken)
+    _ = led.tell(.tick, after: 400_000)
+    #expect(led.tell(.imageReady(container: "a")).contains(.start(container: "a", attempt: 1)))
+    _ = led.tell(.started(container: "a", id: "c1", attempt: 1, at: 0))
+    #expect(led.machine.containers[0].restartCount == 1)
+  }
+
   @Test func initContainersRunOneAfterAnotherAndSidecarsStay() {
     var rules = PodRules()
     rules.containers = [

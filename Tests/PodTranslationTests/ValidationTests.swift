@@ -15,12 +15,12 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
   @Test(arguments: [
     (containers(#""livenessProbe":{"grpc":{"port":1}}"#), ["spec.containers[0].livenessProbe.grpc: not supported"]),
     (
-      containers(#""ports":[{"containerPort":1}],"readinessProbe":{"httpGet":{"port":1,"scheme":"HTTPS"}}"#),
-      ["spec.containers[0].readinessProbe.httpGet.scheme: not supported: HTTPS"]
+      containers(#""ports":[{"containerPort":1}],"readinessProbe":{"httpGet":{"port":1,"scheme":"FTP"}}"#),
+      ["spec.containers[0].readinessProbe.httpGet.scheme: not supported: FTP"]
     ),
     (
-      containers(#""lifecycle":{"preStop":{"httpGet":{"port":1,"scheme":"HTTPS"}}}"#),
-      ["spec.containers[0].lifecycle.preStop.httpGet.scheme: not supported: HTTPS"]
+      containers(#""lifecycle":{"preStop":{"httpGet":{"port":1,"scheme":"FTP"}}}"#),
+      ["spec.containers[0].lifecycle.preStop.httpGet.scheme: not supported: FTP"]
     ),
     (
       containers(#""volumeDevices":[{"devicePath":"/dev/x","name":"v"}]"#),
