@@ -54,7 +54,6 @@ let asn1 = Product(name: "SwiftASN1", package: "swift-asn1")
 let crypto = Product(name: "Crypto", package: "swift-crypto")
 let argumentParser = Product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Product(name: "Logging", package: "swift-log")
-let toml = Product(name: "TOMLKit", package: "TOMLKit")
 
 let rooms: [Room] = [
   // Floor 0: C.
@@ -98,7 +97,7 @@ let rooms: [Room] = [
   Room(name: "Dataplane", kind: .swift, uses: ["Kernel", "NFT"], products: [logging]),
   Room(
     name: "Registry", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "TOML"],
-    products: [httpClient, nioCore, nioHTTP1, nioSSL, toml, logging]),
+    products: [httpClient, nioCore, nioHTTP1, nioSSL, logging]),
   Room(
     name: "CRIClient", kind: .generated, uses: ["JSON", "CRIModel"],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, nioHTTP1, nioWebSocket]),
@@ -147,7 +146,7 @@ let rooms: [Room] = [
       "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "CNI",
       "Registry", "HTTPServer", "Metrics", "DaemonConfiguration",
     ],
-    products: [argumentParser, grpcCore, logging, toml]),
+    products: [argumentParser, grpcCore, logging]),
   Room(
     name: "martlet", kind: .executable,
     uses: [
@@ -329,7 +328,6 @@ let packages: [(name: String, dependency: Package.Dependency)] = [
   ("async-http-client", .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0")),
   ("swift-argument-parser", .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2")),
   ("swift-log", .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2")),
-  ("TOMLKit", .package(url: "https://github.com/LebJe/TOMLKit.git", exact: "0.6.0")),
 ]
 let usedPackages = Set(built.flatMap { $0.products.map(\.package) })
 

@@ -1,5 +1,8 @@
+internal import CNI
 internal import CRIServer
 internal import ContainerPlan
+internal import DaemonConfiguration
+internal import HTTPServer
 internal import ImageStore
 internal import JSON
 internal import Kernel
@@ -12,12 +15,14 @@ internal import Streaming
 
 /// The daemon put together: images, network, runtime and streaming behind one CRI socket.
 struct Daemon {
-  var configuration: DaemonConfiguration
-  var root: String
-  var run: String
-  var socketPath: String
-  var shimPath: String?
+  var settings: DaemonSettings
+  /// Files and flags read anew.
+  var reread: @Sendable () throws -> DaemonSettings
   var log: Logger
+
+  private var root: String { settings.root }
+  private var run: String { settings.run }
+  private var socketPath: String { settings.socketPath }
 
   static let version = "0.1.0"
 
@@ -32,24 +37,22 @@ struct Daemon {
     let images = ImageStore(
       root: root,
       options: ImageStoreOptions(
-        keepBlobs: configuration.keepBlobs, unpackThreadsMax: configuration.unpackThreadsMax,
-        pullsMax: configuration.pullsMax, pinnedNames: configuration.pinned),
+        keepBlobs: settings.keepBlobs, unpackThreadsMax: settings.unpackThreadsMax,
+        pullsMax: settings.pullsMax, pinnedNames: settings.pinned),
       log: log)
     for problem in try await images.start() {
       log.error("an image record is set aside", metadata: ["problem": "\(problem)"])
     }
-    let registry = RegistryClient(
-      options: RegistryOptions(
-        hostsDirectory: configuration.hostsDirectory, dockerConfigPath: configuration.dockerConfig), log: log)
+    let registries = Registries(settings, log: log)
     do {
-      try await serve(socket, images, registry)
+      try await serve(socket, images, registries)
     } catch {
       // Its connections must be closed on every way out; why it failed is worth more than a failure of that.
-      try? await registry.shutdown()
+      try? await registries.shutdown()
       try? socket.unlink()
       throw error
     }
-    try await registry.shutdown()
+    try await registries.shutdown()
     try socket.unlink()
     // Until here, so that no other daemon starts while this one ends.
     _ = consume runLock
@@ -57,16 +60,24 @@ struct Daemon {
   }
 
   private func serve(
-    _ socket: borrowing UnixSocketListener, _ images: ImageStore, _ registry: RegistryClient
+    _ socket: borrowing UnixSocketListener, _ images: ImageStore, _ registries: Registries
   ) async throws {
+    let metrics = NodeMetrics()
+    // Before recovery: whoever looks sees that it is under way.
+    let metricsServer: HTTPServer? =
+      if let listener = settings.metricsListener {
+        try await NodeMetrics.bind(listener, metrics, log: log)
+      } else { nil }
     let gatherer = ContainerGatherer(images: images, seccomp: SeccompPrograms(directory: "\(root)/seccomp"))
-    let network = PodNetwork(runDirectory: run, configuration: try networkConfiguration(), logger: log)
+    let network = try makeNetwork()
+    // Unstructured: it serves while the rest is made, and ends with this call.
+    let observing = Task { try await metricsServer?.run() }
+    defer { observing.cancel() }
     let runtime = try await makeRuntime(images, network, gatherer)
     report(try await runtime.recover())
-    await images.releaseAll(but: Set(runtime.containers.map(\.id)))
     let streaming = try await makeStreaming(runtime)
     let server = CRIServer(
-      runtime: runtime, images: images, gatherer: gatherer, registry: RegistrySource(client: registry),
+      runtime: runtime, images: images, gatherer: gatherer, registry: registries.source,
       streaming: StreamingURLs(
         url: { try streaming.url(for: StreamRequest($0)) },
         portForward: { sandboxID in
@@ -74,16 +85,48 @@ struct Daemon {
             for: StreamRequest(
               kind: .portForward, containerID: sandboxID, terminal: false, input: false, output: false, errors: false))
         }),
-      facts: ServerFacts(version: Self.version, podBlocks: configuration.podBlocks), log: log)
-    log.info("ready", metadata: ["socket": "\(socketPath)", "root": "\(root)", "run": "\(run)"])
+      facts: ServerFacts(version: Self.version, podBlocks: settings.podBlocks), log: log,
+      networkProblem: {
+        await network.problem().map {
+          NetworkProblem(reason: "NetworkPluginNotReady", message: "Network plugin returns error: \($0)")
+        }
+      },
+      interceptors: [CallObserver(book: metrics.book)])
+    metrics.serve(runtime, network)
+    var places: Logger.Metadata = ["socket": "\(socketPath)", "root": "\(root)", "run": "\(run)"]
+    if let address = metricsServer?.addresses.first { places["metrics"] = "\(address)" }
+    log.info("ready", metadata: places)
     notifySystemd("READY=1")
-    // Both end with the task; whichever fails first ends the other.
-    let streams = Task { try await streaming.run() }
-    defer { streams.cancel() }
+    // Unstructured, for the socket is lent and no closure may hold it: they end with the server, and are waited for.
+    let services = Task {
+      try await withThrowingTaskGroup { group in
+        group.addTask { try await streaming.run() }
+        group.addTask { await network.run() }
+        group.addTask { await reloadWhenAsked(registries, network) }
+        try await group.waitForAll()
+      }
+    }
+    defer { services.cancel() }
     try await server.serve(socket)
     notifySystemd("STOPPING=1")
     log.info("stopping; pods go on")
+    services.cancel()
+    observing.cancel()
+    _ = await services.result
+    _ = await observing.result
     await network.stop()
+  }
+
+  private func makeNetwork() throws -> NodeNetwork {
+    let plugins = CNINetwork(
+      setup: .init(
+        configurationDirectory: settings.cniConfigurationDirectory, pluginDirectories: settings.cniPluginDirectories,
+        recordsDirectory: "\(root)/cni", namespacesDirectory: "\(run)/cni"),
+      log: log)
+    return NodeNetwork(
+      mode: settings.networkMode,
+      builtin: PodNetwork(runDirectory: run, configuration: try settings.podNetwork(), logger: log), cni: plugins,
+      run: run)
   }
 
   private func makeDirectories() throws {
@@ -95,50 +138,21 @@ struct Daemon {
     try Files.makeDirectories(Files.parent(of: socketPath), mode: 0o700)
   }
 
-  private func networkConfiguration() throws -> PodNetworkConfiguration {
-    func blocks(_ key: String, _ texts: [String]) throws -> [IPPrefix] {
-      try texts.map { text in
-        guard let block = IPPrefix(text) else {
-          throw DaemonConfiguration.Problem(file: "configuration", problem: "network.\(key): \(text) is no block")
-        }
-        return block
-      }
-    }
-    return PodNetworkConfiguration(
-      podCIDRs: try blocks("pod-cidrs", configuration.podBlocks),
-      clusterCIDRs: try blocks("cluster-cidrs", configuration.clusterBlocks),
-      serviceCIDRs: try blocks("service-cidrs", configuration.serviceBlocks), mtu: configuration.mtu,
-      poolSize: configuration.poolSize, masquerade: configuration.masquerade)
-  }
-
   private func makeRuntime(
-    _ images: ImageStore, _ network: PodNetwork, _ gatherer: ContainerGatherer
+    _ images: ImageStore, _ network: NodeNetwork, _ gatherer: ContainerGatherer
   ) async throws -> Runtime {
     var setup = RuntimeConfiguration(rootDirectory: root, runDirectory: run)
-    setup.cgroupParent = configuration.cgroupParent
-    setup.toleratesMissingControllers = configuration.missingControllers == .warn
-    setup.shimPath = shimPath
+    setup.cgroupParent = settings.cgroupParent
+    setup.toleratesMissingControllers = settings.missingControllers == .warn
+    setup.shimPath = settings.shim.isEmpty ? nil : settings.shim
     let hooks = RuntimeHooks(
-      network: Self.provider(network),
+      network: network.provider,
       releaseImage: { await images.release(owner: $0) },
       holdImage: { image, container in _ = try await images.hold(image, for: container) },
       recompile: { request, places, sandbox in
         try await gatherer.compile(try ContainerGatherer.decode(request), places, sandbox)
       })
     return try await Runtime(configuration: setup, hooks: hooks, log: log)
-  }
-
-  private static func provider(_ network: PodNetwork) -> NetworkProvider {
-    NetworkProvider(
-      start: { try await network.start(known: $0).lost },
-      attach: { request in
-        let addresses = try await network.attach(
-          request.sandboxID, hostPorts: try request.portMappings.map(HostPort.init))
-        return SandboxAddresses(
-          ipv4: addresses.ipv4?.description, ipv6: addresses.ipv6?.description,
-          namespacePath: addresses.namespacePath, hostLink: addresses.hostLink)
-      },
-      detach: { try await network.detach($0) })
   }
 
   private func report(_ recovery: RecoveryReport) {
@@ -153,44 +167,19 @@ struct Daemon {
 
   private func makeStreaming(_ runtime: Runtime) async throws -> StreamingServer {
     var setup = StreamingServer.Configuration()
-    setup.host = configuration.streamingAddress
-    setup.port = configuration.streamingPort
+    setup.host = settings.streamingAddress
+    setup.port = settings.streamingPort
     return try await StreamingServer.bind(setup, handlers: StreamingHandlers(runtime), logger: log)
   }
 
   /// Tells systemd, where it waits for it.
-  private func notifySystemd(_ state: String) {
+  func notifySystemd(_ state: String) {
     guard let path = environmentVariable("NOTIFY_SOCKET"), !path.isEmpty else { return }
     do {
       try sendDatagram(state, to: path)
     } catch {
       log.warning("telling systemd failed", metadata: ["state": "\(state)", "error": "\(error)"])
     }
-  }
-}
-
-extension HostPort {
-  init(_ mapping: PortMapping) throws {
-    var address: IPAddress?
-    if !mapping.hostAddress.isEmpty {
-      guard let parsed = IPAddress(mapping.hostAddress) else {
-        throw PodRuntime.RuntimeError(
-          .invalidArgument, stage: "read host port", subject: mapping.hostAddress, reason: "is no address")
-      }
-      // Every address is what an absent one means.
-      address = parsed.isUnspecified ? nil : parsed
-    }
-    let transport: TransportProtocol
-    switch mapping.transport {
-    case .tcp: transport = .tcp
-    case .udp: transport = .udp
-    case .sctp:
-      throw PodRuntime.RuntimeError(
-        .unsupported, stage: "read host port", subject: "\(mapping.hostPort)/sctp", reason: "host ports are TCP and UDP"
-      )
-    }
-    self.init(
-      transport: transport, hostIP: address, hostPort: mapping.hostPort, containerPort: mapping.containerPort)
   }
 }
 

@@ -1,23 +1,66 @@
+internal import DaemonConfiguration
+internal import JSON
 internal import Kernel
 internal import Logging
+internal import Metrics
+internal import Synchronization
 
-/// One line a message on standard error: `2026-01-31T12:00:00.123Z info message key=value`.
+/// One line a message on standard error: `2026-01-31T12:00:00.123Z info message key=value`, or a JSON object.
 struct StderrLog: LogHandler {
-  var logLevel: Logger.Level
+  /// How the whole process logs; changed while it runs.
+  struct Style: Sendable {
+    var level = Logger.Level.info
+    var format = DaemonSettings.LogFormat.text
+  }
+
+  static let style = Mutex(Style())
+
   var metadata: Logger.Metadata = [:]
   var metadataProvider: Logger.MetadataProvider?
+  /// Of this logger alone, where somebody set it.
+  private var ownLevel: Logger.Level?
 
-  init(level: Logger.Level) { logLevel = level }
+  var logLevel: Logger.Level {
+    get { ownLevel ?? Self.style.withLock { $0.level } }
+    set { ownLevel = newValue }
+  }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
     set { metadata[key] = newValue }
   }
 
+  static func use(_ settings: DaemonSettings) {
+    style.withLock { style in
+      style.level = Logger.Level(rawValue: settings.logLevel.rawValue) ?? .info
+      style.format = settings.logFormat
+    }
+  }
+
   func log(event: LogEvent) {
-    var line = "\(Self.timestamp(SystemClock.wallNanoseconds)) \(event.level) \(Self.quoted(event.message.description))"
-    let all = metadata.merging(event.metadata ?? [:]) { $1 }
-    for (key, value) in all.sorted(by: { $0.key < $1.key }) { line += " \(key)=\(Self.quoted(value.description))" }
+    var fields = metadata.merging(event.metadata ?? [:]) { $1 }.mapValues(\.description)
+    if let trace = TraceParent.current {
+      fields["trace_id"] = trace.traceID
+      fields["span_id"] = trace.spanID
+    }
+    let time = Self.timestamp(SystemClock.wallNanoseconds)
+    let line: String
+    switch Self.style.withLock({ $0.format }) {
+    case .text:
+      line = fields.sorted { $0.key < $1.key }.reduce(
+        "\(time) \(event.level) \(Self.quoted(event.message.description))"
+      ) {
+        "\($0) \($1.key)=\(Self.quoted($1.value))"
+      }
+    case .json:
+      var object: JSONObject = [
+        "time": .string(time), "level": .string(event.level.rawValue), "message": .string(event.message.description),
+      ]
+      for (key, value) in fields.sorted(by: { $0.key < $1.key }) {
+        object[object.contains(key) ? "field.\(key)" : key] = .string(value)
+      }
+      line = JSONValue.object(object).encodedString()
+    }
     // A log that cannot be written has nobody to complain to.
     try? StandardStream.write(Array((line + "\n").utf8), to: .errors)
   }
