@@ -59,9 +59,7 @@ static int rec_size(sqlite3_file *file, sqlite3_int64 *size) {
 }
 static int rec_lock(sqlite3_file *file, int level) { return real(file)->pMethods->xLock(real(file), level); }
 static int rec_unlock(sqlite3_file *file, int level) { return real(file)->pMethods->xUnlock(real(file), level); }
-static int rec_check(sqlite3_file *file, int *out) {
-  return real(file)->pMethods->xCheckReservedLock(real(file), out);
-}
+static int rec_check(sqlite3_file *file, int *out) { return real(file)->pMethods->xCheckReservedLock(real(file), out); }
 static int rec_control(sqlite3_file *file, int operation, void *argument) {
   return real(file)->pMethods->xFileControl(real(file), operation, argument);
 }
