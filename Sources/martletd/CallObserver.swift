@@ -8,7 +8,9 @@ struct CallObserver: ServerInterceptor {
 
   @concurrent func intercept<Input: Sendable, Output: Sendable>(
     request: StreamingServerRequest<Input>, context: ServerContext,
-    next: @concurrent @Sendable (StreamingServerRequest<Input>, ServerContext) async throws -> StreamingServerResponse<Output>
+    next:
+      @concurrent @Sendable (StreamingServerRequest<Input>, ServerContext) async throws ->
+      StreamingServerResponse<Output>
   ) async throws -> StreamingServerResponse<Output> {
     let method = CallBook.Method(
       service: context.descriptor.service.fullyQualifiedService, name: context.descriptor.method)

@@ -47,3 +47,19 @@ import TestSupport
     #expect(total == 10_000)
   }
 }
+
+@Suite struct TraceParentTests {
+  @Test(arguments: [
+    ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true),
+    ("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", true),
+    ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", false),
+    ("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+    ("00-00000000000000000000000000000000-b7ad6b7169203331-01", false),
+    ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", false),
+    ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false), ("", false), ("00---", false),
+  ])
+  func `A trace's parent is taken only in its one form`(text: String, isTaken: Bool) {
+    #expect((TraceParent(text) != nil) == isTaken)
+    if isTaken { #expect(TraceParent(text)?.spanID == "b7ad6b7169203331") }
+  }
+}
