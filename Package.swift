@@ -67,7 +67,6 @@ let rooms: [Room] = [
   Room(name: "CYAML", kind: .c, links: ["yaml"]),
   // For tests of the store alone.
   Room(name: "CPowerLoss", kind: .c, links: ["sqlite3"]),
-  Room(name: "CYAML", kind: .c, links: ["yaml"]),
   Room(name: "martlet-shim", kind: .cExecutable, uses: ["CSandbox"]),
   Room(name: "martlet-floor", kind: .cExecutable),
   // Floor 1: the kernel.
