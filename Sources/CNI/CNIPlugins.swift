@@ -119,7 +119,8 @@ package struct CNIPlugins: Sendable {
     for plugin in configuration.plugins {
       let request = CNIRequest(.version, configuration, plugin, directories: directories, searchPath: searchPath)
       let stage = Self.stage(request, configuration)
-      let answer = try? JSONValue.parse(try await run(request, stage))
+      let output = try await run(request, stage)
+      let answer = try? JSONValue.parse(output)
       let supported = (answer?["supportedVersions"]?.array ?? []).compactMap(\.string)
       guard supported.contains(configuration.version.rawValue) else {
         throw CNIError(
