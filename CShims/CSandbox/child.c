@@ -184,6 +184,44 @@ static int op_attributes(struct csandbox_child *child, const uint64_t *arg) {
   return mount_setattr(slot_fd(child, arg[0]), "", flags, &attributes, sizeof attributes);
 }
 
+static int op_idmap(struct csandbox_child *child, const uint64_t *arg) {
+  struct mount_attr attributes = {
+      .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)child->slots[CSANDBOX_SLOT_USER]};
+  unsigned flags = AT_EMPTY_PATH | (arg[1] ? AT_RECURSIVE : 0);
+  return mount_setattr(slot_fd(child, arg[0]), "", flags, &attributes, sizeof attributes);
+}
+
+static int op_fslayer(struct csandbox_child *child, const uint64_t *arg) {
+  return fsconfig(slot_fd(child, arg[0]), FSCONFIG_SET_FD, text(child, arg[1]), NULL, slot_fd(child, arg[2]));
+}
+
+/// Kernels before 6.15 copy only what is attached: there the whole is attached to the seed meanwhile.
+static int copy_part(int whole, int part) {
+  const unsigned flags = AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+  int copy = open_tree(part, "", flags);
+  if (copy >= 0 || errno != EINVAL) return copy;
+  if (move_mount(whole, "", AT_FDCWD, "/empty", MOVE_MOUNT_F_EMPTY_PATH) < 0) return -1;
+  copy = open_tree(part, "", flags);
+  int err = errno;
+  (void)umount2("/empty", MNT_DETACH);
+  errno = err;
+  return copy;
+}
+
+static int op_subtree(struct csandbox_child *child, const uint64_t *arg) {
+  int whole = slot_fd(child, arg[0]);
+  int part = open_resolved(whole, text(child, arg[1]), O_PATH, resolve_flags(0));
+  if (part < 0) return -1;
+  return keep(child, arg[0], closing(part, copy_part(whole, part)));
+}
+
+/// The mounts stay as they are: made by somebody more privileged, they are locked in the copy.
+static int op_user(struct csandbox_child *child, const uint64_t *arg) {
+  (void)arg;
+  if (setns(child->slots[CSANDBOX_SLOT_USER], CLONE_NEWUSER) < 0) return -1;
+  return unshare(CLONE_NEWNS);
+}
+
 static int op_enter(struct csandbox_child *child, const uint64_t *arg) {
   if (setns(child->slots[CSANDBOX_SLOT_SEED], CLONE_NEWNS) < 0) return -1;
   return unshare((int)arg[0]);
@@ -326,7 +364,9 @@ static int open_parent(struct csandbox_child *child, int root, const char *path,
   return resolve(child, root, child->link, CSANDBOX_ATTACH_MAKE_DIRECTORY | CSANDBOX_ATTACH_NO_SYMLINKS, 0755);
 }
 
-static int closing_parent(int parent, int root, int result) { return parent == root ? result : closing(parent, result); }
+static int closing_parent(int parent, int root, int result) {
+  return parent == root ? result : closing(parent, result);
+}
 
 /// A root that brings its own device node is fine where it is the very same.
 static int is_node(int parent, const char *name, mode_t mode, dev_t device) {
@@ -551,10 +591,17 @@ static int op_capabilities(struct csandbox_child *child, const uint64_t *arg) {
   (void)child;
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[2] = {
-      {.effective = (uint32_t)arg[0], .permitted = (uint32_t)arg[1]},
-      {.effective = (uint32_t)(arg[0] >> 32), .permitted = (uint32_t)(arg[1] >> 32)},
+      {.effective = (uint32_t)arg[0], .permitted = (uint32_t)arg[1], .inheritable = (uint32_t)arg[2]},
+      {.effective = (uint32_t)(arg[0] >> 32),
+       .permitted = (uint32_t)(arg[1] >> 32),
+       .inheritable = (uint32_t)(arg[2] >> 32)},
   };
-  return (int)syscall(SYS_capset, &header, data);
+  if (syscall(SYS_capset, &header, data) < 0) return -1;
+  for (unsigned long capability = 0; capability < 64; capability++) {
+    if (!((arg[2] >> capability) & 1)) continue;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0) return -1;
+  }
+  return 0;
 }
 
 static int op_no_new_privileges(struct csandbox_child *child, const uint64_t *arg) {
@@ -634,6 +681,10 @@ static operation *const operations[CSANDBOX_CODES] = {
     [CSANDBOX_JOIN] = op_join,
     [CSANDBOX_CLOSE] = op_close,
     [CSANDBOX_EXEC] = op_exec,
+    [CSANDBOX_IDMAP] = op_idmap,
+    [CSANDBOX_FSLAYER] = op_fslayer,
+    [CSANDBOX_SUBTREE] = op_subtree,
+    [CSANDBOX_USER] = op_user,
 };
 
 _Noreturn static void fail(struct csandbox_child *child) {

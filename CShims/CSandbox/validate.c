@@ -28,7 +28,7 @@ static const char *const signatures[CSANDBOX_CODES] = {
     [CSANDBOX_GROUPS] = "bl----",
     [CSANDBOX_IDS] = "iii---",
     [CSANDBOX_BOUNDING] = "i-----",
-    [CSANDBOX_CAPABILITIES] = "ii----",
+    [CSANDBOX_CAPABILITIES] = "iii---",
     [CSANDBOX_NO_NEW_PRIVILEGES] = "------",
     [CSANDBOX_SECCOMP] = "bli---",
     [CSANDBOX_CHDIR] = "s-----",
@@ -39,6 +39,10 @@ static const char *const signatures[CSANDBOX_CODES] = {
     [CSANDBOX_JOIN] = "i-----",
     [CSANDBOX_CLOSE] = "------",
     [CSANDBOX_EXEC] = "vvv---",
+    [CSANDBOX_IDMAP] = "fi----",
+    [CSANDBOX_FSLAYER] = "fsf---",
+    [CSANDBOX_SUBTREE] = "fs----",
+    [CSANDBOX_USER] = "------",
 };
 
 // Vectors lie in the blob as 64-bit offsets and a closing 0, aligned to 8, so that they can become pointers in place.

@@ -84,6 +84,7 @@ int launch_child(
   child.slots[CSANDBOX_SLOT_SEED] = shim.seed;
   child.slots[CSANDBOX_SLOT_PROC] = shim.proc;
   child.slots[CSANDBOX_SLOT_TARGET] = request->target;
+  child.slots[CSANDBOX_SLOT_USER] = shim.user;
   *pid = clone_child(request, pidfd);
   if (*pid == 0) csandbox_child_run(&child);
   if (*pid < 0) {

@@ -17,13 +17,14 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shim.h"
 
-enum { PROCFS_MAGIC = 0x9fa0, SOCKET = 3, FDS = 4 };
+enum { PROCFS_MAGIC = 0x9fa0, SOCKET = 3, FDS = 5 };
 
-struct shim shim = {.pod_pid_namespace = -1, .reaper = -1};
+struct shim shim = {.user = -1, .pod_pid_namespace = -1, .reaper = -1};
 
 _Noreturn static void fail(uint32_t stage) {
   struct shim_message hello = {.kind = SHIM_HELLO, .err = errno == 0 ? EIO : errno, .index = stage};
@@ -58,13 +59,14 @@ static void receive_config(struct setup *setup) {
   size_t rest = (size_t)count - sizeof setup->config;
   if (rest != setup->config.text_bytes || (rest > 0 && setup->text[rest - 1] != '\0')) fail(SHIM_STAGE_CONFIG);
   setup->config.hostname[SHIM_NAME_BYTES - 1] = setup->config.domainname[SHIM_NAME_BYTES - 1] = '\0';
-  int fds[FDS] = {-1, -1, -1, -1};
+  int fds[FDS] = {-1, -1, -1, -1, -1};
   memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
   int next = 2;
   shim.directory = fds[0];
   shim.seed = fds[1];
   setup->network = setup->config.flags & SHIM_CONFIG_NETWORK ? fds[next++] : -1;
-  setup->cgroup = setup->config.flags & SHIM_CONFIG_CGROUP ? fds[next] : -1;
+  setup->cgroup = setup->config.flags & SHIM_CONFIG_CGROUP ? fds[next++] : -1;
+  shim.user = setup->config.flags & SHIM_CONFIG_USER ? fds[next] : -1;
 }
 
 /// Goes on in a child that is born in the pod's cgroup; the process that the daemon started ends. Moving oneself would
@@ -98,6 +100,56 @@ static void open_known_files(void) {
   shim.children_pid_namespace = shim.own_pid_namespace;
 }
 
+/// In a child: into the user namespace, and there into new ones, which belong to it.
+_Noreturn static void hold_namespaces(int apart, int ready, int done) {
+  bool ok = setns(shim.user, CLONE_NEWUSER) == 0 && unshare(apart) == 0;
+  int err = ok ? 0 : errno;
+  char byte;
+  (void)write(ready, &err, sizeof err);
+  (void)read(done, &byte, 1);
+  _exit(0);
+}
+
+static bool join_namespace(pid_t pid, const char *name, int kind) {
+  char path[32];
+  (void)snprintf(path, sizeof path, "%d/ns/%s", (int)pid, name);
+  int fd = openat(shim.proc, path, O_RDONLY | O_CLOEXEC);
+  bool ok = fd >= 0 && setns(fd, kind) == 0;
+  int err = errno;
+  if (fd >= 0) (void)close(fd);
+  errno = err;
+  return ok;
+}
+
+/// New namespaces that belong to the pod's user namespace. The shim itself stays outside of that, and may go
+/// everywhere.
+static bool unshare_owned(int apart) {
+  int ready[2];
+  int done[2];
+  if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(done, O_CLOEXEC) < 0) return false;
+  struct clone_args args = {.exit_signal = SIGCHLD};
+  pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+  if (pid < 0) return false;
+  if (pid == 0) {
+    (void)close(done[1]);
+    hold_namespaces(apart, ready[1], done[0]);
+  }
+  (void)close(ready[1]);
+  int err = EIO;
+  if (read(ready[0], &err, sizeof err) < 0) err = errno;
+  errno = err;
+  bool ok = err == 0 && (!(apart & CLONE_NEWIPC) || join_namespace(pid, "ipc", CLONE_NEWIPC)) &&
+            (!(apart & CLONE_NEWUTS) || join_namespace(pid, "uts", CLONE_NEWUTS));
+  err = errno;
+  (void)close(ready[0]);
+  (void)close(done[0]);
+  (void)close(done[1]);
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+  }
+  errno = err;
+  return ok;
+}
+
 static void enter_namespaces(const struct setup *setup) {
   if (setup->network >= 0) {
     if (setns(setup->network, CLONE_NEWNET) < 0) fail(SHIM_STAGE_NETWORK);
@@ -105,7 +157,7 @@ static void enter_namespaces(const struct setup *setup) {
   }
   uint32_t flags = setup->config.flags;
   int apart = (flags & SHIM_CONFIG_IPC ? CLONE_NEWIPC : 0) | (flags & SHIM_CONFIG_UTS ? CLONE_NEWUTS : 0);
-  if (apart != 0 && unshare(apart) < 0) fail(SHIM_STAGE_UNSHARE);
+  if (apart != 0 && !(shim.user >= 0 ? unshare_owned(apart) : unshare(apart) == 0)) fail(SHIM_STAGE_UNSHARE);
   const char *name = setup->config.hostname;
   if (name[0] != '\0' && sethostname(name, strlen(name)) < 0) fail(SHIM_STAGE_HOSTNAME);
   name = setup->config.domainname;

@@ -121,6 +121,7 @@ struct shim {
   int seed;
   int proc;
   int null;
+  int user;  // the pod's user namespace, or -1
   int own_pid_namespace;
   int pod_pid_namespace;       // -1 without a reaper
   int children_pid_namespace;  // which one the next clone is born in: one of the two above, or -1 for another

@@ -5,6 +5,7 @@ internal import OCISpec
 struct PlanCompiler {
   let spec: RuntimeSpec
   let context: SandboxContext
+  let users: UserMappings?
   private(set) var operations: [PlanOperation] = []
   private(set) var devSlot: PlanOperation.Slot?
   private(set) var devptsSlot: PlanOperation.Slot?
@@ -17,6 +18,7 @@ struct PlanCompiler {
     var source: String
     var options: MountOptions
     var field: String
+    var subPath = ""
     /// Of what was opened on the host's side; nil for file systems made on the container's.
     var slot: PlanOperation.Slot?
   }
@@ -26,9 +28,10 @@ struct PlanCompiler {
   private var rootSlot = PlanOperation.Slot.root
   private var nextSlot = PlanOperation.Slot.firstFree
 
-  init(spec: RuntimeSpec, context: SandboxContext) {
+  init(spec: RuntimeSpec, context: SandboxContext, users: UserMappings?) {
     self.spec = spec
     self.context = context
+    self.users = users
   }
 
   mutating func add(_ operation: PlanOperation) { operations.append(operation) }
@@ -52,18 +55,18 @@ struct PlanCompiler {
         throw PlanError("root", "an overlay of \(lower.count) layers; it has from 1 to 500")
       }
       add(.openFileSystem(slot: slot, type: "overlay"))
-      for directory in lower {
-        add(.setOption(slot: slot, key: "lowerdir+", value: try checkedPath(directory, field: "root")))
-      }
+      for directory in lower { try addLayer(directory, to: slot, field: "root") }
       add(.setOption(slot: slot, key: "upperdir", value: try checkedPath(upper, field: "root")))
       add(.setOption(slot: slot, key: "workdir", value: try checkedPath(work, field: "root")))
       // A writable layer lives no longer than its container. Without this its unmount, and every fsync in the
       // container, would write back the whole file system that it is on, whatever else is busy there.
       add(.setFlag(slot: slot, key: "volatile"))
+      try addLabel(to: slot)
       add(.makeMount(slot: slot, attributes: []))
     case .directory(let path):
       add(.copyTree(slot: slot, path: try checkedPath(path, field: "root"), isRecursive: true, isNullDevice: false))
       add(.setAttributes(slot: slot, set: [], clear: [], propagation: .private, isRecursive: true))
+      if users != nil { add(.mapIDs(slot: slot, isRecursive: true)) }
     }
     switch spec.linux.rootfsPropagation {
     case "", "private", "rprivate", "slave", "rslave": break
@@ -74,6 +77,29 @@ struct PlanCompiler {
     default:
       throw PlanError("linux.rootfsPropagation", "\"\(spec.linux.rootfsPropagation)\" is not a propagation")
     }
+  }
+
+  /// A directory of the host below an overlay. In a user namespace its files belong to whom they belong to in the image,
+  /// which is another id of the host's: the layer is mounted with its ids mapped.
+  private mutating func addLayer(
+    _ directory: String, to overlay: PlanOperation.Slot, field: String
+  ) throws(PlanError) {
+    let path = try checkedPath(directory, field: field)
+    guard users != nil else { return add(.setOption(slot: overlay, key: "lowerdir+", value: path)) }
+    let layer = try newSlot(path, field: field)
+    add(.copyTree(slot: layer, path: path, isRecursive: false, isNullDevice: false))
+    add(.setAttributes(slot: layer, set: [], clear: [], propagation: .private, isRecursive: false))
+    add(.mapIDs(slot: layer, isRecursive: false))
+    add(.setLayer(slot: overlay, key: "lowerdir+", layer: layer))
+  }
+
+  private mutating func addLabel(to slot: PlanOperation.Slot) throws(PlanError) {
+    let label = spec.linux.mountLabel
+    guard !label.isEmpty else { return }
+    guard context.hasSELinux else {
+      throw PlanError("linux.mountLabel", "\(label): the kernel of this node runs without SELinux")
+    }
+    add(.setOption(slot: slot, key: "context", value: label))
   }
 
   mutating func prepareMounts() throws(PlanError) {
@@ -105,6 +131,16 @@ struct PlanCompiler {
     try Self.checkDestination(destination, field: field)
     var prepared = PreparedMount(
       destination: destination, type: mount.type, source: mount.source, options: options, field: field)
+    if !mount.subPath.isEmpty {
+      prepared.subPath = String(try checkedPath("/" + mount.subPath, field: "\(field).subPath").dropFirst())
+      guard mount.type == "bind" || mount.type == "overlay" || options.isBind else {
+        throw PlanError("\(field).subPath", "only a part of a directory of the host or of an image can be mounted")
+      }
+    }
+    let mapsIDs = try mapsIDs(of: mount, options, field: field)
+    guard mapsIDs == nil || mount.type == "bind" || options.isBind else {
+      throw PlanError("\(field).uidMappings", "ids of a mount of type \(mount.type) cannot be mapped")
+    }
     if destination == "/dev/shm", context.sharedMemory != .asSpecified {
       prepared.type = "shm"
       if context.sharedMemory == .node {
@@ -120,6 +156,7 @@ struct PlanCompiler {
       if mount.options.isEmpty { options.isRecursiveBind = true }
       prepared.type = "bind"
       prepared.slot = try prepareBind(mount, options: options, field: field)
+      if let mapsIDs, let slot = prepared.slot { add(.mapIDs(slot: slot, isRecursive: mapsIDs)) }
     } else if mount.type == "overlay" {
       prepared.slot = try prepareStack(options, field: field)
     }
@@ -137,9 +174,7 @@ struct PlanCompiler {
     }
     let slot = try newSlot("layers", field: field)
     add(.openFileSystem(slot: slot, type: "overlay"))
-    for layer in layers {
-      add(.setOption(slot: slot, key: "lowerdir+", value: try checkedPath(layer, field: "\(field).options")))
-    }
+    for layer in layers { try addLayer(layer, to: slot, field: "\(field).options") }
     add(.makeMount(slot: slot, attributes: options.set))
     return slot
   }
@@ -194,6 +229,7 @@ struct PlanCompiler {
   mutating func attachMounts() throws(PlanError) {
     for mount in mounts {
       if let slot = mount.slot {
+        if !mount.subPath.isEmpty { add(.takePart(slot: slot, path: mount.subPath)) }
         add(.attach(slot: slot, path: mount.destination, missing: .makeSame, refusesLinks: isOurs(mount.destination)))
       } else if mount.type == "shm" {
         let slot = try newSlot("the pod's shared memory", field: mount.field)
@@ -228,9 +264,12 @@ struct PlanCompiler {
     add(.openFileSystem(slot: slot, type: type))
     // Who the file system says is mounted; nobody reads it but people.
     if type == "tmpfs", !mount.source.isEmpty { add(.setOption(slot: slot, key: "source", value: mount.source)) }
-    for (key, value) in options.data where !Self.isIgnored(key, type: type) {
+    let data = try hostOptions(
+      options.data.filter { !Self.isIgnored($0.key, type: type) }, type: type, field: mount.field)
+    for (key, value) in data {
       add(value.map { .setOption(slot: slot, key: key, value: $0) } ?? .setFlag(slot: slot, key: key))
     }
+    if type == "tmpfs" || type == "devpts" { try addLabel(to: slot) }
     // /dev gets its nodes before it is made read-only.
     let isDev = mount.destination == "/dev"
     add(.makeMount(slot: slot, attributes: isDev ? attributes.subtracting(.readOnly) : attributes))
@@ -315,10 +354,12 @@ struct PlanCompiler {
       case .fifo: 0o010000
       }
     let isInDev = devSlot != nil && path.hasPrefix("/dev/")
+    let uid = try users?.hostUser(device.uid, field: "linux.devices") ?? device.uid
+    let gid = try users?.hostGroup(device.gid, field: "linux.devices") ?? device.gid
     add(
       .makeNode(
         root: isInDev ? devSlot ?? .root : .root, path: isInDev ? String(path.dropFirst(5)) : path,
-        mode: kind | device.mode, major: device.major, minor: device.minor, uid: device.uid, gid: device.gid))
+        mode: kind | device.mode, major: device.major, minor: device.minor, uid: uid, gid: gid))
   }
 
   mutating func attachPodFiles() throws(PlanError) {

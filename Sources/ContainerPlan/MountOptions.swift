@@ -9,6 +9,9 @@ struct MountOptions {
   var recursiveClear: MountAttributes = []
   var propagation: PlanOperation.Propagation?
   var isPropagationRecursive = false
+  /// Ids as the pod's user namespace maps them.
+  var isIDMapped = false
+  var isMapRecursive = false
   /// Of the file system itself, in order; a nil value is a flag.
   var data: [(key: String, value: String?)] = []
 
@@ -38,7 +41,10 @@ struct MountOptions {
       case "rbind":
         isBind = true
         isRecursiveBind = true
-      case "tmpcopyup", "idmap", "ridmap", "remount":
+      case "idmap", "ridmap":
+        isIDMapped = true
+        isMapRecursive = option == "ridmap"
+      case "tmpcopyup", "remount":
         throw PlanError(field, "mount option \(option) is not supported")
       case _ where Self.superblockFlags.contains(option): data.append((option, nil))
       default:

@@ -7,7 +7,8 @@ extension Plan {
     _ spec: RuntimeSpec, root: RootFilesystem, context: SandboxContext
   ) throws(PlanError) -> Plan {
     try refuseUnsupported(spec)
-    var compiler = PlanCompiler(spec: spec, context: context)
+    let users = try UserMappings.asked(by: spec)
+    var compiler = PlanCompiler(spec: spec, context: context, users: users)
     compiler.add(.startSession)
     compiler.add(.setOutOfMemoryScore(try outOfMemoryScore(spec.process.oomScoreAdjust ?? 0)))
     try compiler.prepareRoot(root)
@@ -18,13 +19,15 @@ extension Plan {
     try compiler.attachPodFiles()
     try compiler.protectPaths()
     compiler.finishRoot()
-    var process = ProcessCompiler(process: spec.process, seccompProgram: context.seccompProgram)
+    var process = ProcessCompiler(process: spec.process, seccompProgram: context.seccompProgram, users: users)
+    if users != nil { process.entersUsers = .enterUserNamespace }
+    try process.checkLabels(context)
     try process.checkSeccomp(spec.linux.seccomp)
     if spec.process.terminal {
       guard let devpts = compiler.devptsSlot else {
         throw PlanError("process.terminal", "needs a devpts mount at /dev/pts")
       }
-      process.addTerminal(devpts: devpts, dev: compiler.devSlot)
+      try process.addTerminal(devpts: devpts, dev: compiler.devSlot)
     }
     process.operations.append(.enterRoot)
     try process.addNames(spec: spec, context: context)
@@ -38,15 +41,19 @@ extension Plan {
   }
 
   /// Compiles a process to run in a container that runs already: no mounts, one clone.
-  /// - Parameter seccompProgram: the container's own.
+  /// - Parameters:
+  ///   - seccompProgram: the container's own.
+  ///   - users: of the container's user namespace, where it has one.
   package static func exec(
-    _ process: RuntimeSpec.Process, seccompProgram: [UInt8]?
+    _ process: RuntimeSpec.Process, seccompProgram: [UInt8]?, users: UserMappings? = nil
   ) throws(PlanError) -> Plan {
-    var compiler = ProcessCompiler(process: process, seccompProgram: seccompProgram)
+    var compiler = ProcessCompiler(process: process, seccompProgram: seccompProgram, users: users)
+    // After the limits, for which a process needs the privileges that it leaves behind.
+    if users != nil { compiler.entersUsers = .join(.user) }
     compiler.operations.append(.startSession)
     compiler.operations.append(.setOutOfMemoryScore(try outOfMemoryScore(process.oomScoreAdjust ?? 0)))
     compiler.operations.append(.join([.mount, .cgroup]))
-    if process.terminal { compiler.addTerminal(devpts: nil, dev: nil) }
+    if process.terminal { try compiler.addTerminal(devpts: nil, dev: nil) }
     try compiler.addProcess()
     var plan = Plan(operations: compiler.operations)
     plan.hasTerminal = process.terminal
@@ -62,7 +69,7 @@ extension Plan {
   }
 
   private static func refuseUnsupported(_ spec: RuntimeSpec) throws(PlanError) {
-    for namespace in spec.linux.namespaces where namespace.kind == .user || namespace.kind == .time {
+    for namespace in spec.linux.namespaces where namespace.kind == .time {
       throw PlanError("linux.namespaces", "a \(namespace.kind.rawValue) namespace is not supported")
     }
     for device in spec.linux.devices where !device.path.hasPrefix("/") {

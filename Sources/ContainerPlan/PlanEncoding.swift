@@ -111,7 +111,13 @@ struct PlanEncoder {
       op(21, bytes(groups.reduce(into: []) { $0.append(littleEndian: $1) }), UInt64(groups.count * 4))
     case .setIDs(let uid, let gid, let keeps): op(22, UInt64(uid), UInt64(gid), keeps ? 1 : 0)
     case .limitCapabilities(let mask): op(23, mask)
-    case .setCapabilities(let effective, let permitted): op(24, effective, permitted)
+    case .setCapabilities(let effective, let permitted, let ambient): op(24, effective, permitted, ambient)
+    case .setLabel(let kind, let label):
+      op(19, string(kind.path), bytes(kind.text(label)), UInt64(kind.text(label).count))
+    case .mapIDs(let slot, let isRecursive): op(35, self.slot(slot), isRecursive ? 1 : 0)
+    case .setLayer(let slot, let key, let layer): op(36, self.slot(slot), string(key), self.slot(layer))
+    case .takePart(let slot, let path): op(37, self.slot(slot), string(path))
+    case .enterUserNamespace: op(38)
     case .forbidNewPrivileges: op(25)
     case .filterSystemCalls(let program, let flags): op(26, bytes(program), UInt64(program.count), UInt64(flags))
     case .changeDirectory(let path): op(27, string(path))
@@ -130,6 +136,23 @@ struct PlanEncoder {
 
   private func op(_ code: UInt16, _ arguments: UInt64...) -> EncodedOperation {
     EncodedOperation(code: code, arguments: arguments)
+  }
+}
+
+extension PlanOperation.LabelKind {
+  /// Below /proc.
+  fileprivate var path: String {
+    switch self {
+    case .apparmor: "self/attr/apparmor/exec"
+    case .selinux: "self/attr/exec"
+    }
+  }
+
+  fileprivate func text(_ label: String) -> [UInt8] {
+    switch self {
+    case .apparmor: Array("exec \(label)".utf8)
+    case .selinux: Array(label.utf8)
+    }
   }
 }
 

@@ -26,6 +26,10 @@ extension PlanOperation: CustomStringConvertible {
     case .mask(let path, let within): "mask \(path)" + place(within)
     case .makeReadOnly(let path, let within): "make \(path)" + place(within) + " read-only"
     case .enterRoot: "enter the root"
+    case .mapIDs(let slot, let isRecursive):
+      "map ids of \(slot.name)" + (isRecursive ? ", and what is below" : "") + ", as the pod's user namespace"
+    case .setLayer(let slot, let key, let layer): "set \(key) of \(slot.name) to the mount \(layer.name)"
+    case .takePart(let slot, let path): "take \(path) of \(slot.name)"
     case .setHostname(let name): "set hostname \(name)"
     case .setDomainName(let name): "set domain name \(name)"
     case .setSysctl(let path, let value): "set \(path) to \(value)"
@@ -39,8 +43,12 @@ extension PlanOperation: CustomStringConvertible {
     case .setGroups(let groups): "set groups \(groups.map(String.init).joined(separator: ","))"
     case .setIDs(let uid, let gid, let keeps): "become user \(uid):\(gid)" + (keeps ? ", keeping capabilities" : "")
     case .limitCapabilities(let mask): "bound capabilities to \(hexadecimal(mask))"
-    case .setCapabilities(let effective, let permitted):
-      "set capabilities: effective \(hexadecimal(effective)), permitted \(hexadecimal(permitted)), no inheritable"
+    case .setCapabilities(let effective, let permitted, let ambient):
+      "set capabilities: effective \(hexadecimal(effective)), permitted \(hexadecimal(permitted)), "
+        + (ambient == 0 ? "no inheritable" : "ambient \(hexadecimal(ambient))")
+    case .setLabel(.apparmor, let label): "run under the AppArmor profile \(label)"
+    case .setLabel(.selinux, let label): "run with the SELinux label \(label)"
+    case .enterUserNamespace: "enter the pod's user namespace"
     case .forbidNewPrivileges: "forbid new privileges"
     case .filterSystemCalls(let program, let flags):
       "filter system calls, \(program.count / 8) instructions" + (flags == 0 ? "" : ", flags \(flags)")
@@ -77,6 +85,14 @@ extension PlanOperation: CustomStringConvertible {
     case (.makeMount(let slot, _), 22) where slot.name == "root":
       "the writable layer was mounted before and cannot be again, or its file system has no overlay on it"
     case (.openFileSystem(_, let type), 19): "the kernel has no file system \(type)"
+    case (.mapIDs(let slot, _), 22):
+      "the file system of \(slot.name) cannot be mounted with mapped ids; use another one, or a pod without a user "
+        + "namespace"
+    case (.mapIDs, 1): "it is mapped already, or its file system belongs to another user namespace"
+    case (.setLayer, 22): "layers with mapped ids need Linux 6.15"
+    case (.takePart(let slot, let path), 2): "there is no \(path) in \(slot.name)"
+    case (.setLabel(.apparmor, let label), 2): "no AppArmor profile \(label) is loaded"
+    case (.setLabel(_, let label), _): "the kernel does not take \(label)"
     case (.openTerminal, 19), (.openTerminal, 2): "the container has no devpts on /dev/pts"
     case (.execute, 2): "there is no such file in the container, or its interpreter or loader is missing"
     case (.execute, 13): "it is not executable, or a directory"

@@ -31,7 +31,17 @@ package enum PlanOperation: Hashable, Sendable {
   case setGroups([UInt32])
   case setIDs(uid: UInt32, gid: UInt32, keepsCapabilities: Bool)
   case limitCapabilities(UInt64)
-  case setCapabilities(effective: UInt64, permitted: UInt64)
+  case setCapabilities(effective: UInt64, permitted: UInt64, ambient: UInt64 = 0)
+  /// Writes to a file of the process's own below /proc what its program shall run as.
+  case setLabel(kind: LabelKind, label: String)
+  /// Ids of a mount's files as the pod's user namespace maps them.
+  case mapIDs(slot: Slot, isRecursive: Bool)
+  /// A mount as a layer of a file system that is being opened.
+  case setLayer(slot: Slot, key: String, layer: Slot)
+  /// The slot becomes a part of what it was.
+  case takePart(slot: Slot, path: String)
+  /// Into the pod's user namespace.
+  case enterUserNamespace
   case forbidNewPrivileges
   case filterSystemCalls(program: [UInt8], flags: UInt32)
   case changeDirectory(String)
@@ -53,9 +63,11 @@ package enum PlanOperation: Hashable, Sendable {
     static let root = Slot(number: 3, name: "root")
     static let nullDevice = Slot(number: 4, name: "null")
     static let emptyDirectory = Slot(number: 5, name: "empty")
-    static let firstFree = 6
+    static let firstFree = 7
     static let count = 256
   }
+
+  package enum LabelKind: Hashable, Sendable { case apparmor, selinux }
 
   package enum Missing: Hashable, Sendable { case isError, makeDirectory, makeFile, makeSame }
 
@@ -111,10 +123,12 @@ package struct Namespaces: OptionSet, Hashable, Sendable {
   package static let uts = Self(rawValue: 0x0400_0000)
   package static let ipc = Self(rawValue: 0x0800_0000)
   package static let network = Self(rawValue: 0x4000_0000)
+  package static let user = Self(rawValue: 0x1000_0000)
 
   package var names: String {
     let all: [(Self, String)] = [
       (.mount, "mount"), (.cgroup, "cgroup"), (.uts, "uts"), (.ipc, "ipc"), (.network, "network"),
+      (.user, "user"),
     ]
     return all.filter { contains($0.0) }.map(\.1).joined(separator: ", ")
   }

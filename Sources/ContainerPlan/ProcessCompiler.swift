@@ -4,13 +4,35 @@ internal import OCISpec
 struct ProcessCompiler {
   let process: RuntimeSpec.Process
   let seccompProgram: [UInt8]?
+  let users: UserMappings?
+  /// What takes the process into its user namespace.
+  var entersUsers: PlanOperation?
   var operations: [PlanOperation] = []
   private(set) var warnings: [String] = []
 
-  init(process: RuntimeSpec.Process, seccompProgram: [UInt8]?) {
+  init(process: RuntimeSpec.Process, seccompProgram: [UInt8]?, users: UserMappings?) {
     self.process = process
     self.seccompProgram = seccompProgram
+    self.users = users
   }
+
+  /// A profile or label that is asked for and cannot be applied would leave the container less confined than thought.
+  func checkLabels(_ context: SandboxContext) throws(PlanError) {
+    if isConfined, !context.hasAppArmor {
+      throw PlanError(
+        "process.apparmorProfile", "\(process.apparmorProfile): the kernel of this node runs without AppArmor")
+    }
+    if !process.selinuxLabel.isEmpty, !context.hasSELinux {
+      throw PlanError("process.selinuxLabel", "\(process.selinuxLabel): the kernel of this node runs without SELinux")
+    }
+    for (field, label) in [("apparmorProfile", process.apparmorProfile), ("selinuxLabel", process.selinuxLabel)] {
+      guard label.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }), label.utf8.count < 4096 else {
+        throw PlanError("process.\(field)", "not a name that the kernel takes")
+      }
+    }
+  }
+
+  private var isConfined: Bool { !process.apparmorProfile.isEmpty && process.apparmorProfile != "unconfined" }
 
   private mutating func add(_ operation: PlanOperation) { operations.append(operation) }
 
@@ -25,10 +47,11 @@ struct ProcessCompiler {
     }
   }
 
-  mutating func addTerminal(devpts: PlanOperation.Slot?, dev: PlanOperation.Slot?) {
+  mutating func addTerminal(devpts: PlanOperation.Slot?, dev: PlanOperation.Slot?) throws(PlanError) {
+    let uid = try users?.hostUser(process.user.uid, field: "process.user") ?? process.user.uid
     add(
       .openTerminal(
-        devpts: devpts, dev: dev, rows: process.consoleRows, columns: process.consoleColumns, uid: process.user.uid))
+        devpts: devpts, dev: dev, rows: process.consoleRows, columns: process.consoleColumns, uid: uid))
   }
 
   mutating func addNames(spec: RuntimeSpec, context: SandboxContext) throws(PlanError) {
@@ -53,7 +76,10 @@ struct ProcessCompiler {
     add(.setUmask((user.umask ?? 0o022) & 0o777))
     add(.changeDirectory(try checkedPath(process.workingDirectory, field: "process.cwd")))
     add(.closeDescriptors)
-    if user.uid != 0 || user.gid != 0, !process.terminal { add(.ownStdio(uid: user.uid, gid: user.gid)) }
+    if !process.terminal { try addStdio() }
+    if isConfined { add(.setLabel(kind: .apparmor, label: process.apparmorProfile)) }
+    if !process.selinuxLabel.isEmpty { add(.setLabel(kind: .selinux, label: process.selinuxLabel)) }
+    if let entersUsers { add(entersUsers) }
     let sets = process.capabilities
     add(.limitCapabilities(mask(sets.bounding, "bounding")))
     // Without no-new-privileges a filter takes CAP_SYS_ADMIN, which the process is about to lose.
@@ -64,16 +90,30 @@ struct ProcessCompiler {
     add(.setGroups(user.additionalGroups.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }))
     add(.setIDs(uid: user.uid, gid: user.gid, keepsCapabilities: user.uid != 0))
     let permitted = mask(sets.permitted, "permitted")
-    add(.setCapabilities(effective: mask(sets.effective, "effective") & permitted, permitted: permitted))
-    // Inheritable is always empty (CVE-2022-24769), and the kernel allows no ambient capability without it.
-    if !sets.ambient.isEmpty {
-      warnings.append("ambient capabilities are not given: inheritable ones are always empty")
+    // Inheritable ones are those that are ambient and no others (CVE-2022-24769): the kernel wants them so.
+    let ambient = mask(sets.ambient, "ambient")
+    guard ambient & ~permitted == 0 else {
+      throw PlanError("process.capabilities.ambient", "an ambient capability must be a permitted one as well")
     }
+    add(
+      .setCapabilities(
+        effective: mask(sets.effective, "effective") & permitted, permitted: permitted, ambient: ambient))
     if process.noNewPrivileges {
       add(.forbidNewPrivileges)
       addFilter()
     }
     try addProgram()
+  }
+
+  /// Pipes belong to whom the program runs as, so that it can open them again by /dev/stdout.
+  private mutating func addStdio() throws(PlanError) {
+    let user = process.user
+    if let users {
+      let uid = try users.hostUser(user.uid, field: "process.user")
+      add(.ownStdio(uid: uid, gid: try users.hostGroup(user.gid, field: "process.user")))
+    } else if user.uid != 0 || user.gid != 0 {
+      add(.ownStdio(uid: user.uid, gid: user.gid))
+    }
   }
 
   private mutating func addFilter() {

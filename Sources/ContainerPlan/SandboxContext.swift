@@ -62,6 +62,9 @@ package struct SandboxContext: Hashable, Sendable {
   package var hasOwnIPC = true
   package var hasOwnUTS = true
   package var hasOwnNetwork = true
+  /// What the node's kernel confines processes with; a profile or label that it cannot apply is refused.
+  package var hasAppArmor = false
+  package var hasSELinux = false
 
   package init() {}
 }

@@ -24,7 +24,8 @@ extension RuntimeSpec {
 
 extension RuntimeSpec.Mount {
   init(_ reader: RuntimeReader) throws(RuntimeSpecError) {
-    try reader.refuse("uidMappings", "gidMappings")
+    uidMappings = try RuntimeSpec.IDMapping.list(reader, "uidMappings")
+    gidMappings = try RuntimeSpec.IDMapping.list(reader, "gidMappings")
     destination = try reader.requiredString("destination")
     options = try reader.strings("options")
     type = try reader.string("type") ?? (options.contains("bind") || options.contains("rbind") ? "bind" : "none")
@@ -32,10 +33,28 @@ extension RuntimeSpec.Mount {
   }
 }
 
+extension RuntimeSpec.IDMapping {
+  /// As many as the kernel takes in one map.
+  private static let countMax = 340
+
+  static func list(_ reader: RuntimeReader, _ key: String) throws(RuntimeSpecError) -> [RuntimeSpec.IDMapping] {
+    var mappings: [RuntimeSpec.IDMapping] = []
+    for entry in try reader.objects(key) {
+      guard let inside: UInt32 = try entry.integer("containerID"), let outside: UInt32 = try entry.integer("hostID"),
+        let size: UInt32 = try entry.integer("size"), size > 0
+      else { throw entry.error("size", "containerID, hostID and a size above 0 are needed") }
+      mappings.append(RuntimeSpec.IDMapping(containerID: inside, hostID: outside, size: size))
+    }
+    guard mappings.count <= countMax else { throw reader.error(key, "more than \(countMax) ranges") }
+    return mappings
+  }
+}
+
 extension RuntimeSpec.Process {
   init(_ reader: RuntimeReader) throws(RuntimeSpecError) {
-    try reader.refuse(
-      "apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity", "commandLine")
+    try reader.refuse("scheduler", "ioPriority", "execCPUAffinity", "commandLine")
+    apparmorProfile = try reader.string("apparmorProfile") ?? ""
+    selinuxLabel = try reader.string("selinuxLabel") ?? ""
     terminal = try reader.bool("terminal") ?? false
     if let size = try reader.object("consoleSize") {
       consoleRows = try size.integer("height") ?? 0
@@ -75,9 +94,10 @@ extension RuntimeSpec.Process {
 
 extension RuntimeSpec.Linux {
   init(_ reader: RuntimeReader) throws(RuntimeSpecError) {
-    try reader.refuse(
-      "uidMappings", "gidMappings", "intelRdt", "mountLabel", "personality", "timeOffsets", "netDevices", "memoryPolicy"
-    )
+    try reader.refuse("intelRdt", "personality", "timeOffsets", "netDevices", "memoryPolicy")
+    uidMappings = try RuntimeSpec.IDMapping.list(reader, "uidMappings")
+    gidMappings = try RuntimeSpec.IDMapping.list(reader, "gidMappings")
+    mountLabel = try reader.string("mountLabel") ?? ""
     for entry in try reader.objects("namespaces") {
       let type = try entry.requiredString("type")
       guard let kind = RuntimeSpec.Namespace.Kind(rawValue: type) else {

@@ -31,6 +31,13 @@ package struct RuntimeSpec: Hashable, Sendable {
     package var source: String
     /// As mount(8) and the specification name them: "ro", "nosuid", "rbind", "rslave", "size=64m", …
     package var options: [String]
+    /// Ids of the mount's files as the container sees them, for a mount that maps them; "idmap" and "ridmap" among the
+    /// options stand for the container's own mappings.
+    package var uidMappings: [IDMapping] = []
+    package var gidMappings: [IDMapping] = []
+    /// A part of what is mounted, by a path in it that is never followed outside; empty is the whole. Not a member of
+    /// `config.json`: volumes of images have it.
+    package var subPath = ""
 
     package init(destination: String, type: String, source: String, options: [String] = []) {
       self.destination = destination
@@ -38,6 +45,31 @@ package struct RuntimeSpec: Hashable, Sendable {
       self.source = source
       self.options = options
     }
+  }
+}
+
+extension RuntimeSpec {
+  /// `size` ids from `containerID` on are those from `hostID` on to the host.
+  package struct IDMapping: Hashable, Sendable {
+    package var containerID: UInt32
+    package var hostID: UInt32
+    package var size: UInt32
+
+    package init(containerID: UInt32, hostID: UInt32, size: UInt32) {
+      self.containerID = containerID
+      self.hostID = hostID
+      self.size = size
+    }
+  }
+}
+
+extension [RuntimeSpec.IDMapping] {
+  /// The host's number of an id of the container's, or nil where it has none.
+  package func hostID(of id: UInt32) -> UInt32? {
+    for mapping in self where id >= mapping.containerID && id - mapping.containerID < mapping.size {
+      return mapping.hostID &+ (id - mapping.containerID)
+    }
+    return nil
   }
 }
 
@@ -55,6 +87,10 @@ extension RuntimeSpec {
     package var capabilities = CapabilitySets()
     package var resourceLimits: [ResourceLimit] = []
     package var noNewPrivileges = false
+    /// Name of a profile that the kernel has loaded; empty is none.
+    package var apparmorProfile = ""
+    /// As "system_u:system_r:container_t:s0:c1,c2"; empty is none.
+    package var selinuxLabel = ""
     /// -1000…1000; nil leaves what the shim has.
     package var oomScoreAdjust: Int?
 
@@ -80,7 +116,7 @@ extension RuntimeSpec {
     package var bounding: [String] = []
     package var effective: [String] = []
     package var permitted: [String] = []
-    /// Never given: a process of Martlet's has no inheritable capability (CVE-2022-24769), and so no ambient one.
+    /// Given only where they are ambient as well: otherwise no process of Martlet's has any (CVE-2022-24769).
     package var inheritable: [String] = []
     package var ambient: [String] = []
 
@@ -121,6 +157,11 @@ extension RuntimeSpec {
     /// "", "private", "slave", "shared", "unbindable" and their r-forms.
     package var rootfsPropagation = ""
     package var cgroupsPath = ""
+    /// Of the user namespace, where `namespaces` has one.
+    package var uidMappings: [IDMapping] = []
+    package var gidMappings: [IDMapping] = []
+    /// SELinux label of the container's own file systems; empty is none.
+    package var mountLabel = ""
     package var resources = Resources()
 
     package init() {}

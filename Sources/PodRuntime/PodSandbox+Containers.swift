@@ -27,6 +27,7 @@ struct ContainerCell {
 struct ExecTemplate: Sendable {
   var process: RuntimeSpec.Process
   var seccompProgram: [UInt8]?
+  var users: UserMappings?
 }
 
 extension PodSandbox {
@@ -115,7 +116,9 @@ extension PodSandbox {
       containers[id]?.startedAt = SystemClock.wallNanoseconds
       let pid: Int32
       do throws(ShimError) {
-        pid = try await shim.start(request)
+        let started = try await shim.startNoting(request)
+        pid = started.processID
+        if started.scoreWasRefused { noteScore(of: id, pid) }
       } catch {
         throw RuntimeError(.failed, stage: "start container", subject: id, cause: error)
       }
@@ -128,6 +131,25 @@ extension PodSandbox {
         code: Self.exitCode(of: error), finishedAt: SystemClock.wallNanoseconds, reason: "StartError",
         message: error.description)
       apply(.startFailed(exit), to: id)
+    }
+  }
+
+  /// What is reported is what the process has, not what was asked for.
+  private func noteScore(of id: String, _ pid: Int32) {
+    guard let text = try? Files.readText("/proc/\(pid)/oom_score_adj"),
+      let score = Int64(text.prefix { $0 != "\n" }),
+      let asked = containers[id]?.record.config.resources.oomScoreAdjustment
+    else { return }
+    log.warning(
+      "the kernel refused an oom_score_adj: martletd lacks CAP_SYS_RESOURCE",
+      metadata: ["container": "\(id)", "asked": "\(asked)", "has": "\(score)"])
+    containers[id]?.record.config.resources.oomScoreAdjustment = score
+    guard let record = containers[id]?.record else { return }
+    do {
+      let path = "\(environment.places(of: id, in: self.id).directory)/record.json"
+      try Files.writeAtomically(path, record.json.encoded(pretty: true))
+    } catch {
+      log.error("writing the container's record failed", metadata: ["container": "\(id)", "error": "\(error)"])
     }
   }
 

@@ -73,6 +73,7 @@ extension PodSandbox {
   ) throws(RuntimeError) {
     let id = places.containerID
     try checkTarget(compiled)
+    try checkUsers(compiled)
     for warning in compiled.warnings {
       log.warning("left out", metadata: ["container": "\(id)", "what": "\(warning)"])
     }
@@ -94,7 +95,8 @@ extension PodSandbox {
     var cell = ContainerCell(record: record, machine: ContainerMachine())
     cell.plan = plan
     cell.execTemplate = ExecTemplate(
-      process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram)
+      process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram,
+      users: self.record.config.users)
     containers[id] = cell
     environment.board.publish(cell.snapshot)
   }
@@ -110,6 +112,21 @@ extension PodSandbox {
     }
   }
 
+  /// A container is in its pod's user namespace, or both are in the node's.
+  private func checkUsers(_ compiled: CompiledContainer) throws(RuntimeError) {
+    let asked: UserMappings?
+    do throws(PlanError) { asked = try UserMappings.asked(by: compiled.specification) } catch {
+      throw RuntimeError(.invalidArgument, stage: "plan container", subject: compiled.config.name, cause: error)
+    }
+    guard asked == record.config.users else {
+      throw RuntimeError(
+        .invalidArgument, stage: "create container", subject: compiled.config.name,
+        reason: asked == nil
+          ? "its pod has a user namespace, and the container asks for none"
+          : "the mappings are not those of its pod's user namespace")
+    }
+  }
+
   private func makeDirectories(_ places: ContainerPlaces) throws(RuntimeError) {
     try step("make container directories", places.containerID) { () throws(SyscallError) in
       try Files.makeDirectories(places.directory)
@@ -118,11 +135,18 @@ extension PodSandbox {
       try Files.makeDirectories(places.upperDirectory, mode: 0o755)
       try Files.makeDirectories(places.workDirectory)
     }
+    guard let users = record.config.users, let root = try? users.hostRoot() else { return }
+    try step("give the writable layer to the pod's root", places.containerID) { () throws(SyscallError) in
+      try Files.chown(places.upperDirectory, user: root.user, group: root.group)
+    }
   }
 
   private static func compilePlan(_ compiled: CompiledContainer, subject: String) throws(RuntimeError) -> Plan {
+    var context = compiled.context
+    context.hasAppArmor = SecurityModules.hasAppArmor
+    context.hasSELinux = SecurityModules.hasSELinux
     do throws(PlanError) {
-      return try Plan.container(compiled.specification, root: compiled.root, context: compiled.context)
+      return try Plan.container(compiled.specification, root: compiled.root, context: context)
     } catch {
       throw RuntimeError(.invalidArgument, stage: "plan container", subject: subject, cause: error)
     }
@@ -155,7 +179,8 @@ extension PodSandbox {
       throw RuntimeError.wrap(error, stage: "compile container", subject: id)
     }
     let template = ExecTemplate(
-      process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram)
+      process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram,
+      users: record.config.users)
     containers[id]?.execTemplate = template
     return (try Self.compilePlan(compiled, subject: id), template)
   }

@@ -57,7 +57,7 @@ extension PodSandbox {
     process.arguments = request.command
     process.terminal = request.terminal
     do throws(PlanError) {
-      return try Plan.exec(process, seccompProgram: template.seccompProgram)
+      return try Plan.exec(process, seccompProgram: template.seccompProgram, users: template.users)
     } catch {
       throw RuntimeError(.invalidArgument, stage: "plan exec", subject: id, cause: error)
     }
@@ -146,7 +146,8 @@ extension PodSandbox {
     }
     do throws(CgroupError) {
       let tolerate = environment.configuration.toleratesMissingControllers
-      for warning in try containerGroupUnchecked(id).apply(update.limits, tolerateMissing: tolerate) {
+      let limits = update.limits(over: cell.record.config.resources)
+      for warning in try containerGroupUnchecked(id).apply(limits, tolerateMissing: tolerate) {
         log.warning("a limit is left out", metadata: ["container": "\(id)", "limit": "\(warning)"])
       }
     } catch {
@@ -169,7 +170,8 @@ extension PodSandbox {
     do throws(CgroupError) {
       let group = environment.hierarchy.group(try CgroupPath(record.cgroupPath))
       let tolerate = environment.configuration.toleratesMissingControllers
-      for warning in try group.apply(update.limits, tolerateMissing: tolerate) {
+      let limits = update.limits(over: record.config.resources)
+      for warning in try group.apply(limits, tolerateMissing: tolerate) {
         log.warning("a limit of the pod is left out", metadata: ["limit": "\(warning)"])
       }
     } catch {

@@ -1,6 +1,8 @@
+internal import ContainerPlan
 internal import JSON
 internal import Kernel
 internal import Logging
+internal import OCISpec
 
 extension PodSandbox {
   /// Makes the pod: record, cgroup, network and shim, in an order in which every part can be found from the record when
@@ -28,12 +30,14 @@ extension PodSandbox {
       try Files.makeDirectories("\(directory)/containers")
       try Files.writeAtomically("\(directory)/record.json", record.json.encoded(pretty: true))
     }
-    async let attached = attachNetwork()
+    let users = try makeUserNamespace()
+    async let attached = attachNetwork(users?.networkPath)
     let local = Result { () throws(RuntimeError) in try makeGroups() }
     // Wait for the network also where the cgroup failed: what is half made cannot be undone.
     let network = await attached
     let shimGroup = try local.get()
     addresses = try network.get()
+    try checkNetwork(users)
     try writePodFiles()
 
     var shimConfiguration = ShimConfiguration(podID: id, directory: directory)
@@ -41,6 +45,7 @@ extension PodSandbox {
     shimConfiguration.hostname = ownsUTS ? hostname : ""
     shimConfiguration.hasOwnUTS = ownsUTS
     shimConfiguration.networkNamespacePath = addresses.namespacePath
+    shimConfiguration.userNamespacePath = users?.path
     shimConfiguration.hasOwnIPC = config.interprocess == .pod
     shimConfiguration.sharesProcessNamespace = config.processes == .pod
     shimConfiguration.sysctls = config.sysctls
@@ -50,12 +55,40 @@ extension PodSandbox {
     } catch {
       throw RuntimeError(.failed, stage: "start shim", subject: id, cause: error)
     }
+    withExtendedLifetime(users) {}
   }
 
-  @concurrent private nonisolated func attachNetwork() async -> Result<SandboxAddresses, RuntimeError> {
+  /// The pod's user namespace and, where it has its own, the network namespace: that must belong to the other, so that
+  /// capabilities of the pod's processes mean anything on its network.
+  private func makeUserNamespace() throws(RuntimeError) -> UserNamespace? {
+    guard let users = record.config.users else { return nil }
+    func ranges(_ mappings: [RuntimeSpec.IDMapping]) -> [IDRange] {
+      mappings.map { IDRange(inside: $0.containerID, outside: $0.hostID, count: $0.size) }
+    }
+    return try step("make user namespace", id) { () throws(SyscallError) in
+      try UserNamespace.make(
+        uids: ranges(users.uids), gids: ranges(users.gids), withNetwork: record.config.network == .pod)
+    }
+  }
+
+  private func checkNetwork(_ users: UserNamespace?) throws(RuntimeError) {
+    guard let users, let path = addresses.namespacePath else { return }
+    guard try step("look at network namespace", path, { () throws(SyscallError) in try users.owns(path) }) else {
+      throw RuntimeError(
+        .unsupported, stage: "attach network", subject: id,
+        reason: "the network namespace does not belong to the pod's user namespace: this node's pod network makes none "
+          + "for pods with users of their own; use the node's network or users")
+    }
+  }
+
+  @concurrent private nonisolated func attachNetwork(
+    _ namespacePath: String?
+  ) async -> Result<SandboxAddresses, RuntimeError> {
     guard record.config.network == .pod else { return .success(SandboxAddresses()) }
+    var request = NetworkRequest(sandboxID: id, config: record.config)
+    request.namespacePath = namespacePath
     do {
-      return .success(try await environment.hooks.network.attach(NetworkRequest(sandboxID: id, config: record.config)))
+      return .success(try await environment.hooks.network.attach(request))
     } catch {
       return .failure(.wrap(error, stage: "attach network", subject: id))
     }

@@ -1,3 +1,4 @@
+package import ContainerPlan
 package import Kernel
 
 /// What makes two requests for a sandbox the same request.
@@ -95,6 +96,26 @@ package struct LinuxResources: Hashable, Sendable {
     return limits
   }
 
+  /// What a change writes over the limits that it comes upon: also what it lifts, and what counts together with
+  /// something that it leaves.
+  package func limits(over earlier: LinuxResources) -> CgroupLimits {
+    let merged = earlier.updated(by: self)
+    var limits = limits
+    if cpuQuota != 0 || cpuPeriod != 0 {
+      limits.cpuQuotaMicroseconds = merged.limits.cpuQuotaMicroseconds ?? (cpuQuota < 0 ? -1 : nil)
+      limits.cpuPeriodMicroseconds = merged.cpuPeriod > 0 ? UInt64(merged.cpuPeriod) : nil
+    }
+    if memoryLimit != 0 || memorySwapLimit != 0 {
+      limits.swapBytesMax = merged.limits.swapBytesMax ?? (earlier.limits.swapBytesMax == nil ? nil : .max)
+    }
+    if memoryLimit < 0, earlier.memoryLimit > 0 { limits.memoryBytesMax = .max }
+    // A limit of 0 pages is one, where an earlier one was set.
+    for (size, limit) in hugepages where limit == 0 && earlier.hugepages[size] ?? 0 > 0 {
+      limits.hugepageBytesMax[size] = 0
+    }
+    return limits
+  }
+
   /// `self` with every field that `update` sets.
   package func updated(by update: LinuxResources) -> LinuxResources {
     var merged = self
@@ -132,6 +153,8 @@ package struct SandboxConfig: Hashable, Sendable {
   /// Privileged containers are allowed in it.
   package var privileged: Bool
   package var runtimeHandler: String
+  /// Of the user namespace that the pod's other namespaces belong to; nil: the node's.
+  package var users: UserMappings?
 
   package init(identity: SandboxIdentity) {
     self.identity = identity
@@ -177,6 +200,9 @@ package struct NetworkRequest: Hashable, Sendable {
   package var portMappings: [PortMapping]
   package var nameResolution: NameResolution?
   package var cgroupParent: String
+  /// The network namespace to use, new and with nothing in it, where it has to be a certain one: it belongs to the pod's
+  /// user namespace. A path that leads to it until the request is answered; nil: any new one.
+  package var namespacePath: String?
 
   package init(sandboxID: String, config: SandboxConfig) {
     self.sandboxID = sandboxID

@@ -1,4 +1,6 @@
+internal import ContainerPlan
 package import JSON
+internal import OCISpec
 
 /// What is written of a sandbox before anything of it exists: enough to find and undo every part of it.
 package struct SandboxRecord: Hashable, Sendable {
@@ -102,6 +104,9 @@ extension SandboxConfig {
     object["nameResolution"] = nameResolution.map {
       ["servers": JSONValue($0.servers), "searches": JSONValue($0.searches), "options": JSONValue($0.options)]
     }
+    object["users"] = users.map {
+      ["uids": .array($0.uids.map(\.json)), "gids": .array($0.gids.map(\.json))]
+    }
     return .object(object)
   }
 
@@ -123,11 +128,30 @@ extension SandboxConfig {
     privileged = try reader.bool("privileged")
     runtimeHandler = try reader.string("runtimeHandler")
     for port in try reader.objects("hostPorts") { hostPorts.append(try PortMapping(port)) }
+    if let users = try reader.optionalObject("users") {
+      self.users = UserMappings(uids: [], gids: [])
+      for range in try users.objects("uids") { self.users?.uids.append(try RuntimeSpec.IDMapping(range)) }
+      for range in try users.objects("gids") { self.users?.gids.append(try RuntimeSpec.IDMapping(range)) }
+    }
     if let names = try reader.optionalObject("nameResolution") {
       nameResolution = NameResolution(
         servers: try names.strings("servers"), searches: try names.strings("searches"),
         options: try names.strings("options"))
     }
+  }
+}
+
+extension RuntimeSpec.IDMapping {
+  var json: JSONValue {
+    [
+      "containerID": .integer(Int64(containerID)), "hostID": .integer(Int64(hostID)), "size": .integer(Int64(size)),
+    ]
+  }
+
+  init(_ reader: RecordReader) throws(RecordError) {
+    self.init(
+      containerID: try reader.unsigned("containerID"), hostID: try reader.unsigned("hostID"),
+      size: try reader.unsigned("size"))
   }
 }
 

@@ -57,6 +57,10 @@ package final class Shim: Sendable {
     }
     if let network { descriptors.append(network.withRaw { $0 }) }
     if let cgroup { descriptors.append(cgroup.withRaw { $0 }) }
+    let users = try configuration.userNamespacePath.map { path throws(SyscallError) in
+      SharedFD(try Files.open(path, flags: 0))
+    }
+    if let users { descriptors.append(users.withRaw { $0 }) }
     let pair = try ShimChannel.pair()
     let connection = try ShimConnection(pair.ours)
     // The process that is started goes on in a child of its own, born in the pod's cgroup, and ends.
@@ -66,7 +70,7 @@ package final class Shim: Sendable {
     }
     try connection.configure(bytes, descriptors: descriptors)
     _ = try first.wait()
-    withExtendedLifetime((network, cgroup)) {}
+    withExtendedLifetime((network, cgroup, users)) {}
     return connection
   }
 
@@ -90,6 +94,13 @@ package final class Shim: Sendable {
   /// - Returns: the process number, as the daemon counts.
   /// - Throws: `plan` where an operation failed; nothing of the container is left then.
   package func start(_ start: ContainerStart) async throws(ShimError) -> Int32 {
+    try await startNoting(start).processID
+  }
+
+  /// The same, and whether the kernel refused the score: the process has the shim's then.
+  func startNoting(
+    _ start: ContainerStart
+  ) async throws(ShimError) -> (processID: Int32, scoreWasRefused: Bool) {
     var request = ShimRequest(kind: .start, id: start.containerID)
     switch start.plan.processNamespace {
     case .container: request.arguments = [0]
@@ -124,7 +135,7 @@ package final class Shim: Sendable {
       request, descriptors: files.map { $0.withRaw { $0 } }, secondsMax: ShimConnection.startSecondsMax)
     withExtendedLifetime(files) {}
     try Self.check(answer.message, start.plan)
-    return answer.message.processID
+    return (answer.message.processID, answer.message.scoreWasRefused)
   }
 
   private static func check(_ message: ShimMessage, _ plan: Plan) throws(ShimError) {

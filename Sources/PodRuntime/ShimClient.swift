@@ -15,6 +15,8 @@ package struct ShimConfiguration: Hashable, Sendable {
   package var domainName = ""
   /// A pinned network namespace; nil is the host's.
   package var networkNamespacePath: String?
+  /// The pod's user namespace, which its IPC and UTS namespaces shall belong to; nil is the host's.
+  package var userNamespacePath: String?
   package var hasOwnIPC = true
   package var hasOwnUTS = true
   /// Containers of the pod may share a PID namespace, whose PID 1 is a reaper of the shim's.

@@ -66,6 +66,7 @@ struct ShimMessage {
   var isRunning: Bool { flags & 1 != 0 }
   var wasOutOfMemory: Bool { flags & 2 != 0 }
   var timedOut: Bool { flags & 4 != 0 }
+  var scoreWasRefused: Bool { flags & 16 != 0 }
 
   /// nil for what is not a message.
   init?(_ packet: ArraySlice<UInt8>) {
@@ -108,6 +109,7 @@ extension ShimConfiguration {
     static let ipc = Self(rawValue: 4)
     static let uts = Self(rawValue: 8)
     static let reaper = Self(rawValue: 16)
+    static let user = Self(rawValue: 32)
   }
 
   /// The first packet for a new shim, and the files of its sysctls in the order in which it sets them.
@@ -118,6 +120,7 @@ extension ShimConfiguration {
     if hasOwnIPC { flags.insert(.ipc) }
     if hasOwnUTS { flags.insert(.uts) }
     if sharesProcessNamespace { flags.insert(.reaper) }
+    if userNamespacePath != nil { flags.insert(.user) }
     for name in [hostname, domainName] where name.utf8.count > 64 || (!name.isEmpty && !hasOwnUTS) {
       throw PlanError("hostname", "\(name): at most 64 bytes, in a UTS namespace of the pod's own")
     }

@@ -82,8 +82,32 @@ struct PlanCase: Sendable, CustomTestStringConvertible {
     bundle.mounts.append(
       .init(destination: "/dev/shm", type: "tmpfs", source: "shm", options: ["nosuid", "size=65536k"]))
     cases.append(PlanCase(name: "bundle", spec: bundle, root: .directory("/bundle/rootfs"), context: SandboxContext()))
+    cases.append(users())
     return cases
   }()
+
+  /// A user namespace, and what else changes with one; a part of an image; ambient capabilities.
+  static func users() -> PlanCase {
+    var spec = standard()
+    spec.linux.namespaces = [RuntimeSpec.Namespace(.user)]
+    spec.linux.uidMappings = [RuntimeSpec.IDMapping(containerID: 0, hostID: 100_000, size: 65_536)]
+    spec.linux.gidMappings = [RuntimeSpec.IDMapping(containerID: 0, hostID: 200_000, size: 65_536)]
+    spec.process.user = RuntimeSpec.User(uid: 1000, gid: 1001, additionalGroups: [1001])
+    spec.process.capabilities.ambient = ["CAP_NET_BIND_SERVICE"]
+    var volume = RuntimeSpec.Mount(destination: "/data", type: "bind", source: "/var/data", options: ["rbind"])
+    volume.uidMappings = spec.linux.uidMappings
+    volume.gidMappings = spec.linux.gidMappings
+    var image = RuntimeSpec.Mount(
+      destination: "/model", type: "overlay", source: "overlay",
+      options: ["ro", "lowerdir+=/layers/d", "lowerdir+=/layers/c"])
+    image.subPath = "weights/small"
+    spec.mounts += [
+      volume, image,
+      RuntimeSpec.Mount(destination: "/tree", type: "bind", source: "/var/tree", options: ["rbind", "ridmap"]),
+    ]
+    spec.linux.devices = [RuntimeSpec.Device(kind: .character, path: "/dev/fuse", major: 10, minor: 229, gid: 6)]
+    return PlanCase(name: "users", spec: spec, context: podContext())
+  }
 }
 
 @Suite struct PlanGoldenTests {
@@ -139,10 +163,10 @@ struct PlanCase: Sendable, CustomTestStringConvertible {
   @Test func whatCannotBeDoneIsRefusedByName() {
     #expect(problem { $0.process.arguments = [] } == "process.args: there is no program to run")
     #expect(
-      problem { $0.linux.namespaces = [.init(.user)] } == "linux.namespaces: a user namespace is not supported")
+      problem { $0.linux.namespaces = [.init(.time)] } == "linux.namespaces: a time namespace is not supported")
     #expect(
       problem { $0.mounts.append(.init(destination: "/x", type: "bind", source: "/y", options: ["idmap"])) }
-        == "mounts[6].options: mount option idmap is not supported")
+        == "mounts[6].uidMappings: mapped ids need a user namespace of the pod's own")
     #expect(
       problem { $0.mounts.append(.init(destination: "/x", type: "nfs", source: "h:/y")) }
         == "mounts[6].type: file system nfs is not supported; bind a mount of the host")
@@ -249,7 +273,10 @@ struct PlanCase: Sendable, CustomTestStringConvertible {
   @Test(arguments: [
     (#""hooks":{"prestart":[{"path":"/x"}]}"#, "hooks: not supported"),
     (#""linux":{"intelRdt":{"closID":"a"}}"#, "linux.intelRdt: not supported"),
-    (#""linux":{"uidMappings":[{"size":1}]}"#, "linux.uidMappings: not supported"),
+    (
+      #""linux":{"uidMappings":[{"size":1}]}"#,
+      "linux.uidMappings[0].size: containerID, hostID and a size above 0 are needed"
+    ),
     (#""mounts":[{"type":"proc"}]"#, "mounts[0].destination: missing"),
     (#""linux":{"sysctl":{"a":1}}"#, "linux.sysctl.a: a number where a string belongs"),
   ])

@@ -1,7 +1,7 @@
 import ContainerPlan
 import Kernel
 import OCISpec
-import PodRuntime
+@testable import PodRuntime
 import TestSupport
 import Testing
 
@@ -14,6 +14,25 @@ import Testing
       let file = String(
         decoding: try Files.read("\(world.directory.path)/pod/containers/c1/exit"), as: UTF8.self)
       #expect(file.contains("\"exitCode\":7") && file.contains("\"signal\":0"))
+    }
+  }
+
+  @Test func aScoreThatTheKernelRefusesIsSaidToBeRefused() async throws {
+    try await ShimWorld.run { world in
+      var spec = world.specification("sleep 60")
+      spec.process.oomScoreAdjust = -1000
+      let plan = try Plan.container(spec, root: .directory(world.root), context: ShimWorld.context)
+      let started = try await world.shim.startNoting(ContainerStart(containerID: "c1", plan: plan))
+      let score = try Files.readText("/proc/\(started.processID)/oom_score_adj")
+      // CAP_SYS_RESOURCE is 24: with it nothing is refused.
+      let capabilities = try Files.readText("/proc/self/status")?.split(separator: "\n").first {
+        $0.hasPrefix("CapEff:")
+      }
+      let mask = try #require(capabilities.flatMap { UInt64($0.split(separator: "\t")[1], radix: 16) })
+      #expect(started.scoreWasRefused == (mask >> 24 & 1 == 0))
+      #expect((score == "-1000\n") == !started.scoreWasRefused)
+      try await world.shim.kill("c1")
+      _ = try await world.exit(of: "c1")
     }
   }
 

@@ -38,11 +38,22 @@ import Testing
     }
   }
 
+  @Test func ambientCapabilitiesAreThoseAskedForAndAnOrdinaryUserHasThem() async throws {
+    try await ShimWorld.run { world in
+      let text = try await world.output("grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status") { spec in
+        spec.process.user = RuntimeSpec.User(uid: 1000, gid: 1000)
+        spec.process.capabilities.ambient = ["CAP_KILL"]
+        spec.process.capabilities.inheritable = ["CAP_KILL"]
+      }
+      let mask = "0000000000000020"
+      #expect(text == "CapInh:\t\(mask)\nCapPrm:\t\(mask)\nCapEff:\t\(mask)\nCapAmb:\t\(mask)")
+    }
+  }
+
   @Test func capabilitiesAreThoseAskedForAndNoneIsInheritable() async throws {
     try await ShimWorld.run { world in
       let text = try await world.output("grep Cap /proc/self/status") { spec in
         spec.process.capabilities.inheritable = ["CAP_KILL"]
-        spec.process.capabilities.ambient = ["CAP_KILL"]
       }
       // KILL is 5, NET_BIND_SERVICE 10, AUDIT_WRITE 29.
       let mask = "0000000020000420"

@@ -56,6 +56,26 @@ struct clinux_spawn_result {
   int pidfd;
   int err;
 };
+/// A user namespace with these maps (lines of "inside outside count"), and where asked for a network namespace that
+/// belongs to it, as descriptors; -1 both where a step failed. Copies the caller's page tables once.
+enum clinux_user_stage {
+  CLINUX_USER_OK = 0,
+  CLINUX_USER_PIPE,
+  CLINUX_USER_CLONE,
+  CLINUX_USER_UID_MAP,
+  CLINUX_USER_GID_MAP,
+  CLINUX_USER_OPEN,
+};
+struct clinux_user_namespace {
+  int user;
+  int network;
+  int stage;
+  int err;
+};
+struct clinux_user_namespace
+clinux_user_namespace(const char *_Nonnull uid_map, const char *_Nonnull gid_map, int with_network);
+/// Whether a namespace belongs to a user namespace: 1 or 0, or -1.
+int clinux_namespace_belongs(int namespace, int user);
 struct clinux_spawn_result clinux_spawn(
     const char *_Nonnull path, char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull envp,
     const int stdio[_Nonnull 3], const int *_Nullable extra, size_t extra_count, int new_session, int death_signal);

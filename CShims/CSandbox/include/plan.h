@@ -25,7 +25,8 @@ enum csandbox_slot {
   CSANDBOX_SLOT_ROOT = 3,    // set by ROOT, and by JOIN
   CSANDBOX_SLOT_NULL = 4,    // a mount of the verified null device, to cover files with
   CSANDBOX_SLOT_EMPTY = 5,   // a mount of an empty read-only directory, to cover directories with
-  CSANDBOX_SLOT_FREE = 6,
+  CSANDBOX_SLOT_USER = 6,    // given where the pod has one: its user namespace
+  CSANDBOX_SLOT_FREE = 7,
 };
 
 enum csandbox_code {
@@ -52,7 +53,7 @@ enum csandbox_code {
   CSANDBOX_GROUPS = 21,        // bytes of 32-bit ids, length
   CSANDBOX_IDS = 22,           // uid, gid, keep capabilities
   CSANDBOX_BOUNDING = 23,      // mask of capabilities to keep
-  CSANDBOX_CAPABILITIES = 24,  // effective, permitted
+  CSANDBOX_CAPABILITIES = 24,  // effective, permitted, ambient (and so inheritable)
   CSANDBOX_NO_NEW_PRIVILEGES = 25,
   CSANDBOX_SECCOMP = 26,    // program bytes, length, flags
   CSANDBOX_CHDIR = 27,      // path
@@ -63,7 +64,11 @@ enum csandbox_code {
   CSANDBOX_JOIN = 32,       // setns flags, on the target
   CSANDBOX_CLOSE = 33,      // every descriptor above 2, at exec
   CSANDBOX_EXEC = 34,       // candidate paths, argv, envp
-  CSANDBOX_CODES = 35,
+  CSANDBOX_IDMAP = 35,      // slot, recursive: ids as the pod's user namespace maps them
+  CSANDBOX_FSLAYER = 36,    // slot, key, slot of a mount: as FSSTRING
+  CSANDBOX_SUBTREE = 37,    // slot, path in it, followed inside only: the slot becomes that part; after ENTER
+  CSANDBOX_USER = 38,       // into the pod's user namespace, and a mount namespace that belongs to it
+  CSANDBOX_CODES = 39,
 };
 
 enum csandbox_flag {

@@ -15,7 +15,8 @@ enum {
 };
 
 /// The first packet, over the descriptor that the shim is started with; descriptors: pod directory, seed mount
-/// namespace, then network namespace and cgroup directory where flags say so. `text` holds sysctls as pairs of strings.
+/// namespace, then network namespace, cgroup directory and user namespace where flags say so. `text` holds sysctls as
+/// pairs of strings.
 struct shim_config {
   uint32_t flags;
   int32_t oom_score;
@@ -33,6 +34,7 @@ enum shim_config_flag {
   SHIM_CONFIG_IPC = 4,
   SHIM_CONFIG_UTS = 8,
   SHIM_CONFIG_REAPER = 16,
+  SHIM_CONFIG_USER = 32,  // IPC and UTS namespaces belong to it
 };
 
 /// Where the start of a shim can fail; `index` of its HELLO.
