@@ -81,7 +81,7 @@ package actor CNINetwork {
       // An earlier attempt failed and could not undo itself.
       try await takeDown(record)
     }
-    let configuration = try usable("attach \(sandboxID)")
+    let configuration = try usable("attach")
     var record = CNIRecord(
       sandboxID: sandboxID, namespacePath: "\(setup.namespacesDirectory)/\(sandboxID)", configuration: configuration,
       arguments: attachment.arguments(sandboxID), runtimeConfig: try attachment.runtimeConfig(), result: nil)

@@ -64,40 +64,57 @@ import Testing
     }
   }
 
+  private static let trace = "0af7651916cd43dd8448eb211c80319c"
+
+  /// Asks for something that is logged, as a caller with a trace does.
+  private static func callWithTrace(_ node: CRINode) async throws {
+    let call = """
+      import grpc, sys
+      channel = grpc.insecure_channel('unix:' + sys.argv[1])
+      stop = channel.unary_unary('/runtime.v1.RuntimeService/StopPodSandbox', request_serializer=bytes, response_deserializer=bytes)
+      stop(b'\\x0a\\x04none', metadata=[('traceparent', '00-\(trace)-b7ad6b7169203331-01')], timeout=10)
+      """
+    let outcome = try await ChildProcess.run(
+      "/usr/bin/python3", arguments: ["python3", "-c", call, node.socketPath],
+      environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
+    let said = String(decoding: outcome.errorOutput, as: UTF8.self)
+    #expect(outcome.status.code == 0, "\(said)")
+  }
+
+  private static func expectTracedJSON(_ text: String) throws {
+    var lines: [JSONValue] = []
+    for line in text.split(separator: "\n") where line.hasPrefix("{") {
+      lines.append(try JSONValue.parse(String(line)))
+    }
+    for line in lines {
+      #expect(line["time"]?.string != nil && line["level"]?.string != nil && line["message"]?.string != nil)
+    }
+    let traced = lines.filter { $0["trace_id"]?.string == trace }
+    #expect(traced.first?["span_id"] == "b7ad6b7169203331" && traced.first?["message"] == "StopPodSandbox")
+    let ready = lines.filter { $0["message"]?.string == "ready" }
+    #expect(ready.count == 1 && ready.first?["trace_id"] == nil)
+  }
+
+  private static func expectReload(_ node: CRINode) async throws {
+    try dropIn(node, "[log]\nformat = \"text\"\n[images]\npulls-max = 3\n")
+    try DaemonSignal.hangup.send(to: try node.processID())
+    let text = try await log(node, holding: "these settings need a restart")
+    #expect(text.contains("settings=images.pulls-max") && text.contains("taken=log.format"))
+    try dropIn(node, "colour = 1\n")
+    try DaemonSignal.hangup.send(to: try node.processID())
+    _ = try await log(node, holding: "colour: is not a key that martletd knows")
+  }
+
   @Test func `Logs are JSON where asked, carry the caller's trace, and change with SIGHUP`() async throws {
     try await CRINode.with { node, _ in
       try Self.dropIn(node, "[log]\nformat = \"json\"\n")
       try await node.stop()
       try node.start()
-      try await node.connected { _ in }
-      let trace = "0af7651916cd43dd8448eb211c80319c"
-      let call = """
-        import grpc, sys
-        channel = grpc.insecure_channel('unix:' + sys.argv[1])
-        stop = channel.unary_unary('/runtime.v1.RuntimeService/StopPodSandbox', request_serializer=bytes, response_deserializer=bytes)
-        stop(b'\\x0a\\x04none', metadata=[('traceparent', '00-\(trace)-b7ad6b7169203331-01')], timeout=10)
-        """
-      let outcome = try await ChildProcess.run(
-        "/usr/bin/python3", arguments: ["python3", "-c", call, node.socketPath],
-        environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
-      #expect(outcome.status.code == 0, "\(String(decoding: outcome.errorOutput, as: UTF8.self))")
-      let text = try await Self.log(node, holding: trace)
-      let lines = text.split(separator: "\n").filter { $0.hasPrefix("{") }
-      let objects = try lines.map { try JSONValue.parse(String($0)) }
-      #expect(
-        objects.allSatisfy { $0["time"]?.string != nil && $0["level"]?.string != nil && $0["message"]?.string != nil })
-      let traced = objects.first { $0["trace_id"]?.string == trace }
-      #expect(traced?["span_id"] == "b7ad6b7169203331" && traced?["message"] == "StopPodSandbox")
-      #expect(objects.contains { $0["message"] == "ready" && $0["trace_id"] == nil })
-
-      try Self.dropIn(node, "[log]\nformat = \"text\"\n[images]\npulls-max = 3\n")
-      try DaemonSignal.hangup.send(to: try node.processID())
-      let after = try await Self.log(node, holding: "these settings need a restart")
-      #expect(after.contains("settings=images.pulls-max") && after.contains("taken=log.format"))
-      try Self.dropIn(node, "colour = 1\n")
-      try DaemonSignal.hangup.send(to: try node.processID())
-      _ = try await Self.log(node, holding: "colour: is not a key that martletd knows")
-      try await node.connected { client in _ = try await client.version() }
+      _ = try await node.connected { client in try await client.version().runtimeName }
+      try await Self.callWithTrace(node)
+      try Self.expectTracedJSON(try await Self.log(node, holding: Self.trace))
+      try await Self.expectReload(node)
+      _ = try await node.connected { client in try await client.version().runtimeName }
     }
   }
 
