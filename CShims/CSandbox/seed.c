@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/mount.h>
@@ -32,7 +33,7 @@ static int seed_root(void) {
   return -1;
 }
 
-struct csandbox_seed csandbox_seed_make(void) {
+static struct csandbox_seed make_here(void) {
   struct csandbox_seed seed = {.fd = -1, .stage = CSANDBOX_SEED_UNSHARE};
   // Of the old namespace: still leads to /proc when the new one has none.
   int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -54,5 +55,18 @@ failed:
   seed.err = seed.stage == CSANDBOX_SEED_OK ? 0 : errno;
   if (root >= 0) (void)close(root);
   if (proc >= 0) (void)close(proc);
+  return seed;
+}
+
+static void *make_on_thread(void *result) {
+  *(struct csandbox_seed *)result = make_here();
+  return NULL;
+}
+
+struct csandbox_seed csandbox_seed_make(void) {
+  struct csandbox_seed seed = {.fd = -1, .stage = CSANDBOX_SEED_UNSHARE};
+  pthread_t thread;
+  seed.err = pthread_create(&thread, NULL, make_on_thread, &seed);
+  if (seed.err == 0) (void)pthread_join(thread, NULL);
   return seed;
 }

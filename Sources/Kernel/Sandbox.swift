@@ -4,7 +4,7 @@ internal import Glibc
 
 /// What the start of pods and containers needs of the kernel.
 package enum Sandbox {
-  /// Makes the empty mount namespace that containers start from, on a thread that dies with it.
+  /// Makes the empty mount namespace that containers start from.
   /// - Requires: CAP_SYS_ADMIN. Copies the host's mounts once; blocks some milliseconds.
   package static func makeSeed() async throws(SyscallError) -> SharedFD {
     try await onFreshThread { () throws(SyscallError) -> SharedFD in
@@ -22,8 +22,15 @@ package enum Sandbox {
   /// - Returns: a descriptor; its /proc/self/fd path can be executed.
   package static func sealedProgram(path: String) throws(SyscallError) -> SharedFD {
     let bytes = try Files.read(path, maxBytes: 64 << 20)
-    return SharedFD(try memoryFile("martlet-shim", bytes, isSealed: true))
+    let file = try memoryFile("martlet-shim", bytes, isSealed: true)
+    // Away from the low numbers: a child gets its own descriptors there before it executes this one by its path.
+    let raw = try file.withRaw { raw throws(SyscallError) in
+      try syscall("fcntl", on: path) { clinux_fcntl_dupfd_cloexec(raw, lowestProgram) }
+    }
+    return SharedFD(OwnedFD(adopting: raw))
   }
+
+  private static let lowestProgram: CInt = 64
 
   /// Bytes as a file without a name, for the reader of a descriptor.
   package static func memoryFile(_ name: String, _ bytes: [UInt8], isSealed: Bool = false) throws(SyscallError)

@@ -20,7 +20,8 @@ struct csandbox_seed {
   int32_t err;
 };
 
-/// Makes a seed. Takes the calling thread into it for good: for a thread that dies then.
+/// Makes a seed, on a thread of its own that dies with that: one that a thread in another namespace starts would be in
+/// there as well, and whoever is told that the seed is there may start threads.
 /// The root is read-only and has two directories: /shm, to mount on, and /empty, to cover others with.
 struct csandbox_seed csandbox_seed_make(void);
 
