@@ -34,6 +34,7 @@ package struct RegistryOptions: Sendable {
   /// Directories of docker's credential helpers, as in PATH; nil takes PATH itself.
   package var helperPath: String?
   package var retry = RegistryRetry()
+  package var proxies = RegistryProxies.environment
   /// Seconds without a byte after which a connection is given up.
   package var readTimeoutSeconds: Int64 = 60
 
@@ -53,7 +54,8 @@ package final class RegistryClient: Sendable {
   package init(options: RegistryOptions, log: Logger) {
     self.options = options
     self.log = log
-    transport = RegistryTransport(readTimeoutSeconds: options.readTimeoutSeconds)
+    transport = RegistryTransport(readTimeoutSeconds: options.readTimeoutSeconds, proxies: options.proxies)
+    for problem in options.proxies.problems { log.warning("registry: \(problem)") }
   }
 
   /// Closes all connections. Call once, before the last reference goes.

@@ -66,7 +66,10 @@ struct Exchange: Sendable {
 
 /// Requests to registries: authentication, redirects, and what statuses mean. Knows no documents.
 final class RegistryTransport: Sendable {
-  private let client: HTTPClient
+  private let configuration: HTTPClient.Configuration
+  private let proxies: RegistryProxies
+  /// One client a proxy, made when it is first needed; nil is the way without one.
+  private let clients = Mutex<[RegistryProxies.Proxy?: HTTPClient]>([:])
   private let tokens = Mutex<[TokenKey: Token]>([:])
 
   private struct TokenKey: Hashable {
@@ -92,17 +95,41 @@ final class RegistryTransport: Sendable {
   /// Seconds that a token without expires_in is good for (distribution's token specification).
   private static let tokenSecondsDefault: Int64 = 60
 
-  init(readTimeoutSeconds: Int64) {
+  init(readTimeoutSeconds: Int64, proxies: RegistryProxies) {
+    self.proxies = proxies
     var configuration = HTTPClient.Configuration(
       redirectConfiguration: .disallow,
       timeout: .init(connect: .seconds(Self.connectTimeoutSeconds), read: .seconds(readTimeoutSeconds)))
     configuration.httpVersion = .http1Only
     // Retries are counted and spaced here, not twice.
     configuration.connectionPool.retryConnectionEstablishment = false
-    client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    self.configuration = configuration
   }
 
-  func shutdown() async throws { try await client.shutdown() }
+  func shutdown() async throws {
+    let all = clients.withLock { clients in
+      defer { clients = [:] }
+      return Array(clients.values)
+    }
+    for client in all { try await client.shutdown() }
+  }
+
+  private func client(for url: RegistryURL) -> HTTPClient {
+    let proxy = proxies.proxy(for: url)
+    return clients.withLock { clients in
+      if let client = clients[proxy] { return client }
+      var configuration = configuration
+      configuration.proxy = proxy.map { proxy in
+        let authorization = proxy.username.map {
+          HTTPClient.Authorization.basic(username: $0, password: proxy.password)
+        }
+        return .server(host: proxy.host, port: proxy.port, authorization: authorization)
+      }
+      let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+      clients[proxy] = client
+      return client
+    }
+  }
 
   // MARK: An exchange
 
@@ -168,9 +195,10 @@ final class RegistryTransport: Sendable {
     -> HTTPClientResponse
   {
     do {
-      return try await client.execute(request, timeout: .seconds(exchange.timeoutSeconds))
+      return try await client(for: url).execute(request, timeout: .seconds(exchange.timeoutSeconds))
     } catch {
-      throw Self.broken(error, exchange, "cannot reach \(url.scheme)://\(url.authority)")
+      let way = proxies.proxy(for: url).map { " through the proxy \($0)" } ?? ""
+      throw Self.broken(error, exchange, "cannot reach \(url.scheme)://\(url.authority)\(way)")
     }
   }
 
