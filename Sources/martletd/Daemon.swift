@@ -107,7 +107,12 @@ struct Daemon {
       }
     }
     defer { services.cancel() }
-    try await server.serve(socket)
+    do {
+      try await server.serve(socket)
+    } catch {
+      // Asked to stop before it had begun, it says that it was stopped: that is what was wanted.
+      if !Task.isCancelled { throw error }
+    }
     notifySystemd("STOPPING=1")
     log.info("stopping; pods go on")
     services.cancel()

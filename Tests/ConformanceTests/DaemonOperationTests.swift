@@ -153,7 +153,7 @@ import Testing
     defer { try? network.remove() }
     try Files.writeAtomically("\(directory.path)/config.toml", Array("missing-controllers = \"warn\"\n".utf8))
     let program = """
-      import os, signal, socket, subprocess, sys
+      import grpc, signal, socket, subprocess, sys
       path, martletd = sys.argv[1:]
       told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
       told.bind(path + '/notify')
@@ -164,6 +164,7 @@ import Testing
           stderr=subprocess.DEVNULL)
       try:
           print(told.recv(100).decode())
+          grpc.channel_ready_future(grpc.insecure_channel('unix:' + path + '/run/martlet.sock')).result(20)
           daemon.send_signal(signal.SIGHUP)
           print(told.recv(100).decode(), told.recv(100).decode())
           daemon.send_signal(signal.SIGTERM)
