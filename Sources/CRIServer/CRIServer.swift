@@ -41,6 +41,8 @@ package struct CRIServer: Sendable {
   private let services: [any RegistrableRPCService]
   private let interceptors: [any ServerInterceptor]
   private let events: EventBook
+  private let loopback: LoopbackPorts
+  private let runtime: Runtime
   private let news: AsyncStream<RuntimeEvent>
   private let forgetStrayHolds: @Sendable () async -> Void
   private let log: Logger
@@ -61,6 +63,8 @@ package struct CRIServer: Sendable {
   ) {
     let calls = CallLog(log: log)
     let figures = ResourceFigures(runtime: runtime)
+    self.runtime = runtime
+    loopback = LoopbackPorts(log: log)
     news = runtime.events()
     // Recovery is over: what it found ended is news to whoever follows first.
     events = EventBook(
@@ -69,7 +73,8 @@ package struct CRIServer: Sendable {
     services = [
       RuntimeCalls(
         runtime: runtime, gatherer: gatherer, figures: figures,
-        metrics: PodMetrics(runtime: runtime, figures: figures), events: events, streaming: streaming, calls: calls,
+        metrics: PodMetrics(runtime: runtime, figures: figures), events: events, loopback: loopback,
+        streaming: streaming, calls: calls,
         facts: facts, networkProblem: networkProblem),
       ImageCalls(images: images, registry: registry, calls: calls, facts: facts),
       MartletImageCalls(images: images, registry: registry, calls: calls),
@@ -97,7 +102,16 @@ package struct CRIServer: Sendable {
   private func serve(_ server: GRPCServer<HTTP2ServerTransport.Posix>) async throws {
     let log = log
     let (events, news) = (events, news)
-    let telling = Task { await events.run(news) }
+    let (loopback, runtime) = (loopback, runtime)
+    for sandbox in runtime.sandboxes { await loopback.open(sandbox) }
+    let telling = Task {
+      await events.run(news) { event in
+        // A pod's own end; its containers' are others.
+        guard event.containerID == event.sandboxID, event.kind == .stopped || event.kind == .removed else { return }
+        await loopback.close(event.sandboxID)
+      }
+      await loopback.closeAll()
+    }
     defer { telling.cancel() }
     // A task of its own, so that a cancelled caller ends it in order instead of cutting it.
     let serving = Task { try await server.serve() }

@@ -65,11 +65,12 @@ final class EventBook: Sendable {
   }
 
   /// Hands the runtime's news on until cancelled.
-  func run(_ news: AsyncStream<RuntimeEvent>) async {
+  func run(_ news: AsyncStream<RuntimeEvent>, _ also: (RuntimeEvent) async -> Void = { _ in }) async {
     for await event in news {
       tell(
         BookedEvent(
           kind: event.kind, containerID: event.containerID, sandboxID: event.sandboxID, at: event.at))
+      await also(event)
     }
   }
 

@@ -47,6 +47,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
   let figures: ResourceFigures
   let metrics: PodMetrics
   let events: EventBook
+  let loopback: LoopbackPorts
   let streaming: StreamingURLs
   let calls: CallLog
   let facts: ServerFacts
@@ -130,6 +131,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
       let config = try SandboxRequestReader.config(request.config, runtimeHandler: request.runtimeHandler)
       var response = CRIRunPodSandboxResponse()
       response.podSandboxID = try await runtime.runSandbox(config)
+      if let sandbox = runtime.sandbox(response.podSandboxID) { await loopback.open(sandbox) }
       return response
     }
   }
