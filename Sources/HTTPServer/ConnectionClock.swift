@@ -100,35 +100,3 @@ final class HTTP2Ending: ChannelInboundHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
-
-/// Below an HTTP/2 connection's handler: lets what its streams write in one turn of the loop leave in one go, with one
-/// call of the kernel instead of one a stream. Many watches of one client get the same event in one turn.
-final class FlushGatherer: ChannelOutboundHandler {
-  typealias OutboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
-
-  private var isFlushing = false
-  private var context: ChannelHandlerContext?
-
-  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
-
-  func flush(context: ChannelHandlerContext) {
-    guard !isFlushing else { return }
-    isFlushing = true
-    let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-    // Behind the tasks that wait for the loop already.
-    context.eventLoop.execute { bound.value.flushNow() }
-  }
-
-  private func flushNow() {
-    guard isFlushing else { return }
-    isFlushing = false
-    context?.flush()
-  }
-
-  func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-    flushNow()
-    context.close(mode: mode, promise: promise)
-  }
-}
