@@ -109,12 +109,13 @@ struct UpReset: Sendable {
   private func removeFiles() throws {
     for place in [plan.root, plan.run] { try VolumeMount.detachAll(below: place) }
     let ofRoot = [
-      "images", "layers", "containers", "volumes", "server", "seccomp", "logs", "blobs", "ingest", "martletd.lock",
+      "images", "layers", "containers", "volumes", "server", "seccomp", "logs", "blobs", "ingest", "cni",
+      "martletd.lock",
     ]
     for name in ofRoot { try Files.removeTree("\(plan.root)/\(name)") }
     let ofRun = [
       "pods", "netns", "network", "node", "logs", "martlet.sock", "martlet.sock.lock", "server.sock",
-      "server.sock.lock", "martletd.lock", "up.lock", "up.pid",
+      "server.sock.lock", "martletd.lock", "up.lock", "up.pid", "cni", "metrics.sock", "metrics.sock.lock",
     ]
     for name in ofRun { try Files.removeTree("\(plan.run)/\(name)") }
     try Files.removeTree(plan.kubeconfig)
