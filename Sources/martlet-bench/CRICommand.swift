@@ -47,10 +47,12 @@ struct CRICommand: AsyncParsableCommand {
   func run() async throws {
     let first = try Self.path(endpoint)
     let second = try peerEndpoint.map(Self.path)
-    let report = try await CRIClient.connected(to: first) { client in
-      guard let second else { return try await measure([try await prepared("", client)]) }
-      return try await CRIClient.connected(to: second) { peer in
-        try await measure([try await prepared("", client), try await prepared("peer", peer)])
+    let lives = 2 * (rounds + parallel + Self.warmUp)
+    let report = try await CRIEndpoint.connected(to: first, as: "endpoint", lives: lives, logs: "\(logs)/endpoint") {
+      endpoint in
+      guard let second else { return try await measure([try await prepared(endpoint)]) }
+      return try await CRIEndpoint.connected(to: second, as: "peer", lives: lives, logs: "\(logs)/peer") { peer in
+        try await measure([try await prepared(endpoint), try await prepared(peer)])
       }
     }
     try report.show(as: "cri", output)
@@ -67,9 +69,8 @@ struct CRICommand: AsyncParsableCommand {
     return path
   }
 
-  private func prepared(_ name: String, _ client: CRIClient) async throws -> CRIEndpoint {
-    var endpoint = CRIEndpoint(
-      name: name.isEmpty ? "endpoint" : name, client: client, logs: "\(logs)/\(name.isEmpty ? "endpoint" : name)")
+  private func prepared(_ connected: CRIEndpoint) async throws -> CRIEndpoint {
+    var endpoint = connected
     endpoint.image = image
     endpoint.command = command.split(separator: " ").map(String.init)
     endpoint.execCommand = execCommand.split(separator: " ").map(String.init)

@@ -22,7 +22,9 @@ enum CRICall: String, CaseIterable {
 /// A socket that speaks CRI v1, ours or another's, and what is asked of it.
 struct CRIEndpoint: Sendable {
   let name: String
-  let client: CRIClient
+  /// Of several connections each serves a few lives: a server in Go measures the bandwidth with a ping a call, and the
+  /// client's HTTP/2 takes more than 200 of them in 30 seconds for an attack.
+  private let clients: [CRIClient]
   /// Where the logs of its pods go.
   let logs: String
   var image = Requests.image
@@ -33,11 +35,36 @@ struct CRIEndpoint: Sendable {
   var cgroupParent = ""
   private let serial = Serial()
 
-  init(name: String, client: CRIClient, logs: String) {
+  private static let livesOfAConnection = 10
+
+  private init(name: String, clients: [CRIClient], logs: String) {
     self.name = name
-    self.client = client
+    self.clients = clients
     self.logs = logs
   }
+
+  /// Runs `body` with connections for that many lives, then closes them.
+  /// - Parameter name: nil is what the server calls itself.
+  static func connected<Result: Sendable>(
+    to path: String, as name: String?, lives: Int, logs: String, _ body: (CRIEndpoint) async throws -> Result
+  ) async throws -> Result {
+    let clients = try (0...(lives / livesOfAConnection)).map { _ in try CRIClient(socketPath: path) }
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      for client in clients { group.addTask { try await client.run() } }
+      defer {
+        for client in clients { client.close() }
+        group.cancelAll()
+      }
+      let known: String
+      if let name { known = name } else { known = try await clients[0].version().runtimeName }
+      return try await body(CRIEndpoint(name: known, clients: clients, logs: logs))
+    }
+  }
+
+  /// For what is asked once.
+  var client: CRIClient { clients[0] }
+
+  private func client(of life: Int) -> CRIClient { clients[life / Self.livesOfAConnection % clients.count] }
 
   /// Pulls the image where it is not there yet.
   /// - Throws: `BenchError` that says what to do where that is not possible.
@@ -52,7 +79,8 @@ struct CRIEndpoint: Sendable {
 
   /// A pod through all of its calls; the milliseconds of each. What was made is removed where one fails.
   func live() async throws -> [CRICall: Double] {
-    let pod = newPod()
+    let number = serial.next()
+    let (pod, client) = (pod(number), client(of: number))
     var times: [CRICall: Double] = [:]
     var sandbox = ""
     var container = ""
@@ -88,7 +116,8 @@ struct CRIEndpoint: Sendable {
   /// RunPodSandbox, CreateContainer and StartContainer.
   /// - Returns: the sandbox's id.
   func start() async throws -> String {
-    let pod = newPod()
+    let number = serial.next()
+    let (pod, client) = (pod(number), client(of: number))
     let sandbox = try await client.runPodSandbox(pod)
     let container = try await client.createContainer(podSandboxID: sandbox, config: mainContainer, sandboxConfig: pod)
     try await client.startContainer(container)
@@ -97,12 +126,13 @@ struct CRIEndpoint: Sendable {
 
   /// StopPodSandbox and RemovePodSandbox of a pod that runs.
   func stop(_ sandbox: String) async throws {
+    let client = client(of: serial.next())
     try await client.stopPodSandbox(sandbox)
     try await client.removePodSandbox(sandbox)
   }
 
-  private func newPod() -> CRIPodSandboxConfig {
-    var pod = Requests.pod(serial.next(), logs: logs)
+  private func pod(_ number: Int) -> CRIPodSandboxConfig {
+    var pod = Requests.pod(number, logs: logs)
     pod.linux.cgroupParent = cgroupParent
     return pod
   }

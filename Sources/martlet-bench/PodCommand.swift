@@ -32,17 +32,19 @@ struct PodCommand: AsyncParsableCommand {
     let work = "\(options.work)/pod"
     defer { try? Files.removeTree(work) }
     let peerPath = try peerEndpoint.map(CRICommand.path)
+    // A start and a stop each count as a life: so each of them is on a connection of its turn.
+    let lives = 2 * (2 * rounds + parallel + PodBench.warmUp + pods)
     let report = try await Daemon.serving(work: work) { daemon, client in
       try await Requests.importImage(client, from: options.images)
-      let ours = CRIEndpoint(name: "martlet", client: client, logs: "\(work)/logs")
-      guard let peerPath else { return try await measure(ours, daemon, peer: nil) }
-      return try await CRIClient.connected(to: peerPath) { client in
-        let version = try await client.version()
-        let peer = CRIEndpoint(name: version.runtimeName, client: client, logs: "\(work)/peer-logs")
-        try await peer.requireImage()
-        var report = try await measure(ours, daemon, peer: peer)
-        report.set("\(peer.name)", version.runtimeVersion)
-        return report
+      return try await CRIEndpoint.connected(to: daemon.socket, as: "martlet", lives: lives, logs: "\(work)/logs") {
+        ours in
+        guard let peerPath else { return try await measure(ours, daemon, peer: nil) }
+        return try await CRIEndpoint.connected(to: peerPath, as: nil, lives: lives, logs: "\(work)/peer-logs") { peer in
+          try await peer.requireImage()
+          var report = try await measure(ours, daemon, peer: peer)
+          report.set("\(peer.name)", try await peer.client.version().runtimeVersion)
+          return report
+        }
       }
     }
     try options.show(report, as: "pod")
@@ -64,7 +66,7 @@ struct PodBench {
   let endpoints: [CRIEndpoint]
 
   /// Rounds whose times are dropped: a server's first pods find its caches empty.
-  private static let warmUp = 3
+  static let warmUp = 3
 
   /// Our figures have no prefix, a peer's have its name.
   private func prefix(_ index: Int) -> String { index == 0 ? "" : "\(endpoints[index].name)_" }
