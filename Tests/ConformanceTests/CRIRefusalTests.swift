@@ -69,8 +69,8 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("unknown capability", .invalidArgument, "add_capabilities: FLY: there is no such capability") {
       $0.linux.securityContext.capabilities.addCapabilities = ["FLY"]
     },
-    BadContainer("ambient capability", .unimplemented, "add_ambient_capabilities") {
-      $0.linux.securityContext.capabilities.addAmbientCapabilities = ["CHOWN"]
+    BadContainer("ambient capability", .invalidArgument, "SYS_ADMIN: the container does not have it at all") {
+      $0.linux.securityContext.capabilities.addAmbientCapabilities = ["SYS_ADMIN"]
     },
     BadContainer("user namespace", .unimplemented, "user namespaces are not supported") {
       $0.linux.securityContext.namespaceOptions.usernsOptions.mode = .pod
@@ -81,8 +81,8 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("AppArmor", .unimplemented, "AppArmor profiles are not supported") {
       $0.linux.securityContext.apparmor.profileType = .localhost
     },
-    BadContainer("CDI device", .unimplemented, "CDI_devices") {
-      $0.cdiDevices = [CRICDIDevice.with { $0.name = "v/c=0" }]
+    BadContainer("CDI device", .invalidArgument, "CDI_devices[0].name: martlet.test/none=0: no document in ") {
+      $0.cdiDevices = [CRICDIDevice.with { $0.name = "martlet.test/none=0" }]
     },
     BadContainer("privileged", .invalidArgument, "privileged: its pod sandbox is not privileged") {
       $0.linux.securityContext.privileged = true
