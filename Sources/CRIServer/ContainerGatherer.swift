@@ -85,6 +85,8 @@ package final class ContainerGatherer: Sendable {
         }
       }
       let security = config.linux.securityContext
+      input.hasDefaultProfile = Self.hasDefaultProfile()
+      try Self.checkConfinement(security)
       if security.privileged { input.nodeDevices = Self.nodeDevices() }
       if security.hasSeccomp, security.seccomp.profileType == .localhost {
         input.localhostSeccomp = try Self.localhostProfile(security.seccomp.localhostRef)
@@ -106,6 +108,24 @@ package final class ContainerGatherer: Sendable {
         throw RequestRefusal.invalid("mounts[\(index)].host_path", "\(mount.hostPath): does not exist on the node")
       }
     }
+  }
+
+  /// What the node's kernel cannot confine with is refused by its field, before the plan would.
+  private static func checkConfinement(_ security: CRILinuxContainerSecurityContext) throws(RequestRefusal) {
+    let field = "linux.security_context"
+    let labels = try ConfinementReader.labels(security.selinuxOptions, "\(field).selinux_options")
+    if labels != nil, !SecurityModules.hasSELinux {
+      throw .unsupported("\(field).selinux_options", "SELinux labels are not supported by this node's kernel")
+    }
+    if ConfinementReader.asksForProfile(security), !SecurityModules.hasAppArmor {
+      throw .unsupported("\(field).apparmor", "AppArmor profiles are not supported by this node's kernel")
+    }
+  }
+
+  private static func hasDefaultProfile() -> Bool {
+    guard SecurityModules.hasAppArmor else { return false }
+    let loaded = (try? Files.readText("/sys/kernel/security/apparmor/profiles")).flatMap { $0 } ?? ""
+    return loaded.split(separator: "\n").contains { $0.hasPrefix("\(ConfinementReader.defaultProfile) ") }
   }
 
   private static func localhostProfile(_ path: String) throws -> SeccompTemplate {

@@ -65,9 +65,7 @@ extension ContainerSpecBuilder {
   }
 
   private func requestedMount(_ mount: CRIMount, _ field: String, _ index: Int) throws(RequestRefusal) -> Mount {
-    if !mount.uidMappings.isEmpty || !mount.gidMappings.isEmpty {
-      throw .unsupported("\(field).uidMappings", "id-mapped mounts are not supported")
-    }
+    let mapped = try UserNamespaceReader.mount(mount, field)
     let destination = try Self.absolutePath(mount.containerPath, "\(field).container_path")
     guard Self.normal(destination) != "/" else { throw .invalid("\(field).container_path", "is the root itself") }
     if mount.hasImage {
@@ -95,7 +93,10 @@ extension ContainerSpecBuilder {
     } else {
       options.append(mount.readonly ? "ro" : "rw")
     }
-    return Mount(destination: destination, type: "bind", source: source, options: options)
+    var bind = Mount(destination: destination, type: "bind", source: source, options: options)
+    bind.uidMappings = mapped.uids
+    bind.gidMappings = mapped.gids
+    return bind
   }
 
   private func note(_ mount: CRIMount, _ index: Int) -> MountNote {

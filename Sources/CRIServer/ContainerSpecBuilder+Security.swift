@@ -83,6 +83,16 @@ extension ContainerSpecBuilder {
       context.processNamespace = .target(containerID: options.targetID)
     case .UNRECOGNIZED(let number): throw .unsupported("\(field).pid", "mode \(number) is unknown")
     }
+    if let users = pod.users {
+      if options.hasUsernsOptions, try UserNamespaceReader.users(options, field) != users {
+        throw .invalid("\(field).userns_options", "its pod sandbox has other mappings")
+      }
+      spec.linux.namespaces.append(RuntimeSpec.Namespace(.user))
+      spec.linux.uidMappings = users.uids
+      spec.linux.gidMappings = users.gids
+    } else if try UserNamespaceReader.users(options, field) != nil {
+      throw .invalid("\(field).userns_options", "its pod sandbox has the node's users")
+    }
     context.hasOwnNetwork = pod.network == .pod
     context.hasOwnUTS = pod.network == .pod
     context.hasOwnIPC = pod.interprocess == .pod
@@ -101,6 +111,11 @@ extension ContainerSpecBuilder {
     for path in spec.linux.maskedPaths { _ = try Self.absolutePath(path, "linux.security_context.masked_paths") }
     for path in spec.linux.readonlyPaths { _ = try Self.absolutePath(path, "linux.security_context.readonly_paths") }
     spec.linux.seccomp = try seccomp(privileged: privileged)
+    spec.process.apparmorProfile =
+      try ConfinementReader.profile(security, hasDefault: input.hasDefaultProfile) ?? ""
+    let labels = try ConfinementReader.labels(security.selinuxOptions, "linux.security_context.selinux_options")
+    spec.process.selinuxLabel = labels?.process ?? ""
+    spec.linux.mountLabel = labels?.mount ?? ""
   }
 
   private func seccomp(privileged: Bool) throws(RequestRefusal) -> RuntimeSpec.Seccomp? {

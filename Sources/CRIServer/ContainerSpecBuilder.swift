@@ -50,6 +50,8 @@ package struct ContainerSpecInput: Sendable {
   package var localhostSeccomp: SeccompTemplate?
   /// By the index of the mount that asks for it.
   var imageVolumes: [Int: ImageVolume] = [:]
+  /// The kernel has an AppArmor profile of `ConfinementReader.defaultProfile`.
+  package var hasDefaultProfile = false
   /// What the requested CDI devices change.
   var cdi = CDIRegistry.Edits()
 
@@ -77,9 +79,7 @@ package struct ContainerSpecBuilder {
   var config: CRIContainerConfig { input.config }
   var security: CRILinuxContainerSecurityContext { input.config.linux.securityContext }
   /// In a user namespace of its pod's.
-  var hasOwnUsers: Bool {
-    security.namespaceOptions.hasUsernsOptions && security.namespaceOptions.usernsOptions.mode == .pod
-  }
+  var hasOwnUsers: Bool { input.sandbox.config.users != nil }
   var spec = RuntimeSpec()
   var context = SandboxContext()
   var warnings: [String] = []
@@ -113,30 +113,9 @@ package struct ContainerSpecBuilder {
 
   private func refuseUnsupported() throws(RequestRefusal) {
     if config.hasWindows { throw .invalid("windows", "this is a Linux node") }
-    let selinux = security.selinuxOptions
-    if security.hasSelinuxOptions, ![selinux.user, selinux.role, selinux.type, selinux.level].allSatisfy(\.isEmpty) {
-      throw .unsupported("linux.security_context.selinux_options", "SELinux labels are not supported")
-    }
-    try Self.refuseAppArmor(security)
-    try Self.refuseUserNamespace(security.namespaceOptions, "linux.security_context.namespace_options")
     if security.privileged && !input.sandbox.config.privileged {
       throw .invalid("linux.security_context.privileged", "its pod sandbox is not privileged")
     }
-  }
-
-  private static func refuseAppArmor(_ security: CRILinuxContainerSecurityContext) throws(RequestRefusal) {
-    if security.hasApparmor, security.apparmor.profileType != .unconfined {
-      throw .unsupported("linux.security_context.apparmor", "AppArmor profiles are not supported; ask for Unconfined")
-    }
-    if !security.apparmorProfile.isEmpty, security.apparmorProfile != "unconfined" {
-      throw .unsupported(
-        "linux.security_context.apparmor_profile", "AppArmor profiles are not supported; ask for unconfined")
-    }
-  }
-
-  static func refuseUserNamespace(_ options: CRINamespaceOption, _ field: String) throws(RequestRefusal) {
-    guard options.hasUsernsOptions, options.usernsOptions.mode != .node else { return }
-    throw .unsupported("\(field).userns_options", "user namespaces are not supported; ask for mode NODE")
   }
 
   private mutating func setNames() throws(RequestRefusal) {

@@ -128,7 +128,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     let name = "\(request.config.metadata.namespace)/\(request.config.metadata.name)"
     return try await calls.answer("RunPodSandbox", name) {
       try RequestBounds.check(request.config)
-      let config = try SandboxRequestReader.config(request.config, runtimeHandler: request.runtimeHandler)
+      let config = try SandboxRequestReader.config(
+        request.config, runtimeHandler: request.runtimeHandler, hasSELinux: SecurityModules.hasSELinux)
       var response = CRIRunPodSandboxResponse()
       response.podSandboxID = try await runtime.runSandbox(config)
       if let sandbox = runtime.sandbox(response.podSandboxID) { await loopback.open(sandbox) }

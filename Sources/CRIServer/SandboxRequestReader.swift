@@ -8,7 +8,7 @@ package enum SandboxRequestReader {
   private static let hostnameBytesMax = 64
 
   package static func config(
-    _ request: CRIPodSandboxConfig, runtimeHandler: String
+    _ request: CRIPodSandboxConfig, runtimeHandler: String, hasSELinux: Bool = false
   ) throws(RequestRefusal) -> SandboxConfig {
     let metadata = request.metadata
     guard request.hasMetadata, !metadata.name.isEmpty else { throw .invalid("config.metadata.name", "is empty") }
@@ -31,11 +31,11 @@ package enum SandboxRequestReader {
       throw .unsupported("config.linux.cgroup_parent", "\(linux.cgroupParent): use the cgroupfs driver, not systemd's")
     }
     let security = linux.securityContext
-    try refuse(security)
+    try refuse(security, hasSELinux: hasSELinux)
     config.privileged = security.privileged
     let options = security.namespaceOptions
     let field = "config.linux.security_context.namespace_options"
-    try ContainerSpecBuilder.refuseUserNamespace(options, field)
+    config.users = try UserNamespaceReader.users(options, field)
     config.network = try choice(options.network, "\(field).network")
     config.processes = try choice(options.pid, "\(field).pid")
     config.interprocess = try choice(options.ipc, "\(field).ipc")
@@ -73,14 +73,13 @@ package enum SandboxRequestReader {
     return sysctls
   }
 
-  private static func refuse(_ security: CRILinuxSandboxSecurityContext) throws(RequestRefusal) {
-    let field = "config.linux.security_context"
-    let selinux = security.selinuxOptions
-    if security.hasSelinuxOptions, ![selinux.user, selinux.role, selinux.type, selinux.level].allSatisfy(\.isEmpty) {
-      throw .unsupported("\(field).selinux_options", "SELinux labels are not supported")
-    }
-    if security.hasApparmor, security.apparmor.profileType == .localhost {
-      throw .unsupported("\(field).apparmor", "AppArmor profiles are not supported; ask for Unconfined")
+  /// The pod's own process is the shim, which nothing of this confines: only what no container could do is refused.
+  private static func refuse(
+    _ security: CRILinuxSandboxSecurityContext, hasSELinux: Bool
+  ) throws(RequestRefusal) {
+    let field = "config.linux.security_context.selinux_options"
+    if try ConfinementReader.labels(security.selinuxOptions, field) != nil, !hasSELinux {
+      throw .unsupported(field, "SELinux labels are not supported by this node's kernel")
     }
   }
 

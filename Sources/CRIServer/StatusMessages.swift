@@ -1,4 +1,5 @@
 internal import CRIModel
+internal import ContainerPlan
 internal import JSON
 internal import OCISpec
 internal import PodRuntime
@@ -45,7 +46,7 @@ enum StatusMessages {
     options.network = mode(snapshot.config.network)
     options.pid = mode(snapshot.config.processes)
     options.ipc = mode(snapshot.config.interprocess)
-    options.usernsOptions.mode = .node
+    options.usernsOptions = UserNamespaceReader.message(snapshot.config.users)
     message.linux.namespaces.options = options
     message.labels = snapshot.config.labels
     message.annotations = snapshot.config.annotations

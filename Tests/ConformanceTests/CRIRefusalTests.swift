@@ -72,7 +72,7 @@ struct BadContainer: Sendable, CustomTestStringConvertible {
     BadContainer("ambient capability", .invalidArgument, "SYS_ADMIN: the container does not have it at all") {
       $0.linux.securityContext.capabilities.addAmbientCapabilities = ["SYS_ADMIN"]
     },
-    BadContainer("user namespace", .unimplemented, "user namespaces are not supported") {
+    BadContainer("user namespace", .invalidArgument, "userns_options.uids: has 0 mappings, one is needed") {
       $0.linux.securityContext.namespaceOptions.usernsOptions.mode = .pod
     },
     BadContainer("SELinux", .unimplemented, "SELinux labels are not supported") {
