@@ -169,8 +169,6 @@ package struct PodValidation {
     if !runsAlong, container.lifecycle != nil {
       invalid("\(path).lifecycle", "an init container that ends has no hooks")
     }
-    scheme(container.lifecycle?.postStart?.httpGet, "\(path).lifecycle.postStart")
-    scheme(container.lifecycle?.preStop?.httpGet, "\(path).lifecycle.preStop")
     mounts(container, path, spec)
     for (index, port) in container.ports.enumerated() {
       let place = "\(path).ports[\(index)]"
@@ -226,7 +224,6 @@ package struct PodValidation {
   private mutating func probe(_ probe: Probe, _ path: String, _ container: Container) {
     let handlers = [probe.exec != nil, probe.httpGet != nil, probe.tcpSocket != nil, probe.grpc != nil].count { $0 }
     if handlers != 1 { invalid(path, "needs exactly one of exec, httpGet, tcpSocket") }
-    scheme(probe.httpGet, path)
     host(probe.httpGet?.host, "\(path).httpGet")
     host(probe.tcpSocket?.host, "\(path).tcpSocket")
     if let exec = probe.exec, exec.command.isEmpty {
@@ -249,10 +246,6 @@ package struct PodValidation {
   private mutating func host(_ host: String?, _ path: String) {
     guard let host, !host.isEmpty, !["127.0.0.1", "::1", "localhost"].contains(host) || !onHostNetwork else { return }
     refuse("\(path).host", "only the pod's own address, or a loopback address on the host's network")
-  }
-
-  private mutating func scheme(_ get: HTTPGetAction?, _ path: String) {
-    if let scheme = get?.scheme, !["HTTP", "HTTPS"].contains(scheme) { refuse("\(path).httpGet.scheme", scheme) }
   }
 
   private mutating func resources(_ resources: ResourceRequirements, _ path: String) {

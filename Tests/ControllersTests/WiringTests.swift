@@ -9,12 +9,18 @@ import Testing
 /// The controllers whole, against an API in memory.
 @Suite struct WiringTests {
   /// Runs the controllers while `body` runs; they must end when told to.
-  private func controlling(_ api: FakeAPI, _ body: @escaping @Sendable () async throws -> Void) async throws {
+  ///
+  /// - Parameter informers: of somebody else, who runs them here beside the controllers; nil: their own.
+  private func controlling(
+    _ api: FakeAPI, informers: Informers? = nil, _ body: @escaping @Sendable () async throws -> Void
+  ) async throws {
     var configuration = ControllersConfiguration()
     configuration.clusterCIDR = "10.244.0.0/16"
     let controllers = Controllers(
-      client: api.client, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+      client: api.client, informers: informers, configuration: configuration,
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     try await withThrowingTaskGroup(of: Void.self) { group in
+      if let informers { group.addTask { try? await informers.run() } }
       group.addTask { try? await controllers.run() }
       try await body()
       group.cancelAll()
@@ -204,6 +210,18 @@ import Testing
       }
       try await eventually("taints gone") { api.all(Node.self).allSatisfy(\.spec.taints.isEmpty) }
       try await eventually("told") { api.all(Event.self).contains { $0.reason == "RegisteredNode" } }
+    }
+  }
+
+  @Test func informersMayBeSharedWithOthers() async throws {
+    let api = FakeAPI()
+    let informers = Informers(client: api.client)
+    // As the scheduler has one: made first, without the indexes that the controllers add.
+    let pods: Informer<Pod> = informers.informer()
+    _ = try await api.client.create(deployment())
+    try await controlling(api, informers: informers) {
+      try await eventually("pods") { api.all(Pod.self).count == 3 }
+      try await eventually("seen by the other") { pods.count == 3 && pods.rounds.lists == 1 }
     }
   }
 

@@ -187,7 +187,8 @@ final class FakeRuntime: RuntimeClient {
   ) async throws(CRIError) -> String {
     try use("PullImage") { state throws(CRIError) in
       guard state.images.contains(reference) else {
-        throw CRIError(code: .notFound, message: "no such image \(reference)", call: "PullImage")
+        throw CRIError(
+          code: .notFound, message: "PullImage (\(reference)): no such image \(reference)", call: "PullImage")
       }
       return reference
     }

@@ -225,7 +225,7 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
         { $0.pod(name)?["status"]?.encodedString().contains(words) == true }
       }
       try await node.wait("image", waits("web", "ImagePullBackOff"))
-      try await node.wait("message", waits("web", "no such image none:1"))
+      try await node.wait("message", waits("web", "ErrImagePull: no such image none:1"))
       try await node.wait("config", waits("env", "CreateContainerConfigError"))
       try await node.wait("config map", waits("env", #"configmap \"settings\" not found"#))
       try await node.wait("secret", waits("vol", #"secret \"keys\" not found"#))

@@ -15,14 +15,6 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
   @Test(arguments: [
     (containers(#""livenessProbe":{"grpc":{"port":1}}"#), ["spec.containers[0].livenessProbe.grpc: not supported"]),
     (
-      containers(#""ports":[{"containerPort":1}],"readinessProbe":{"httpGet":{"port":1,"scheme":"FTP"}}"#),
-      ["spec.containers[0].readinessProbe.httpGet.scheme: not supported: FTP"]
-    ),
-    (
-      containers(#""lifecycle":{"preStop":{"httpGet":{"port":1,"scheme":"FTP"}}}"#),
-      ["spec.containers[0].lifecycle.preStop.httpGet.scheme: not supported: FTP"]
-    ),
-    (
       containers(#""volumeDevices":[{"devicePath":"/dev/x","name":"v"}]"#),
       ["spec.containers[0].volumeDevices: not supported"]
     ),
@@ -63,6 +55,12 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
   func whatIsNotDoneIsRefusedByName(_ spec: String, _ expected: [String]) throws {
     #expect(try problems(spec) == expected)
   }
+
+  @Test(arguments: [
+    #""ports":[{"containerPort":1}],"readinessProbe":{"httpGet":{"port":1,"scheme":"HTTPS"}}"#,
+    #""lifecycle":{"preStop":{"httpGet":{"port":1,"scheme":"HTTPS"}}}"#,
+  ])
+  func probesAndHooksMayGoOverTLS(_ fields: String) throws { #expect(try problems(containers(fields)) == []) }
 
   @Test(arguments: [
     (#"{"containers":[]}"#, "spec.containers: required"),
