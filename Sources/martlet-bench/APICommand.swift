@@ -8,8 +8,9 @@ struct APICommand: AsyncParsableCommand {
     discussion: """
       A martlet server of the benchmark's own, with scheduler and controllers in it, and a client on the same machine
       that has the administrator's certificate and HTTP/2. Pods are of 2 kB and nobody's to schedule; ConfigMaps hold 100
-      bytes. CPU is the server's, of all its threads, a request or a delivered event; the deliveries of a watch carry the
-      writes that made them. A delivery takes from before the write is sent until the event is read. MB are 10^6 bytes.
+      bytes. CPU is the server's, of all its threads, a request or a delivered event; of a delivery it is what watched
+      writes cost more than the same writes at the same pace without a watch, which write_cpu tells. A delivery takes from
+      before the write is sent until the event is read. MB are 10^6 bytes.
       The text table has figures of kube-apiserver 1.36 with etcd beside it that were recorded on another such machine:
       they say how far there is to go, not who is faster.
       """)

@@ -24,12 +24,14 @@ struct WatchLoad: Sendable {
       KubeRequest(
         .post, Self.path, headers: [("Content-Type", "application/json")],
         body: APIObjects.configMap(object, value: "0").encoded()))
-    guard let revision = made[path: "metadata", "resourceVersion"]?.string else {
+    guard made[path: "metadata", "resourceVersion"]?.string != nil else {
       throw BenchError("\(name): the created ConfigMap has no resourceVersion")
     }
     // A connection that nobody holds is closed, and its watches with it.
+    // What the writes cost without anybody who watches them.
+    let unwatched = try await cpuOfWrites(writer, object, seconds: min(seconds, Self.unwatchedSecondsMax))
     let (connections, streams) = try await withDeadline(Self.openTimeout, "\(name): opening the watches") {
-      try await open(from: revision)
+      try await open(from: try await revision(writer, object))
     }
     let events = max(1, Int(seconds * eventsPerSecond))
     let sent = SendTimes()
@@ -45,11 +47,9 @@ struct WatchLoad: Sendable {
         }
         for number in 1...events {
           try await Task.sleep(until: begin + .seconds(Double(number - 1) / eventsPerSecond), clock: clock)
-          let body = APIObjects.configMap(object, value: "\(number)").encoded()
+          let request = Self.change(object, "\(number)")
           sent.append(SystemClock.bootNanoseconds)
-          try await writer.send(
-            KubeRequest(
-              .put, "\(Self.path)/\(object)", headers: [("Content-Type", "application/json")], body: body))
+          try await writer.send(request)
         }
         var all = Series()
         for try await times in group { for time in times { all.add(time) } }
@@ -59,10 +59,36 @@ struct WatchLoad: Sendable {
     let used = try ProcessUse.cpuMicroseconds(server.processID) - cpu
     report.set("\(name)_p50_ms", deliveries.median)
     report.set("\(name)_p99_ms", deliveries.percentile(0.99))
-    report.set("\(name)_cpu_us", used / Double(events * watchers))
+    report.set("\(name)_cpu_us", max(0, used / Double(events) - unwatched) / Double(watchers))
+    report.set("\(name)_write_cpu_us", unwatched)
     report.set("\(name)_events_per_s", Double(events) / elapsed)
     try await writer.send(KubeRequest(.delete, "\(Self.path)/\(object)"))
     withExtendedLifetime(connections) {}
+  }
+
+  private static let unwatchedSecondsMax = 3.0
+
+  /// Microseconds of the server a write, at the pace of the events.
+  private func cpuOfWrites(_ writer: APIConnection, _ object: String, seconds: Double) async throws -> Double {
+    let writes = max(1, Int(seconds * eventsPerSecond))
+    let cpu = try ProcessUse.cpuMicroseconds(server.processID)
+    let begin = ContinuousClock.now
+    for number in 1...writes {
+      try await Task.sleep(until: begin + .seconds(Double(number - 1) / eventsPerSecond), clock: .continuous)
+      try await writer.send(Self.change(object, "unwatched \(number)"))
+    }
+    return (try ProcessUse.cpuMicroseconds(server.processID) - cpu) / Double(writes)
+  }
+
+  private static func change(_ object: String, _ value: String) -> KubeRequest {
+    KubeRequest(
+      .put, "\(path)/\(object)", headers: [("Content-Type", "application/json")],
+      body: APIObjects.configMap(object, value: value).encoded())
+  }
+
+  private func revision(_ writer: APIConnection, _ object: String) async throws -> String {
+    try await writer.document(KubeRequest(.get, "\(Self.path)/\(object)"))[path: "metadata", "resourceVersion"]?.string
+      ?? ""
   }
 
   /// Every watch, once its answer has begun.
