@@ -133,6 +133,10 @@ package actor ImageStore {
         guard entry.name == "\(image.id.hex).json" else {
           throw ImageSpecError(.invalid, path, "is a record of \(image.id)")
         }
+        let manifest = try Files.read(files.blob(image.manifest.digest), maxBytes: ImageLimits.manifestBytesMax)
+        guard Digest(sha256: SHA256Hasher.hash(manifest)) == image.manifest.digest else {
+          throw ImageSpecError(.invalid, path, "the bytes of its manifest changed; pull or import the image again")
+        }
         if let missing = image.config.diffIDs.first(where: { layers[$0] == nil }) {
           throw ImageSpecError(.invalid, path, "layer \(missing) is not there; pull or import the image again")
         }

@@ -251,7 +251,7 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     try await it.close()
   }
 
-  @Test(arguments: ["records", "config", "layer"]) func aBadRecordIsSetAsideAndTheRestGoesOn(_ what: String)
+  @Test(arguments: ["records", "config", "manifest", "layer"]) func aBadRecordIsSetAsideAndTheRestGoesOn(_ what: String)
     async throws
   {
     let it = try await StoreFixture()
@@ -265,6 +265,7 @@ private func sampleImage(_ mark: String = "1") async throws -> TestImage {
     case "records":
       try Files.writeAtomically("\(copy)/images/records/\(one.id.hex).json", Array("{\"version\":9}".utf8))
     case "config": try Files.writeAtomically("\(copy)/images/blobs/\(one.id.hex)", [])
+    case "manifest": try Files.writeAtomically("\(copy)/images/blobs/\(digest(one.manifest).hex)", [])
     default: try LayerUnpack.remove("\(copy)/layers/\(digest(tar([("mark", "1")])).hex)")
     }
     let store = ImageStore(root: copy, log: quiet)
