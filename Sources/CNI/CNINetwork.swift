@@ -72,7 +72,10 @@ package actor CNINetwork {
 
   /// Gives the pod a namespace with what the plugins make in it. Again for the same pod: the same answer.
   /// Takes as long as the plugins; what they made is undone when one of them fails.
-  package func attach(_ sandboxID: String, _ attachment: CNIAttachment) async throws(CNIError) -> Addresses {
+  /// - Parameter namespacePath: leads to an empty namespace that the pod must have; nil: a new one.
+  package func attach(
+    _ sandboxID: String, _ attachment: CNIAttachment, in namespacePath: String? = nil
+  ) async throws(CNIError) -> Addresses {
     try Self.checkID(sandboxID)
     await enter(sandboxID)
     defer { gate.leave(sandboxID) }
@@ -87,7 +90,7 @@ package actor CNINetwork {
       arguments: attachment.arguments(sandboxID), runtimeConfig: try attachment.runtimeConfig(), result: nil)
     do throws(CNIError) {
       try write(record)
-      try await makeNamespace(record)
+      try await makeNamespace(record, from: namespacePath)
       let result = try await plugins.add(configuration, context(record))
       record.result = result
       try write(record)
@@ -189,11 +192,17 @@ package actor CNINetwork {
     }
   }
 
-  private func makeNamespace(_ record: CNIRecord) async throws(CNIError) {
+  private func makeNamespace(_ record: CNIRecord, from path: String?) async throws(CNIError) {
     do throws(SyscallError) {
       // Left by an attempt that was cut off.
       try NetworkNamespace.unpin(record.namespacePath)
-      let namespace = try await NetworkNamespace.make(pinnedAt: record.namespacePath)
+      let namespace: NetworkNamespace
+      if let path {
+        namespace = try NetworkNamespace.open(path)
+        try namespace.pin(at: record.namespacePath)
+      } else {
+        namespace = try await NetworkNamespace.make(pinnedAt: record.namespacePath)
+      }
       try await namespace.run { () throws(SyscallError) in try RouteSocket().run([.setUp(name: "lo")]) }
     } catch {
       throw CNIError(.kernel, stage: "make network namespace \(record.namespacePath)", error.description)

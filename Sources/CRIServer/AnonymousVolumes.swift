@@ -29,8 +29,11 @@ struct AnonymousVolumes {
         try await images.fill(temporary, from: image, at: path)
         try Files.rename(temporary, to: volume)
       }
-      let mount = RuntimeSpec.Mount(
+      var mount = RuntimeSpec.Mount(
         destination: path, type: "bind", source: volume, options: ["bind", "rprivate", "rw"])
+      // Filled with the image's own ids: a pod's users see them as they see the image's.
+      mount.uidMappings = compiled.specification.linux.uidMappings
+      mount.gidMappings = compiled.specification.linux.gidMappings
       // Below what it lies in, above what lies in it.
       let place = compiled.specification.mounts.firstIndex { Self.normal($0.destination).hasPrefix(path + "/") }
       compiled.specification.mounts.insert(mount, at: place ?? compiled.specification.mounts.endIndex)

@@ -2,6 +2,7 @@ internal import GRPCCore
 internal import ImageStore
 internal import Kernel
 internal import Logging
+internal import OCISpec
 package import PodRuntime
 
 /// The one table from our errors to gRPC's statuses, and the wrapper that every call goes through.
@@ -30,6 +31,8 @@ package enum RPCStatus {
     case let error as RequestRefusal: error.asRuntimeError(stage, subject)
     case let error as ImageError:
       PodRuntime.RuntimeError(code(of: error), stage: stage, subject: subject, cause: error)
+    case let error as ImageSpecError where error.code == .invalid:
+      PodRuntime.RuntimeError(.invalidArgument, stage: stage, subject: subject, cause: error)
     default: PodRuntime.RuntimeError.wrap(error, stage: stage, subject: subject)
     }
   }

@@ -80,6 +80,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     }
     var handler = CRIRuntimeHandler()
     handler.features.recursiveReadOnlyMounts = true
+    handler.features.userNamespaces = UserNamespace.isUsableForContainers
     response.runtimeHandlers = [handler]
     response.features.supplementalGroupsPolicy = true
     if request.verbose {

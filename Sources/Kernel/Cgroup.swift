@@ -225,16 +225,25 @@ package struct Cgroup: Hashable, Sendable {
       if error.errno == ENOENT { return true }
       throw error
     }
-    while try isPopulated() {
+    while try Self.isPopulated(events) {
       let left = (deadline - SystemClock.bootNanoseconds) / 1_000_000
       guard left > 0 else { return false }
       events.withRaw { raw in
-        // The kernel raises POLLPRI when the file changes; the short limit covers a change between read and poll.
+        // The kernel raises POLLPRI where the file has changed since this descriptor read it.
         var request = pollfd(fd: raw, events: Int16(POLLPRI), revents: 0)
-        _ = unsafe poll(&request, 1, CInt(min(left, 20)))
+        _ = unsafe poll(&request, 1, CInt(min(left, 1000)))
       }
     }
     return true
+  }
+
+  private static func isPopulated(_ events: borrowing OwnedFD) throws(SyscallError) -> Bool {
+    do throws(SyscallError) {
+      return keyed(String(decoding: try events.read(upTo: 4096, at: 0), as: UTF8.self))["populated"] == 1
+    } catch {
+      if error.errno == ENODEV { return false }
+      throw error
+    }
   }
 
   /// Removes this group and those below it, if nothing runs in them. One that is gone is no error.

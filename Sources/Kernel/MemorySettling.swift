@@ -25,6 +25,18 @@ package enum Memory {
     return bytes
   }
 
+  private static let afterStart = Duration.seconds(5)
+  private static let every = Duration.seconds(600)
+
+  /// Settles when a service's start is behind it, and now and then, for bursts pass, too. Until cancelled.
+  package static func keepSettled() async throws {
+    try await Task.sleep(for: afterStart)
+    while true {
+      await onFreshThread { _ = settle() }
+      try await Task.sleep(for: every)
+    }
+  }
+
   /// The addresses of a line of `maps` that is a file's code: readable, executable, not writable, private.
   static func programText(_ line: some StringProtocol) -> Range<UInt>? {
     let words = line.split(separator: " ", omittingEmptySubsequences: true)

@@ -11,20 +11,24 @@ package final class NetworkNamespace: Sendable {
   /// A new one, with a loopback link that is down. Needs CAP_SYS_ADMIN.
   /// - Parameters:
   ///   - home: where `outside` runs; nil: the namespace of the process.
+  ///   - made: one that somebody has made already, for its owner's sake, instead of a new one.
   ///   - inside: runs in the new namespace.
   ///   - outside: runs at home after that, with what `inside` gave.
   package static func make<R: Sendable, S: Sendable>(
     from home: NetworkNamespace? = nil,
+    adopting made: NetworkNamespace? = nil,
     inside: @escaping @Sendable () throws(SyscallError) -> R,
     outside: @escaping @Sendable (NetworkNamespace, R) throws(SyscallError) -> S
   ) async throws(SyscallError) -> S {
     try await onFreshThread { () throws(SyscallError) -> S in
       let origin: NetworkNamespace
       if let home { origin = home } else { origin = try ofThisThread() }
-      _ = try syscall("unshare", on: "network namespace") { clinux_unshare(CInt(CNETLINK_CLONE_NEWNET)) }
-      let namespace = try ofThisThread()
-      let result = try inside()
-      try origin.enter()
+      if let made {
+        try made.enter()
+      } else {
+        _ = try syscall("unshare", on: "network namespace") { clinux_unshare(CInt(CNETLINK_CLONE_NEWNET)) }
+      }
+      let (namespace, result) = try origin.afterwards { () throws(SyscallError) in (try ofThisThread(), try inside()) }
       return try outside(namespace, result)
     }
   }
@@ -70,9 +74,18 @@ package final class NetworkNamespace: Sendable {
     -> R
   {
     try await onFreshThread { () throws(SyscallError) -> R in
+      let home = try Self.ofThisThread()
       try self.enter()
-      return try body()
+      return try home.afterwards(body)
     }
+  }
+
+  /// Moves the calling thread here after `body`, also where that fails: whoever goes on from it may start threads, and
+  /// those are born where it is.
+  private func afterwards<R>(_ body: () throws(SyscallError) -> R) throws(SyscallError) -> R {
+    let result = Result { () throws(SyscallError) in try body() }
+    try enter()
+    return try result.get()
   }
 
   /// Moves the calling thread: only for one that was made for it.

@@ -86,6 +86,22 @@ extension OwnedFD {
     return bytes
   }
 
+  /// Reads up to `count` bytes from `offset`, whatever was read before.
+  package borrowing func read(upTo count: Int, at offset: Int) throws(SyscallError) -> [UInt8] {
+    let fd = raw
+    var failure: SyscallError?
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+      do throws(SyscallError) {
+        // Safe: the buffer holds `count` bytes and the kernel writes no more than that.
+        filled = try syscall("pread", on: "fd \(fd)") { unsafe pread(fd, buffer.baseAddress, count, off_t(offset)) }
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+    return bytes
+  }
+
   /// Reads to the end of the file.
   /// - Throws: EMSGSIZE where there is more than `maxBytes`.
   package borrowing func readAll(maxBytes: Int) throws(SyscallError) -> [UInt8] {

@@ -25,6 +25,18 @@ package final class UserNamespace: Sendable {
     self.network = network
   }
 
+  /// Whether this kernel shows a container's layers with other ids: overlays of id-mapped mounts came with Linux 6.15.
+  package static let isUsableForContainers: Bool = {
+    let release = (try? Files.readText("/proc/sys/kernel/osrelease")) ?? nil
+    return canMapLayers(release: release ?? "")
+  }()
+
+  static func canMapLayers(release: String) -> Bool {
+    let numbers = release.split(separator: ".").prefix(2).map { Int($0.prefix { $0.isNumber }) ?? 0 }
+    guard numbers.count == 2 else { return false }
+    return (numbers[0], numbers[1]) >= (6, 15)
+  }
+
   /// Paths that lead to the namespaces for as long as this value lives, in this process only.
   package var path: String { user.withRaw { "/proc/self/fd/\($0)" } }
   package var networkPath: String? {

@@ -61,7 +61,11 @@ package actor PodNetwork {
 
   /// Gives the pod a namespace with addresses. Again for the same pod: the same answer.
   /// Takes well under a millisecond while ready namespaces are left.
-  package func attach(_ sandboxID: String, hostPorts: [HostPort] = []) async throws(PodNetworkError) -> PodAddresses {
+  /// - Parameter namespacePath: leads to an empty namespace that the pod must have, such as one that belongs to its user
+  ///   namespace; nil: any.
+  package func attach(
+    _ sandboxID: String, hostPorts: [HostPort] = [], in namespacePath: String? = nil
+  ) async throws(PodNetworkError) -> PodAddresses {
     let stage = "attach \(sandboxID)"
     try check(sandboxID, stage)
     await enterGate(sandboxID)
@@ -72,7 +76,7 @@ package actor PodNetwork {
       try await takeDown(sandboxID, stage)
     }
     if open == nil { throw PodNetworkError(code: .notStarted, stage: stage, detail: "the pod network has not started") }
-    let namespace = try await takeReady(stage)
+    let namespace = try await takeReady(stage, namespacePath)
     // Nothing suspends from here to the end: what was checked stays true.
     try checkHostPorts(hostPorts, stage)
     let record = try claim(sandboxID, namespace.hostLink.name, hostPorts, stage)
@@ -146,10 +150,11 @@ package actor PodNetwork {
 
   // The pool of ready namespaces.
 
-  private func takeReady(_ stage: String) async throws(PodNetworkError) -> ReadyNamespace {
-    if let namespace = ready.popLast() { return namespace }
+  private func takeReady(_ stage: String, _ path: String?) async throws(PodNetworkError) -> ReadyNamespace {
+    if path == nil, let namespace = ready.popLast() { return namespace }
     do throws(SyscallError) {
-      return try await ReadyNamespace.make(home: home, families: families, mtu: configuration.mtu)
+      let made = try path.map { path throws(SyscallError) in try NetworkNamespace.open(path) }
+      return try await ReadyNamespace.make(home: home, families: families, mtu: configuration.mtu, adopting: made)
     } catch {
       throw PodNetworkError(code: .kernel, stage: stage, detail: "make a network namespace: \(error)")
     }

@@ -23,12 +23,13 @@ final class ReadyNamespace: Sendable {
   }
 
   /// Milliseconds of kernel work, on a thread of its own.
-  static func make(home: NetworkNamespace?, families: Set<IPAddress.Family>, mtu: Int) async throws(SyscallError)
-    -> ReadyNamespace
-  {
+  /// - Parameter made: the namespace to make ready, empty; nil: a new one.
+  static func make(
+    home: NetworkNamespace?, families: Set<IPAddress.Family>, mtu: Int, adopting made: NetworkNamespace? = nil
+  ) async throws(SyscallError) -> ReadyNamespace {
     let ipv6 = families.contains(.ipv6)
     return try await NetworkNamespace.make(
-      from: home,
+      from: home, adopting: made,
       inside: { () throws(SyscallError) -> RouteSocket in
         if ipv6 {
           // The link's values are copied from these when it is made: no router but ours, no waiting for other owners.

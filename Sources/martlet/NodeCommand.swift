@@ -118,7 +118,7 @@ struct NodeCommand: AsyncParsableCommand {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await client.run() }
         group.addTask { try await agent.run() }
-        group.addTask { try await Settling.run() }
+        group.addTask { try await Memory.keepSettled() }
         if let membership { group.addTask { try await membership.run(agent: agent) } }
         try await group.next()
         group.cancelAll()

@@ -104,7 +104,7 @@ struct ControlPlane: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await server.run() }
       group.addTask { try await api.run() }
-      group.addTask { try await Settling.run() }
+      group.addTask { try await Memory.keepSettled() }
       group.addTask { try await renewCertificates(pki, tls, port: port) }
       addReconcilers(to: &group, api)
       try announce(server, port: port)

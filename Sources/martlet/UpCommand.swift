@@ -29,7 +29,7 @@ struct UpCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Where state is kept that is lost at reboot.", valueName: "directory"))
   var run: String?
 
-  @Option(help: ArgumentHelp("martletd's configuration; /etc/martlet/config.toml by default.", valueName: "file"))
+  @Option(help: ArgumentHelp("martletd's configuration; /etc/martlet/martletd.toml by default.", valueName: "file"))
   var config: String?
 
   @Option(name: .customLong("node-name"), help: "This node's name; the host's by default.")
@@ -118,7 +118,7 @@ struct UpCommand: AsyncParsableCommand {
         let took = (ContinuousClock.now - began).seconds
         try Console.out(plan.welcome(seconds: took))
         try? notifySystemd("READY=1")
-        try await Settling.run()
+        try await Memory.keepSettled()
       }
       defer { group.cancelAll() }
       // The first that fails ends all.

@@ -102,6 +102,7 @@ struct Daemon {
       try await withThrowingTaskGroup { group in
         group.addTask { try await streaming.run() }
         group.addTask { await network.run() }
+        group.addTask { try await Memory.keepSettled() }
         group.addTask { await reloadWhenAsked(registries, network) }
         try await group.waitForAll()
       }

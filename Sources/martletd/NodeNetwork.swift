@@ -75,7 +75,7 @@ actor NodeNetwork {
     let prefersBuiltin = await usesBuiltin
     guard isBuiltin || (!isPlugins && prefersBuiltin) else {
       do throws(CNIError) {
-        let addresses = try await cni.attach(id, CNIAttachment(request))
+        let addresses = try await cni.attach(id, CNIAttachment(request), in: request.namespacePath)
         return SandboxAddresses(
           ipv4: addresses.ipv4, ipv6: addresses.ipv6, namespacePath: addresses.namespacePath,
           hostLink: addresses.hostLink)
@@ -84,7 +84,8 @@ actor NodeNetwork {
       }
     }
     _ = try await startBuiltin([])
-    let addresses = try await builtin.attach(id, hostPorts: try request.portMappings.map(HostPort.init))
+    let addresses = try await builtin.attach(
+      id, hostPorts: try request.portMappings.map(HostPort.init), in: request.namespacePath)
     return SandboxAddresses(
       ipv4: addresses.ipv4?.description, ipv6: addresses.ipv6?.description,
       namespacePath: addresses.namespacePath, hostLink: addresses.hostLink)

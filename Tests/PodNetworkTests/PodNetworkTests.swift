@@ -74,6 +74,23 @@ func withNodeBench(
     }
   }
 
+  @Test func podWithUsersOfItsOwnGetsTheNetworkNamespaceThatBelongsToThem() async throws {
+    try await withNodeBench { bench in
+      _ = try await bench.network.start(known: [])
+      let ids = [IDRange(inside: 0, outside: 300_000, count: 65536)]
+      let users = try UserNamespace.make(uids: ids, gids: ids, withNetwork: true)
+      let id = sandboxID()
+      let pod = try await bench.network.attach(id, in: users.networkPath)
+      #expect(try users.owns(pod.namespacePath))
+      let inside = try LabNamespace.open(pod.namespacePath)
+      #expect(try await inside.links() == ["eth0", "lo"])
+      #expect(try await inside.command("ip", "-o", "address", "show").contains("inet \(try #require(pod.ipv4))/32"))
+      let other = sandboxID()
+      #expect(!(try users.owns(try await bench.network.attach(other).namespacePath)))
+      for id in [id, other] { try await bench.network.detach(id) }
+    }
+  }
+
   @Test(arguments: [TransportProtocol.tcp, .udp])
   func podsNodeAndPodsReachEachOtherUnderTheirOwnAddresses(_ transport: TransportProtocol) async throws {
     try await withNodeBench { bench in
