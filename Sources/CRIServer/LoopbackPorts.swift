@@ -24,6 +24,8 @@ actor LoopbackPorts {
   /// For the pod to answer.
   static let connectSeconds: Int64 = 10
 
+  private typealias Connection = NIOAsyncChannel<ByteBuffer, ByteBuffer>
+
   private var listeners: [String: [any Channel]] = [:]
   private let connections = ConnectionCount()
   private let log: Logger
@@ -77,38 +79,52 @@ actor LoopbackPorts {
     return try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
       .serverChannelOption(.backlog, value: 128)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-      .childChannelOption(.autoRead, value: false)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
-      .childChannelInitializer { client in
-        guard connections.enter() else { return client.close() }
-        client.closeFuture.whenComplete { _ in connections.leave() }
-        return Self.join(client, place)
+      .childChannelInitializer { channel in
+        guard connections.enter() else {
+          connections.leave()
+          return channel.close()
+        }
+        return Self.wrapped(channel).map { client in
+          // Unstructured, for a connection outlives its listener; the count bounds them.
+          Task {
+            await Self.carry(client, place)
+            connections.leave()
+          }
+        }
       }
       .bind(host: place.address, port: Int(place.port)).get()
   }
 
-  /// Connects to the pod on the client's event loop and lets bytes through once both are there.
-  private static func join(_ client: any Channel, _ place: Place) -> EventLoopFuture<Void> {
-    let (ours, theirs) = PipeEnd.pair()
-    let bound = NIOLoopBound((ours, theirs), eventLoop: client.eventLoop)
-    let ready = client.eventLoop.makeCompletedFuture { try client.pipeline.syncOperations.addHandler(bound.value.0) }
-    ClientBootstrap(group: client.eventLoop)
-      .connectTimeout(.seconds(connectSeconds))
-      .channelOption(.autoRead, value: false)
-      .channelOption(.allowRemoteHalfClosure, value: true)
-      .channelInitializer { pod in
-        pod.eventLoop.makeCompletedFuture { try pod.pipeline.syncOperations.addHandler(bound.value.1) }
-      }
-      .connect(host: place.target, port: Int(place.targetPort))
-      .whenComplete { result in
-        switch result {
-        case .success(let pod):
-          pod.read()
-          client.read()
-        case .failure: client.close(promise: nil)
+  private static func wrapped(_ channel: any Channel) -> EventLoopFuture<Connection> {
+    channel.eventLoop.makeCompletedFuture {
+      try Connection(wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
+    }
+  }
+
+  /// Until both sides have said all, or one is gone.
+  private static func carry(_ client: Connection, _ place: Place) async {
+    try? await client.executeThenClose { fromClient, toClient in
+      let pod = try await ClientBootstrap(group: client.channel.eventLoop)
+        .connectTimeout(.seconds(connectSeconds))
+        .channelOption(.allowRemoteHalfClosure, value: true)
+        .connect(host: place.target, port: Int(place.targetPort)) { Self.wrapped($0) }
+      try await pod.executeThenClose { fromPod, toPod in
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask { try await copy(fromClient, toPod) }
+          group.addTask { try await copy(fromPod, toClient) }
+          try await group.waitForAll()
         }
       }
-    return ready
+    }
+  }
+
+  /// Reads on only when what was read could be written, and tells the other side where there is no more.
+  private static func copy(
+    _ source: NIOAsyncChannelInboundStream<ByteBuffer>, _ target: NIOAsyncChannelOutboundWriter<ByteBuffer>
+  ) async throws {
+    for try await bytes in source { try await target.write(bytes) }
+    target.finish()
   }
 }
 
@@ -116,63 +132,8 @@ actor LoopbackPorts {
 private final class ConnectionCount: Sendable {
   private let count = Atomic<Int>(0)
 
-  func enter() -> Bool {
-    if count.add(1, ordering: .relaxed).newValue <= LoopbackPorts.connectionsMax { return true }
-    leave()
-    return false
-  }
+  /// To be left whatever it says. False where that is one too many.
+  func enter() -> Bool { count.add(1, ordering: .relaxed).newValue <= LoopbackPorts.connectionsMax }
 
   func leave() { count.subtract(1, ordering: .relaxed) }
-}
-
-/// One of two channels of the same event loop: what is read here is written there, and no more is read before that is done.
-private final class PipeEnd: ChannelDuplexHandler {
-  typealias InboundIn = NIOAny
-  typealias OutboundIn = NIOAny
-  typealias OutboundOut = NIOAny
-
-  private var partner: PipeEnd?
-  private var context: ChannelHandlerContext?
-  private var wantsRead = false
-
-  static func pair() -> (PipeEnd, PipeEnd) {
-    let (one, other) = (PipeEnd(), PipeEnd())
-    (one.partner, other.partner) = (other, one)
-    return (one, other)
-  }
-
-  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-
-  func handlerRemoved(context: ChannelHandlerContext) {
-    self.context = nil
-    partner = nil
-  }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) { partner?.context?.write(data, promise: nil) }
-
-  func channelReadComplete(context: ChannelHandlerContext) {
-    partner?.context?.flush()
-    if partner?.context?.channel.isWritable == true { context.read() } else { wantsRead = true }
-  }
-
-  func channelWritabilityChanged(context: ChannelHandlerContext) {
-    guard context.channel.isWritable, let partner, partner.wantsRead else { return }
-    partner.wantsRead = false
-    partner.context?.read()
-  }
-
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if case .some(.inputClosed) = event as? ChannelEvent {
-      partner?.context?.close(mode: .output, promise: nil)
-    } else {
-      context.fireUserInboundEventTriggered(event)
-    }
-  }
-
-  func channelInactive(context: ChannelHandlerContext) {
-    partner?.context?.close(promise: nil)
-    context.fireChannelInactive()
-  }
-
-  func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }

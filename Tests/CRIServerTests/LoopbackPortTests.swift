@@ -74,6 +74,9 @@ import Testing
     let child = try ChildProcess.start(
       "/usr/bin/python3", arguments: ["python3", "-c", Self.program], environment: ["PATH=/usr/bin:/bin"],
       stdio: [theirInput.withRaw { $0 }, theirOutput.withRaw { $0 }, nil])
+    // Only the child has them now: its end is the end of what it says.
+    try theirInput.close()
+    try theirOutput.close()
     let say = input.takeWriteEnd()
     let hear = output.takeReadEnd()
     func line() throws -> String {

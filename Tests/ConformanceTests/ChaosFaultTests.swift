@@ -181,7 +181,12 @@ private struct FaultPod: Sendable {
       #expect(
         outcome == .started ? state == .containerRunning : state != .containerRunning, "\(fault): \(outcome), \(state)")
     }
-    try await client.removeContainer(id)
+    do {
+      try await client.removeContainer(id)
+    } catch {
+      Issue.record("\(fault): \(outcome), \(state), and then it could not be removed: \(error)")
+      return .shimLost
+    }
     return isReady ? outcome : .shimLost
   }
 }

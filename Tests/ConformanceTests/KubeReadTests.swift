@@ -7,13 +7,17 @@ extension KubeTests {
     @Test func theServerSaysWhatItIsAndWhatItKnows() async throws {
       let shell = try await KubeShell.make("default")
       try await shell.shows("kubectl version", "Client Version: v1.37", "Server Version: v1.36.0+martlet")
-      try await shell.says("kubectl api-versions", "apps/v1\ncoordination.k8s.io/v1\ndiscovery.k8s.io/v1\nv1")
+      try await shell.says(
+        "kubectl api-versions", "apps/v1\nauthorization.k8s.io/v1\ncoordination.k8s.io/v1\ndiscovery.k8s.io/v1\nv1")
       try await shell.tabulates(
         "kubectl api-resources", "configmaps cm v1 true ConfigMap", "namespaces ns v1 false Namespace",
         "nodes no v1 false Node", "pods po v1 true Pod", "services svc v1 true Service",
         "deployments deploy apps/v1 true Deployment", "replicasets rs apps/v1 true ReplicaSet",
         "leases coordination.k8s.io/v1 true Lease", "endpointslices discovery.k8s.io/v1 true EndpointSlice")
-      try await shell.says("kubectl api-resources --namespaced=false -o name", "namespaces\nnodes")
+      try await shell.says(
+        "kubectl api-resources --namespaced=false -o name",
+        "namespaces\nnodes\nselfsubjectaccessreviews.authorization.k8s.io\nselfsubjectrulesreviews.authorization.k8s.io"
+      )
       try await shell.shows(
         "kubectl cluster-info", "Kubernetes control plane is running at https://127.0.0.1:6443\n")
       try await shell.shows("kubectl get --raw '/readyz?verbose'", "[+]ping ok\n", "readyz check passed")
