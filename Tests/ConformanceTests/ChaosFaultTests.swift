@@ -8,11 +8,11 @@ import Testing
 /// strace of Debian, which is no part of Martlet, makes one kernel call after the other fail with EIO in a running shim and
 /// in what it starts, or in the daemon.
 @Suite(.serialized) struct ChaosFaultTests {
-  /// Of the calls between clone and exec of a container's process and the shim's own around them. FAULT_STRIDE=1 fails
-  /// every one of them, 3 every third, with another start each day's seed.
+  /// Of the calls between clone and exec of a container's process and the shim's own around them. Every third of them,
+  /// with another start each day's seed; FAULT_STRIDE=1 fails them all.
   @Test func everyKernelCallOfAStartMayFailAndNoContainerRunsHalfMade() async throws {
     var dice = ChaosDice()
-    let stride = max(1, chaosCount("FAULT_STRIDE", default: 2))
+    let stride = max(1, chaosCount("FAULT_STRIDE", default: 3))
     let offset = stride == 1 ? 0 : Int(dice.next() % UInt64(stride))
     try await CRINode.with { node, client in
       let faults = try await recorded(node, client)
@@ -26,8 +26,8 @@ import Testing
         }
         return try await group.reduce(into: [:]) { $0.merge($1) { first, _ in first } }
       }
-      // What may fail without harm: closing what the exec closes anyway, and what only asks.
-      let harmless: Set<String> = ["close", "munmap", "umask", "epoll_ctl", "epoll_wait", "getcwd", "fcntl", "setsid"]
+      // What may fail without harm: letting go of what the exec lets go of anyway, and what only asks.
+      let harmless: Set<String> = ["munmap", "umask", "epoll_ctl", "epoll_wait", "getcwd", "fcntl", "setsid"]
       let wrong = outcomes.filter { $0.value == .started && !harmless.contains($0.key.call) }.map(\.key)
       #expect(wrong.isEmpty, "a container runs although this failed: \(wrong)")
       let refused = outcomes.values.count { $0 == .refused }
@@ -118,9 +118,10 @@ import Testing
   }
 
   /// A wait that fails is tried again for ever, an exit cannot fail, and what a shim does not hear of it cannot tell: such a
-  /// start ends by the daemon's own limit, which is minutes.
+  /// start ends by the daemon's own limit, which is minutes. A close that fails has closed nevertheless, which strace does
+  /// not play.
   private static let untouched: Set<String> = [
-    "epoll_wait", "exit_group", "exit", "rt_sigreturn", "restart_syscall", "recvmsg", "sendmsg",
+    "epoll_wait", "exit_group", "exit", "rt_sigreturn", "restart_syscall", "recvmsg", "sendmsg", "close",
   ]
 }
 
