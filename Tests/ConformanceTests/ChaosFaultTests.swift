@@ -8,8 +8,8 @@ import Testing
 /// strace of Debian, which is no part of Martlet, makes one kernel call after the other fail with EIO in a running shim and
 /// in what it starts, or in the daemon.
 @Suite(.serialized) struct ChaosFaultTests {
-  /// Of the calls between clone and exec of a container's process and the shim's own around them. FAULT_STRIDE=3 fails every third,
-  /// with another start for each seed.
+  /// Of the calls between clone and exec of a container's process and the shim's own around them. FAULT_STRIDE=3 fails
+  /// every third, with another start for each seed.
   @Test func everyKernelCallOfAStartMayFailAndNoContainerRunsHalfMade() async throws {
     var dice = ChaosDice()
     let stride = max(1, chaosCount("FAULT_STRIDE", default: 1))
