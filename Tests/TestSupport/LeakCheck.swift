@@ -24,6 +24,8 @@ package struct LeakCheck: Sendable {
       guard let id = Int32(entry.name), id != CurrentProcess.id else { return nil }
       // A process may end while we look at it.
       let command = (try? Files.read("/proc/\(id)/cmdline", maxBytes: 1 << 20)) ?? []
+      // Without memory it runs nothing any more: it is ending, and for a moment not yet a zombie.
+      if command.isEmpty { return nil }
       let text = String(decoding: command.map { $0 == 0 ? 0x20 : $0 }, as: UTF8.self)
       let state = (try? Files.readText("/proc/\(id)/stat")) ?? ""
       let ended = state.split(separator: ")").last?.hasPrefix(" Z") ?? true
