@@ -92,7 +92,9 @@ import Testing
       try await checkExchange(client, version: 1, peer: "unix")
       #expect(open.count == 40)
     }
-    let problem = await #expect(throws: KubeError.self) { _ = try await self.client(.unix(path: path)).raw(KubeRequest(.get, "/")) }
+    let problem = await #expect(throws: KubeError.self) {
+      _ = try await self.client(.unix(path: path)).raw(KubeRequest(.get, "/"))
+    }
     #expect(problem?.failure == .connection(wasSent: false))
     #expect(problem?.description.contains(path) == true)
   }

@@ -72,8 +72,9 @@ struct carchive_stack_result {
   int32_t layer;
   int32_t err;
 };
-/// Mounts directories over each other, the topmost first, read-only and without devices, set-uid or programs, visible to
-/// nobody else: overlayfs by fsopen(2). Needs CAP_SYS_ADMIN, at least two layers, and a kernel with `lowerdir+` (6.8).
+/// Mounts directories over each other, the topmost first, read-only and without devices, set-uid or programs, visible
+/// to nobody else: overlayfs by fsopen(2). Needs CAP_SYS_ADMIN, at least two layers, and a kernel with `lowerdir+`
+/// (6.8).
 struct carchive_stack_result carchive_stack(const char *_Nonnull const *_Nonnull layers, size_t count);
 
 /// A SHA-256 in progress (FIPS 180-4). Zero-cost to copy; no resources.
