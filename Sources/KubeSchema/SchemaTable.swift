@@ -118,6 +118,7 @@ struct SchemaTable {
     func named(_ number: Int) -> SchemaValueType {
       let (name, format) = names[number]
       switch format {
+      case "any": return .any
       case "number-or-string": return .quantity
       case "int-or-string": return .intOrString
       case "string:date-time": return name.hasSuffix("MicroTime") ? .microTime : .time
