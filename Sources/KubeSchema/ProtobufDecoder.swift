@@ -175,8 +175,29 @@ struct ProtobufDecoder {
       return bytes[raw].starts(with: KubeProtobuf.magic) ? try document(raw, depth: depth + 1) : try json(raw)
     case .intOrString: return try intOrString(reader.range(wire))
     case .time, .microTime: return try time(reader.range(wire), isMicro: type == .microTime)
-    case .list, .map: throw reader.error("a list within a list")
+    case .list(let item): return try listOfMember(item, reader.range(wire), leaf, depth: depth)
+    case .map: throw reader.error("a map within a list or a map")
     }
+  }
+
+  /// A list as the member of a map is a message that holds its items.
+  private mutating func listOfMember(
+    _ item: SchemaValueType, _ range: Range<Int>, _ leaf: SchemaType?, depth: Int
+  ) throws(ProtobufError) -> JSONValue {
+    guard depth < KubeProtobuf.depthMax else {
+      throw ProtobufError("nested deeper than \(KubeProtobuf.depthMax)", at: range.lowerBound)
+    }
+    var reader = ProtobufReader(bytes, range)
+    var items: [JSONValue] = []
+    while !reader.isAtEnd {
+      let (number, wire) = try reader.tag()
+      if number == 1 {
+        items.append(try value(item, &reader, wire, nil, leaf, depth: depth + 1) ?? .null)
+      } else {
+        try reader.skip(wire)
+      }
+    }
+    return .array(items)
   }
 
   /// The last field 1 of a message that has no other.

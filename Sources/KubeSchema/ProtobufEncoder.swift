@@ -58,7 +58,11 @@ struct ProtobufEncoder {
         if key == "apiVersion" || key == "kind" { continue }
         throw error("\(key): \(type.shortName) has no such field")
       }
-      if !value.isNull, let number = field.protobufPath.first { present.append((number, field, value)) }
+      guard let number = field.protobufPath.first else {
+        if key == "apiVersion" || key == "kind" { continue }
+        throw error("\(key): \(type.shortName) has no form in protobuf")
+      }
+      if !value.isNull { present.append((number, field, value)) }
     }
     if type.message.hasEmbedded { return try message(object, type.message) }
     present.sort { $0.number < $1.number }
@@ -160,7 +164,13 @@ struct ProtobufEncoder {
         encoder.varint(UInt64(raw.count))
         encoder.out += raw
       }
-    case .list, .map: throw error("a list within a list")
+    case .list(let item):
+      // A list as the member of a map is a message that holds its items.
+      guard let items = value.array else { throw wrongType(value, "a list") }
+      try nested(field) { (encoder) throws(ProtobufError) in
+        for value in items { try encoder.single(1, value.isNull ? Schema.zero(item) : value, item, leaf) }
+      }
+    case .map: throw error("a map within a list or a map")
     }
   }
 

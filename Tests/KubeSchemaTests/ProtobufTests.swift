@@ -72,7 +72,9 @@ private func problem(_ bytes: [UInt8]) -> String {
   }
 
   @Test func objectsGoBothWays() throws {
-    let kinds = schema.types.values.filter { $0.isKind && $0.shortName != "WatchEvent" }.sorted { $0.name < $1.name }
+    let kinds = schema.types.values.filter {
+      $0.isKind && $0.shortName != "WatchEvent" && !$0.name.hasPrefix("io.k8s.apiextensions")
+    }.sorted { $0.name < $1.name }
     for seed in 0..<60 {
       var maker = ObjectMaker(seed: seed)
       for kind in kinds {
