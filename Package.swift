@@ -128,7 +128,12 @@ let rooms: [Room] = [
     ],
     products: [swiftProtobuf, grpcCore, nioCore, nioPosix, nioSSL, logging]),
   Room(
-    name: "ServiceProxy", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "Dataplane"], products: [logging]),
+    name: "ServiceProxy", kind: .swift,
+    uses: ["Kernel", "JSON", "YAML", "Metrics", "KubeModel", "KubeClient", "Dataplane", "HTTPServer"],
+    products: [logging]),
+  Room(
+    name: "NetworkPolicies", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "Dataplane"],
+    products: [logging]),
   Room(
     name: "APIServer", kind: .swift,
     uses: [
@@ -149,8 +154,9 @@ let rooms: [Room] = [
   Room(
     name: "martlet", kind: .executable,
     uses: [
-      "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
-      "ServiceProxy", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers", "ObjectStore",
+      "Kernel", "JSON", "NFT", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
+      "ServiceProxy", "NetworkPolicies", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers",
+      "ObjectStore",
       "PKI",
       "HTTPServer",
     ],
@@ -232,7 +238,8 @@ let rooms: [Room] = [
     products: [nioCore, nioPosix, logging]),
   Room(
     name: "MartletTests", kind: .test,
-    uses: ["martlet", "JSON", "YAML", "CRIClient", "CRIModel", "Kernel", "TestSupport"], products: [swiftProtobuf]),
+    uses: ["martlet", "JSON", "NFT", "YAML", "CRIClient", "CRIModel", "Kernel", "TestSupport"],
+    products: [swiftProtobuf]),
   Room(
     name: "NodeAgentTests", kind: .test,
     uses: [
@@ -243,8 +250,14 @@ let rooms: [Room] = [
     products: [swiftProtobuf, logging]),
   Room(
     name: "ServiceProxyTests", kind: .test,
-    uses: ["ServiceProxy", "KubeModel", "KubeClient", "Dataplane", "JSON", "Kernel", "TestSupport"], products: [logging]
-  ),
+    uses: [
+      "ServiceProxy", "KubeModel", "KubeClient", "Dataplane", "HTTPServer", "Metrics", "JSON", "YAML", "Kernel",
+      "TestSupport",
+    ], products: [logging]),
+  Room(
+    name: "NetworkPoliciesTests", kind: .test,
+    uses: ["NetworkPolicies", "KubeModel", "KubeClient", "Dataplane", "JSON", "YAML", "Kernel", "TestSupport"],
+    products: [logging]),
   Room(
     name: "ConformanceTests", kind: .test, uses: ["CRIClient", "CRIModel", "JSON", "Kernel", "TestSupport"],
     products: [grpcCore, swiftProtobuf]),
