@@ -19,6 +19,8 @@ extension PodWorker {
   /// Runs the hook and stops the container; returns how it ended.
   func stop(_ name: String, _ id: String, graceSeconds: Int64) async -> PodEvent {
     let begun = tools.now()
+    // Whoever still sends here stops before the container is told to.
+    await tools.hooks.beforeStop(PodIdentity(translation, addresses: addressesNow), name)
     var grace = graceSeconds
     if grace > 0, let hook = container(name)?.lifecycle?.preStop {
       await run(hook, name, id, timeout: .seconds(grace))
@@ -125,6 +127,7 @@ extension PodWorker {
     for sandbox in try await tools.runtime.listPodSandboxes(filter) where sandbox.labels[PodKey.podUID] == uid {
       try await removeSandbox(sandbox.id)
     }
+    await tools.hooks.sandboxesGone(PodIdentity(translation, addresses: addressesNow))
     let (store, uid, logs) = (tools.volumes, uid, translation.logDirectory)
     try await onFreshThread { () throws(VolumeError) in
       try store.remove(pod: uid)

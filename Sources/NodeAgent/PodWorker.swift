@@ -21,6 +21,8 @@ package struct NodeTools: Sendable {
   package var hostsText: @Sendable () -> String = { ((try? Files.readText("/etc/hosts")) ?? nil) ?? "" }
   /// The Services that containers of a namespace see as variables, beside those of the manifests.
   package var serviceLinks: @Sendable (_ namespace: String) -> [ServiceLink] = { _ in [] }
+  /// What others do at turns of a pod's life.
+  package var hooks = PodHooks()
   /// Told what happens to a pod of an API server.
   package var notes: @Sendable (_ pod: Pod, PodNote) -> Void = { _, _ in }
 
@@ -281,11 +283,17 @@ package actor PodWorker {
   }
 
   private func makeSandbox(_ attempt: UInt32) async -> PodEvent {
+    var made: String?
     do {
       try Files.makeDirectories(translation.logDirectory, mode: 0o755)
       let id = try await tools.runtime.runPodSandbox(translation.sandbox(attempt: attempt), runtimeHandler: "")
-      return .sandboxMade(id: id, addresses: try await addresses(of: id))
+      made = id
+      let addresses = try await addresses(of: id)
+      try await tools.hooks.sandboxReady(PodIdentity(translation, addresses: addresses))
+      return .sandboxMade(id: id, addresses: addresses)
     } catch {
+      // Nobody would know it by its number any more; the next try makes another.
+      if let made { try? await removeSandbox(made) }
       return .sandboxFailed(message: "\(error)")
     }
   }

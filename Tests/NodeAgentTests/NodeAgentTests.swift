@@ -32,7 +32,7 @@ private final class TestNode: Sendable {
   func remove(_ name: String) throws { try Files.remove("\(scratch.path)/manifests/\(name)") }
 
   /// Runs an agent for as long as `body` runs.
-  func withAgent(_ body: () async throws -> Void) async throws {
+  func withAgent(hooks: PodHooks = PodHooks(), _ body: () async throws -> Void) async throws {
     var settings = NodeAgent.Settings(manifests: "\(scratch.path)/manifests", statusFile: statusFile)
     settings.relist = .milliseconds(20)
     settings.measure = .milliseconds(50)
@@ -44,6 +44,7 @@ private final class TestNode: Sendable {
     var tools = NodeTools(
       runtime: runtime, volumes: VolumeStore(root: "\(scratch.path)/volumes"), facts: facts, logger: logger)
     tools.backoff = BackoffRule(scaledBy: 0.001)
+    tools.hooks = hooks
     let agent = NodeAgent(settings: settings, tools: tools) { services, backends in
       self.served.withLock { $0.append(backends.filter(\.isReady).map(\.name)) }
       return services.map {
@@ -113,6 +114,37 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
       #expect(served.contains(["web"]))
       #expect(served.last == [])
     }
+    try node.finish()
+  }
+
+  @Test func othersAreAskedBeforeTheFirstContainerAndBeforeAStop() async throws {
+    let node = try TestNode()
+    let seen = Mutex<[String]>([])
+    let refusals = Mutex(1)
+    let (sandboxes, starts, stops) = (
+      { @Sendable in node.runtime.state.withLock { $0.sandboxes.count } },
+      { @Sendable in node.runtime.state.withLock { $0.starts.count } },
+      { @Sendable in node.runtime.state.withLock { $0.stops.count } }
+    )
+    var hooks = PodHooks()
+    hooks.sandboxReady = { pod in
+      seen.withLock { $0.append("ready \(pod.namespace)/\(pod.name) \(pod.labels) \(starts()) \(sandboxes())") }
+      #expect(pod.addresses.first?.hasPrefix("10.0.0.") == true)
+      // The first time the policy cannot be set: nothing may run, and another sandbox is tried.
+      if refusals.withLock({ $0 -= 1; return $0 == 0 }) { throw CancellationError() }
+    }
+    hooks.beforeStop = { pod, container in
+      seen.withLock { $0.append("stop \(pod.name)/\(container) \(stops())") }
+    }
+    hooks.sandboxesGone = { pod in seen.withLock { $0.append("gone \(pod.name) \(sandboxes())") } }
+    try await node.withAgent(hooks: hooks) {
+      try node.put("app.yaml", pod("web"))
+      try await node.wait("ready", isReady("web"))
+      try node.remove("app.yaml")
+      try await node.wait("gone") { $0.status["pods"]?.array?.isEmpty == true }
+    }
+    let first = "ready default/web [\"app\": \"web\"] 0 1"
+    #expect(seen.withLock { $0 } == [first, first, "stop web/web 0", "gone web 0"])
     try node.finish()
   }
 
