@@ -95,7 +95,8 @@ struct ObjectMaker {
       guard depth > 0 else { return nil }
       var members = JSONObject()
       for _ in 0...random.below(3) { members["key-\(random.below(5))"] = value(member, depth: depth - 1) }
-      return .object(members)
+      // An empty map means the same as none.
+      return members.isEmpty ? nil : .object(members)
     }
   }
 }
