@@ -134,6 +134,16 @@ package struct FieldDecoder {
     }
   }
 
+  package mutating func decode<T: KubeValue>(_ target: inout [String: [T]], _ value: JSONValue) {
+    if value.isNull { return }
+    guard let members = value.object?.members else { return wrongType(expected: "an object", found: value) }
+    for (key, items) in members {
+      steps.append(.key(key))
+      decode(&target[key, default: []], items)
+      steps.removeLast()
+    }
+  }
+
   package mutating func decode(_ target: inout String?, _ value: JSONValue, oneOf choices: [String]) {
     decode(&target, value)
     if let target, !choices.contains(target) { report(.unsupportedValue(found: target, supported: choices)) }
@@ -173,6 +183,13 @@ package struct FieldEncoder {
     guard always || !value.isEmpty else { return }
     var inner = FieldEncoder()
     for (name, item) in value.sorted(by: { $0.key < $1.key }) { inner.add(name, item.json) }
+    add(key, inner.object)
+  }
+
+  package mutating func encode<T: KubeValue>(_ key: String, _ value: [String: [T]], always: Bool = false) {
+    guard always || !value.isEmpty else { return }
+    var inner = FieldEncoder()
+    for (name, items) in value.sorted(by: { $0.key < $1.key }) { inner.add(name, .array(items.map(\.json))) }
     add(key, inner.object)
   }
 

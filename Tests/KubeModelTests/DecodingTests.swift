@@ -39,8 +39,8 @@ private func problems(_ text: String) throws -> [String] {
     (#"{"kind":"Pod"}"#, "apiVersion: required"),
     (#"{"apiVersion":"v1","kind":7}"#, "kind: expected a string, found number"),
     (
-      #"{"apiVersion":"apps/v1","kind":"DaemonSet"}"#,
-      "kind: not supported: DaemonSet of apps/v1; known here: \(AnyKind.kinds.keys.sorted().joined(separator: ", "))"
+      #"{"apiVersion":"apps/v1","kind":"FlockSet"}"#,
+      "kind: not supported: FlockSet of apps/v1; known here: \(AnyKind.kinds.keys.sorted().joined(separator: ", "))"
     ),
     (
       #"{"apiVersion":"v1","kind":"Secret","data":{"k":"not base64!"}}"#,

@@ -14,14 +14,21 @@ private let discovery = Discovery(.kubernetes)
         "serverAddressByClientCIDRs": [["clientCIDR": "0.0.0.0/0", "serverAddress": "10.0.0.1:6443"]],
       ])
     let groups = discovery.apis()["groups"]?.array ?? []
-    #expect(groups.map { $0["name"] } == ["apps", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"])
+    #expect(
+      groups.compactMap { $0["name"]?.string } == [
+        "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
+        "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+        "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io",
+        "node.k8s.io", "discovery.k8s.io",
+      ])
     #expect(
       discovery.group("apps") == [
         "kind": "APIGroup", "apiVersion": "v1", "name": "apps",
         "versions": [["groupVersion": "apps/v1", "version": "v1"]],
         "preferredVersion": ["groupVersion": "apps/v1", "version": "v1"],
       ])
-    #expect(discovery.group("batch") == nil)
+    #expect(discovery.group("autoscaling")?["preferredVersion"]?["version"] == "v2")
+    #expect(discovery.group("flocks.example") == nil)
     #expect(discovery.resources(group: "apps", version: "v2") == nil)
   }
 

@@ -28,14 +28,11 @@ private func references(_ value: JSONValue, into found: inout Set<String>) {
   private static let v2 = try? JSONValue.parse(openAPI.v2())
 
   @Test func theIndexTellsWhereDocumentsAre() {
-    #expect(
-      openAPI.v3Names == [
-        "api/v1", "apis/apps/v1", "apis/authorization.k8s.io/v1", "apis/coordination.k8s.io/v1",
-        "apis/discovery.k8s.io/v1",
-      ])
+    #expect(openAPI.v3Names.count == 19)
+    #expect(Set(["api/v1", "apis/apps/v1", "apis/autoscaling/v1", "apis/autoscaling/v2"]).isSubset(of: openAPI.v3Names))
     let index = openAPI.v3Index(hashes: ["api/v1": "ABC"])
     #expect(index["paths"]?["api/v1"]?["serverRelativeURL"] == "/openapi/v3/api/v1?hash=ABC")
-    #expect(openAPI.v3(named: "apis/batch/v1") == nil)
+    #expect(openAPI.v3(named: "apis/flocks.example/v1") == nil)
   }
 
   @Test func theSameSchemaGivesTheSameDocuments() {

@@ -4,21 +4,54 @@ extension AnyKind {
   /// Every kind of the table, by `apiVersion/kind`.
   package static let kinds: [String: any KubeKind.Type] = [
     "v1/Binding": Binding.self,
+    "certificates.k8s.io/v1/CertificateSigningRequest": CertificateSigningRequest.self,
+    "rbac.authorization.k8s.io/v1/ClusterRole": ClusterRole.self,
+    "rbac.authorization.k8s.io/v1/ClusterRoleBinding": ClusterRoleBinding.self,
     "v1/ConfigMap": ConfigMap.self,
+    "apps/v1/ControllerRevision": ControllerRevision.self,
+    "batch/v1/CronJob": CronJob.self,
+    "apps/v1/DaemonSet": DaemonSet.self,
     "apps/v1/Deployment": Deployment.self,
     "discovery.k8s.io/v1/EndpointSlice": EndpointSlice.self,
+    "v1/Endpoints": Endpoints.self,
     "v1/Event": Event.self,
+    "policy/v1/Eviction": Eviction.self,
+    "autoscaling/v2/HorizontalPodAutoscaler": HorizontalPodAutoscaler.self,
+    "networking.k8s.io/v1/Ingress": Ingress.self,
+    "networking.k8s.io/v1/IngressClass": IngressClass.self,
+    "batch/v1/Job": Job.self,
     "coordination.k8s.io/v1/Lease": Lease.self,
+    "v1/LimitRange": LimitRange.self,
+    "authorization.k8s.io/v1/LocalSubjectAccessReview": LocalSubjectAccessReview.self,
+    "admissionregistration.k8s.io/v1/MutatingWebhookConfiguration": MutatingWebhookConfiguration.self,
     "v1/Namespace": Namespace.self,
+    "networking.k8s.io/v1/NetworkPolicy": NetworkPolicy.self,
     "v1/Node": Node.self,
+    "v1/PersistentVolume": PersistentVolume.self,
+    "v1/PersistentVolumeClaim": PersistentVolumeClaim.self,
     "v1/Pod": Pod.self,
+    "policy/v1/PodDisruptionBudget": PodDisruptionBudget.self,
+    "v1/PodTemplate": PodTemplate.self,
+    "scheduling.k8s.io/v1/PriorityClass": PriorityClass.self,
     "apps/v1/ReplicaSet": ReplicaSet.self,
+    "v1/ReplicationController": ReplicationController.self,
+    "v1/ResourceQuota": ResourceQuota.self,
+    "rbac.authorization.k8s.io/v1/Role": Role.self,
+    "rbac.authorization.k8s.io/v1/RoleBinding": RoleBinding.self,
+    "node.k8s.io/v1/RuntimeClass": RuntimeClass.self,
     "autoscaling/v1/Scale": Scale.self,
     "v1/Secret": Secret.self,
     "authorization.k8s.io/v1/SelfSubjectAccessReview": SelfSubjectAccessReview.self,
+    "authentication.k8s.io/v1/SelfSubjectReview": SelfSubjectReview.self,
     "authorization.k8s.io/v1/SelfSubjectRulesReview": SelfSubjectRulesReview.self,
     "v1/Service": Service.self,
     "v1/ServiceAccount": ServiceAccount.self,
+    "apps/v1/StatefulSet": StatefulSet.self,
+    "storage.k8s.io/v1/StorageClass": StorageClass.self,
+    "authorization.k8s.io/v1/SubjectAccessReview": SubjectAccessReview.self,
+    "authentication.k8s.io/v1/TokenRequest": TokenRequest.self,
+    "authentication.k8s.io/v1/TokenReview": TokenReview.self,
+    "admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration": ValidatingWebhookConfiguration.self,
   ]
 }
 
@@ -28,9 +61,21 @@ extension ConfigMap: KubeResource {
     isNamespaced: true)
 }
 
+extension Endpoints: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "endpoints", kind: "Endpoints",
+    isNamespaced: true)
+}
+
 extension Event: KubeResource {
   package static let resource = ResourceType(
     group: "", version: "v1", plural: "events", kind: "Event",
+    isNamespaced: true)
+}
+
+extension LimitRange: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "limitranges", kind: "LimitRange",
     isNamespaced: true)
 }
 
@@ -46,9 +91,39 @@ extension Node: KubeResource {
     isNamespaced: false)
 }
 
+extension PersistentVolumeClaim: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "persistentvolumeclaims", kind: "PersistentVolumeClaim",
+    isNamespaced: true)
+}
+
+extension PersistentVolume: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "persistentvolumes", kind: "PersistentVolume",
+    isNamespaced: false)
+}
+
 extension Pod: KubeResource {
   package static let resource = ResourceType(
     group: "", version: "v1", plural: "pods", kind: "Pod",
+    isNamespaced: true)
+}
+
+extension PodTemplate: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "podtemplates", kind: "PodTemplate",
+    isNamespaced: true)
+}
+
+extension ReplicationController: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "replicationcontrollers", kind: "ReplicationController",
+    isNamespaced: true)
+}
+
+extension ResourceQuota: KubeResource {
+  package static let resource = ResourceType(
+    group: "", version: "v1", plural: "resourcequotas", kind: "ResourceQuota",
     isNamespaced: true)
 }
 
@@ -70,6 +145,18 @@ extension Service: KubeResource {
     isNamespaced: true)
 }
 
+extension ControllerRevision: KubeResource {
+  package static let resource = ResourceType(
+    group: "apps", version: "v1", plural: "controllerrevisions", kind: "ControllerRevision",
+    isNamespaced: true)
+}
+
+extension DaemonSet: KubeResource {
+  package static let resource = ResourceType(
+    group: "apps", version: "v1", plural: "daemonsets", kind: "DaemonSet",
+    isNamespaced: true)
+}
+
 extension Deployment: KubeResource {
   package static let resource = ResourceType(
     group: "apps", version: "v1", plural: "deployments", kind: "Deployment",
@@ -82,10 +169,118 @@ extension ReplicaSet: KubeResource {
     isNamespaced: true)
 }
 
+extension StatefulSet: KubeResource {
+  package static let resource = ResourceType(
+    group: "apps", version: "v1", plural: "statefulsets", kind: "StatefulSet",
+    isNamespaced: true)
+}
+
+extension HorizontalPodAutoscaler: KubeResource {
+  package static let resource = ResourceType(
+    group: "autoscaling", version: "v2", plural: "horizontalpodautoscalers", kind: "HorizontalPodAutoscaler",
+    isNamespaced: true)
+}
+
+extension CronJob: KubeResource {
+  package static let resource = ResourceType(
+    group: "batch", version: "v1", plural: "cronjobs", kind: "CronJob",
+    isNamespaced: true)
+}
+
+extension Job: KubeResource {
+  package static let resource = ResourceType(
+    group: "batch", version: "v1", plural: "jobs", kind: "Job",
+    isNamespaced: true)
+}
+
+extension CertificateSigningRequest: KubeResource {
+  package static let resource = ResourceType(
+    group: "certificates.k8s.io", version: "v1", plural: "certificatesigningrequests", kind: "CertificateSigningRequest",
+    isNamespaced: false)
+}
+
+extension IngressClass: KubeResource {
+  package static let resource = ResourceType(
+    group: "networking.k8s.io", version: "v1", plural: "ingressclasses", kind: "IngressClass",
+    isNamespaced: false)
+}
+
+extension Ingress: KubeResource {
+  package static let resource = ResourceType(
+    group: "networking.k8s.io", version: "v1", plural: "ingresses", kind: "Ingress",
+    isNamespaced: true)
+}
+
+extension NetworkPolicy: KubeResource {
+  package static let resource = ResourceType(
+    group: "networking.k8s.io", version: "v1", plural: "networkpolicies", kind: "NetworkPolicy",
+    isNamespaced: true)
+}
+
+extension PodDisruptionBudget: KubeResource {
+  package static let resource = ResourceType(
+    group: "policy", version: "v1", plural: "poddisruptionbudgets", kind: "PodDisruptionBudget",
+    isNamespaced: true)
+}
+
+extension ClusterRoleBinding: KubeResource {
+  package static let resource = ResourceType(
+    group: "rbac.authorization.k8s.io", version: "v1", plural: "clusterrolebindings", kind: "ClusterRoleBinding",
+    isNamespaced: false)
+}
+
+extension ClusterRole: KubeResource {
+  package static let resource = ResourceType(
+    group: "rbac.authorization.k8s.io", version: "v1", plural: "clusterroles", kind: "ClusterRole",
+    isNamespaced: false)
+}
+
+extension RoleBinding: KubeResource {
+  package static let resource = ResourceType(
+    group: "rbac.authorization.k8s.io", version: "v1", plural: "rolebindings", kind: "RoleBinding",
+    isNamespaced: true)
+}
+
+extension Role: KubeResource {
+  package static let resource = ResourceType(
+    group: "rbac.authorization.k8s.io", version: "v1", plural: "roles", kind: "Role",
+    isNamespaced: true)
+}
+
+extension StorageClass: KubeResource {
+  package static let resource = ResourceType(
+    group: "storage.k8s.io", version: "v1", plural: "storageclasses", kind: "StorageClass",
+    isNamespaced: false)
+}
+
+extension MutatingWebhookConfiguration: KubeResource {
+  package static let resource = ResourceType(
+    group: "admissionregistration.k8s.io", version: "v1", plural: "mutatingwebhookconfigurations", kind: "MutatingWebhookConfiguration",
+    isNamespaced: false)
+}
+
+extension ValidatingWebhookConfiguration: KubeResource {
+  package static let resource = ResourceType(
+    group: "admissionregistration.k8s.io", version: "v1", plural: "validatingwebhookconfigurations", kind: "ValidatingWebhookConfiguration",
+    isNamespaced: false)
+}
+
+extension PriorityClass: KubeResource {
+  package static let resource = ResourceType(
+    group: "scheduling.k8s.io", version: "v1", plural: "priorityclasses", kind: "PriorityClass",
+    isNamespaced: false)
+}
+
 extension Lease: KubeResource {
   package static let resource = ResourceType(
     group: "coordination.k8s.io", version: "v1", plural: "leases", kind: "Lease",
     isNamespaced: true)
+}
+
+extension RuntimeClass: KubeResource {
+  package static let resource = ResourceType(
+    group: "node.k8s.io", version: "v1", plural: "runtimeclasses", kind: "RuntimeClass",
+    isNamespaced: false)
 }
 
 extension EndpointSlice: KubeResource {

@@ -58,6 +58,26 @@ package struct Affinity: KubeObject {
   }
 }
 
+package struct AggregationRule: KubeObject {
+  package var clusterRoleSelectors: [LabelSelector] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "clusterRoleSelectors": decoder.decode(&clusterRoleSelectors, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("clusterRoleSelectors", clusterRoleSelectors)
+  }
+}
+
 package struct AppArmorProfile: KubeObject {
   package var localhostProfile: String?
   package var type: String = ""
@@ -142,6 +162,36 @@ package struct AzureDiskVolumeSource: KubeObject {
   }
 }
 
+package struct AzureFilePersistentVolumeSource: KubeObject {
+  package var readOnly: Bool?
+  package var secretName: String = ""
+  package var secretNamespace: String?
+  package var shareName: String = ""
+  package static let requiredFields: [String] = ["secretName", "shareName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretName": decoder.decode(&secretName, value)
+    case "secretNamespace": decoder.decode(&secretNamespace, value)
+    case "shareName": decoder.decode(&shareName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretName", secretName, always: true)
+    encoder.encode("secretNamespace", secretNamespace)
+    encoder.encode("shareName", shareName, always: true)
+  }
+}
+
 package struct AzureFileVolumeSource: KubeObject {
   package var readOnly: Bool?
   package var secretName: String = ""
@@ -192,6 +242,83 @@ package struct Binding: KubeKind {
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("metadata", metadata)
     encoder.encode("target", target, always: true)
+  }
+}
+
+package struct BoundObjectReference: KubeObject {
+  package var apiVersion: String?
+  package var kind: String?
+  package var name: String?
+  package var uid: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("kind", kind)
+    encoder.encode("name", name)
+    encoder.encode("uid", uid)
+  }
+}
+
+package struct CSIPersistentVolumeSource: KubeObject {
+  @Boxed package var controllerExpandSecretRef: SecretReference? = nil
+  @Boxed package var controllerPublishSecretRef: SecretReference? = nil
+  package var driver: String = ""
+  package var fsType: String?
+  @Boxed package var nodeExpandSecretRef: SecretReference? = nil
+  @Boxed package var nodePublishSecretRef: SecretReference? = nil
+  @Boxed package var nodeStageSecretRef: SecretReference? = nil
+  package var readOnly: Bool?
+  package var volumeAttributes: [String: String] = [:]
+  package var volumeHandle: String = ""
+  package static let requiredFields: [String] = ["driver", "volumeHandle"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "controllerExpandSecretRef": decoder.decode(&controllerExpandSecretRef, value)
+    case "controllerPublishSecretRef": decoder.decode(&controllerPublishSecretRef, value)
+    case "driver": decoder.decode(&driver, value)
+    case "fsType": decoder.decode(&fsType, value)
+    case "nodeExpandSecretRef": decoder.decode(&nodeExpandSecretRef, value)
+    case "nodePublishSecretRef": decoder.decode(&nodePublishSecretRef, value)
+    case "nodeStageSecretRef": decoder.decode(&nodeStageSecretRef, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "volumeAttributes": decoder.decode(&volumeAttributes, value)
+    case "volumeHandle": decoder.decode(&volumeHandle, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("controllerExpandSecretRef", controllerExpandSecretRef)
+    encoder.encode("controllerPublishSecretRef", controllerPublishSecretRef)
+    encoder.encode("driver", driver, always: true)
+    encoder.encode("fsType", fsType)
+    encoder.encode("nodeExpandSecretRef", nodeExpandSecretRef)
+    encoder.encode("nodePublishSecretRef", nodePublishSecretRef)
+    encoder.encode("nodeStageSecretRef", nodeStageSecretRef)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("volumeAttributes", volumeAttributes)
+    encoder.encode("volumeHandle", volumeHandle, always: true)
   }
 }
 
@@ -251,6 +378,42 @@ package struct Capabilities: KubeObject {
   }
 }
 
+package struct CephFSPersistentVolumeSource: KubeObject {
+  package var monitors: [String] = []
+  package var path: String?
+  package var readOnly: Bool?
+  package var secretFile: String?
+  @Boxed package var secretRef: SecretReference? = nil
+  package var user: String?
+  package static let requiredFields: [String] = ["monitors"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "monitors": decoder.decode(&monitors, value)
+    case "path": decoder.decode(&path, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretFile": decoder.decode(&secretFile, value)
+    case "secretRef": decoder.decode(&secretRef, value)
+    case "user": decoder.decode(&user, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("monitors", monitors, always: true)
+    encoder.encode("path", path)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretFile", secretFile)
+    encoder.encode("secretRef", secretRef)
+    encoder.encode("user", user)
+  }
+}
+
 package struct CephFSVolumeSource: KubeObject {
   package var monitors: [String] = []
   package var path: String?
@@ -284,6 +447,166 @@ package struct CephFSVolumeSource: KubeObject {
     encoder.encode("secretFile", secretFile)
     encoder.encode("secretRef", secretRef)
     encoder.encode("user", user)
+  }
+}
+
+package struct CertificateSigningRequest: KubeKind {
+  package static let apiVersion = "certificates.k8s.io/v1"
+  package static let kind = "CertificateSigningRequest"
+  package var metadata = ObjectMeta()
+  package var spec = CertificateSigningRequestSpec()
+  package var status = CertificateSigningRequestStatus()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
+  }
+}
+
+package struct CertificateSigningRequestCondition: KubeObject {
+  package var lastTransitionTime: Time?
+  package var lastUpdateTime: Time?
+  package var message: String?
+  package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
+    case "lastUpdateTime": decoder.decode(&lastUpdateTime, value)
+    case "message": decoder.decode(&message, value)
+    case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("lastTransitionTime", lastTransitionTime)
+    encoder.encode("lastUpdateTime", lastUpdateTime)
+    encoder.encode("message", message)
+    encoder.encode("reason", reason)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct CertificateSigningRequestSpec: KubeObject {
+  package var expirationSeconds: Int32?
+  package var extra: [String: [String]] = [:]
+  package var groups: [String] = []
+  package var request: Bytes = Bytes()
+  package var signerName: String = ""
+  package var uid: String?
+  package var usages: [String] = []
+  package var username: String?
+  package static let requiredFields: [String] = ["request", "signerName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
+    case "extra": decoder.decode(&extra, value)
+    case "groups": decoder.decode(&groups, value)
+    case "request": decoder.decode(&request, value)
+    case "signerName": decoder.decode(&signerName, value)
+    case "uid": decoder.decode(&uid, value)
+    case "usages": decoder.decode(&usages, value)
+    case "username": decoder.decode(&username, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("expirationSeconds", expirationSeconds)
+    encoder.encode("extra", extra)
+    encoder.encode("groups", groups)
+    encoder.encode("request", request, always: true)
+    encoder.encode("signerName", signerName, always: true)
+    encoder.encode("uid", uid)
+    encoder.encode("usages", usages)
+    encoder.encode("username", username)
+  }
+}
+
+package struct CertificateSigningRequestStatus: KubeObject {
+  package var certificate: Bytes?
+  package var conditions: [CertificateSigningRequestCondition] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "certificate": decoder.decode(&certificate, value)
+    case "conditions": decoder.decode(&conditions, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("certificate", certificate)
+    encoder.encode("conditions", conditions)
+  }
+}
+
+package struct CinderPersistentVolumeSource: KubeObject {
+  package var fsType: String?
+  package var readOnly: Bool?
+  @Boxed package var secretRef: SecretReference? = nil
+  package var volumeID: String = ""
+  package static let requiredFields: [String] = ["volumeID"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fsType": decoder.decode(&fsType, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretRef": decoder.decode(&secretRef, value)
+    case "volumeID": decoder.decode(&volumeID, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fsType", fsType)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretRef", secretRef)
+    encoder.encode("volumeID", volumeID, always: true)
   }
 }
 
@@ -334,6 +657,63 @@ package struct ClientIPConfig: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("timeoutSeconds", timeoutSeconds)
+  }
+}
+
+package struct ClusterRole: KubeKind {
+  package static let apiVersion = "rbac.authorization.k8s.io/v1"
+  package static let kind = "ClusterRole"
+  @Boxed package var aggregationRule: AggregationRule? = nil
+  package var metadata = ObjectMeta()
+  package var rules: [PolicyRule] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "aggregationRule": decoder.decode(&aggregationRule, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "rules": decoder.decode(&rules, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("aggregationRule", aggregationRule)
+    encoder.encode("metadata", metadata)
+    encoder.encode("rules", rules)
+  }
+}
+
+package struct ClusterRoleBinding: KubeKind {
+  package static let apiVersion = "rbac.authorization.k8s.io/v1"
+  package static let kind = "ClusterRoleBinding"
+  package var metadata = ObjectMeta()
+  package var roleRef = RoleRef()
+  package var subjects: [Subject] = []
+  package static let requiredFields: [String] = ["roleRef"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "roleRef": decoder.decode(&roleRef, value)
+    case "subjects": decoder.decode(&subjects, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("roleRef", roleRef, always: true)
+    encoder.encode("subjects", subjects)
   }
 }
 
@@ -517,355 +897,5 @@ package struct ConfigMapNodeConfigSource: KubeObject {
     encoder.encode("namespace", namespace, always: true)
     encoder.encode("resourceVersion", resourceVersion)
     encoder.encode("uid", uid)
-  }
-}
-
-package struct ConfigMapProjection: KubeObject {
-  package var items: [KeyToPath] = []
-  package var name: String?
-  package var optional: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "items": decoder.decode(&items, value)
-    case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("items", items)
-    encoder.encode("name", name)
-    encoder.encode("optional", optional)
-  }
-}
-
-package struct ConfigMapVolumeSource: KubeObject {
-  package var defaultMode: Int32?
-  package var items: [KeyToPath] = []
-  package var name: String?
-  package var optional: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "defaultMode": decoder.decode(&defaultMode, value)
-    case "items": decoder.decode(&items, value)
-    case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("defaultMode", defaultMode)
-    encoder.encode("items", items)
-    encoder.encode("name", name)
-    encoder.encode("optional", optional)
-  }
-}
-
-package struct Container: KubeObject {
-  package var args: [String] = []
-  package var command: [String] = []
-  package var env: [EnvVar] = []
-  package var envFrom: [EnvFromSource] = []
-  package var image: String?
-  package var imagePullPolicy: String?
-  @Boxed package var lifecycle: Lifecycle? = nil
-  @Boxed package var livenessProbe: Probe? = nil
-  package var name: String = ""
-  package var ports: [ContainerPort] = []
-  @Boxed package var readinessProbe: Probe? = nil
-  package var resizePolicy: [ContainerResizePolicy] = []
-  package var resources = ResourceRequirements()
-  package var restartPolicy: String?
-  package var restartPolicyRules: [ContainerRestartRule] = []
-  @Boxed package var securityContext: SecurityContext? = nil
-  @Boxed package var startupProbe: Probe? = nil
-  package var stdin: Bool?
-  package var stdinOnce: Bool?
-  package var terminationMessagePath: String?
-  package var terminationMessagePolicy: String?
-  package var tty: Bool?
-  package var volumeDevices: [VolumeDevice] = []
-  package var volumeMounts: [VolumeMount] = []
-  package var workingDir: String?
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "args": decoder.decode(&args, value)
-    case "command": decoder.decode(&command, value)
-    case "env": decoder.decode(&env, value)
-    case "envFrom": decoder.decode(&envFrom, value)
-    case "image": decoder.decode(&image, value)
-    case "imagePullPolicy": decoder.decode(&imagePullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
-    case "lifecycle": decoder.decode(&lifecycle, value)
-    case "livenessProbe": decoder.decode(&livenessProbe, value)
-    case "name": decoder.decode(&name, value)
-    case "ports": decoder.decode(&ports, value)
-    case "readinessProbe": decoder.decode(&readinessProbe, value)
-    case "resizePolicy": decoder.decode(&resizePolicy, value)
-    case "resources": decoder.decode(&resources, value)
-    case "restartPolicy": decoder.decode(&restartPolicy, value)
-    case "restartPolicyRules": decoder.decode(&restartPolicyRules, value)
-    case "securityContext": decoder.decode(&securityContext, value)
-    case "startupProbe": decoder.decode(&startupProbe, value)
-    case "stdin": decoder.decode(&stdin, value)
-    case "stdinOnce": decoder.decode(&stdinOnce, value)
-    case "terminationMessagePath": decoder.decode(&terminationMessagePath, value)
-    case "terminationMessagePolicy":
-      decoder.decode(&terminationMessagePolicy, value, oneOf: ["FallbackToLogsOnError", "File"])
-    case "tty": decoder.decode(&tty, value)
-    case "volumeDevices": decoder.decode(&volumeDevices, value)
-    case "volumeMounts": decoder.decode(&volumeMounts, value)
-    case "workingDir": decoder.decode(&workingDir, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("args", args)
-    encoder.encode("command", command)
-    encoder.encode("env", env)
-    encoder.encode("envFrom", envFrom)
-    encoder.encode("image", image)
-    encoder.encode("imagePullPolicy", imagePullPolicy)
-    encoder.encode("lifecycle", lifecycle)
-    encoder.encode("livenessProbe", livenessProbe)
-    encoder.encode("name", name, always: true)
-    encoder.encode("ports", ports)
-    encoder.encode("readinessProbe", readinessProbe)
-    encoder.encode("resizePolicy", resizePolicy)
-    encoder.encode("resources", resources)
-    encoder.encode("restartPolicy", restartPolicy)
-    encoder.encode("restartPolicyRules", restartPolicyRules)
-    encoder.encode("securityContext", securityContext)
-    encoder.encode("startupProbe", startupProbe)
-    encoder.encode("stdin", stdin)
-    encoder.encode("stdinOnce", stdinOnce)
-    encoder.encode("terminationMessagePath", terminationMessagePath)
-    encoder.encode("terminationMessagePolicy", terminationMessagePolicy)
-    encoder.encode("tty", tty)
-    encoder.encode("volumeDevices", volumeDevices)
-    encoder.encode("volumeMounts", volumeMounts)
-    encoder.encode("workingDir", workingDir)
-  }
-}
-
-package struct ContainerExtendedResourceRequest: KubeObject {
-  package var containerName: String = ""
-  package var requestName: String = ""
-  package var resourceName: String = ""
-  package static let requiredFields: [String] = ["containerName", "requestName", "resourceName"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "containerName": decoder.decode(&containerName, value)
-    case "requestName": decoder.decode(&requestName, value)
-    case "resourceName": decoder.decode(&resourceName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("containerName", containerName, always: true)
-    encoder.encode("requestName", requestName, always: true)
-    encoder.encode("resourceName", resourceName, always: true)
-  }
-}
-
-package struct ContainerImage: KubeObject {
-  package var names: [String] = []
-  package var sizeBytes: Int64?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "names": decoder.decode(&names, value)
-    case "sizeBytes": decoder.decode(&sizeBytes, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("names", names)
-    encoder.encode("sizeBytes", sizeBytes)
-  }
-}
-
-package struct ContainerPort: KubeObject {
-  package var containerPort: Int32 = 0
-  package var hostIP: String?
-  package var hostPort: Int32?
-  package var name: String?
-  package var `protocol`: String?
-  package static let requiredFields: [String] = ["containerPort"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "containerPort": decoder.decode(&containerPort, value)
-    case "hostIP": decoder.decode(&hostIP, value)
-    case "hostPort": decoder.decode(&hostPort, value)
-    case "name": decoder.decode(&name, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("containerPort", containerPort, always: true)
-    encoder.encode("hostIP", hostIP)
-    encoder.encode("hostPort", hostPort)
-    encoder.encode("name", name)
-    encoder.encode("protocol", `protocol`)
-  }
-}
-
-package struct ContainerResizePolicy: KubeObject {
-  package var resourceName: String = ""
-  package var restartPolicy: String = ""
-  package static let requiredFields: [String] = ["resourceName", "restartPolicy"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "resourceName": decoder.decode(&resourceName, value)
-    case "restartPolicy": decoder.decode(&restartPolicy, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("resourceName", resourceName, always: true)
-    encoder.encode("restartPolicy", restartPolicy, always: true)
-  }
-}
-
-package struct ContainerRestartRule: KubeObject {
-  package var action: String = ""
-  @Boxed package var exitCodes: ContainerRestartRuleOnExitCodes? = nil
-  package static let requiredFields: [String] = ["action"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "action": decoder.decode(&action, value)
-    case "exitCodes": decoder.decode(&exitCodes, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("action", action, always: true)
-    encoder.encode("exitCodes", exitCodes)
-  }
-}
-
-package struct ContainerRestartRuleOnExitCodes: KubeObject {
-  package var `operator`: String = ""
-  package var values: [Int32] = []
-  package static let requiredFields: [String] = ["operator"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "operator": decoder.decode(&`operator`, value)
-    case "values": decoder.decode(&values, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("operator", `operator`, always: true)
-    encoder.encode("values", values)
-  }
-}
-
-package struct ContainerState: KubeObject {
-  @Boxed package var running: ContainerStateRunning? = nil
-  @Boxed package var terminated: ContainerStateTerminated? = nil
-  @Boxed package var waiting: ContainerStateWaiting? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "running": decoder.decode(&running, value)
-    case "terminated": decoder.decode(&terminated, value)
-    case "waiting": decoder.decode(&waiting, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("running", running)
-    encoder.encode("terminated", terminated)
-    encoder.encode("waiting", waiting)
-  }
-}
-
-package struct ContainerStateRunning: KubeObject {
-  package var startedAt: Time?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "startedAt": decoder.decode(&startedAt, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("startedAt", startedAt)
   }
 }

@@ -2,6 +2,410 @@
 
 package import JSON
 
+package struct ConfigMapProjection: KubeObject {
+  package var items: [KeyToPath] = []
+  package var name: String?
+  package var optional: Bool?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "items": decoder.decode(&items, value)
+    case "name": decoder.decode(&name, value)
+    case "optional": decoder.decode(&optional, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("items", items)
+    encoder.encode("name", name)
+    encoder.encode("optional", optional)
+  }
+}
+
+package struct ConfigMapVolumeSource: KubeObject {
+  package var defaultMode: Int32?
+  package var items: [KeyToPath] = []
+  package var name: String?
+  package var optional: Bool?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "defaultMode": decoder.decode(&defaultMode, value)
+    case "items": decoder.decode(&items, value)
+    case "name": decoder.decode(&name, value)
+    case "optional": decoder.decode(&optional, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("defaultMode", defaultMode)
+    encoder.encode("items", items)
+    encoder.encode("name", name)
+    encoder.encode("optional", optional)
+  }
+}
+
+package struct Container: KubeObject {
+  package var args: [String] = []
+  package var command: [String] = []
+  package var env: [EnvVar] = []
+  package var envFrom: [EnvFromSource] = []
+  package var image: String?
+  package var imagePullPolicy: String?
+  @Boxed package var lifecycle: Lifecycle? = nil
+  @Boxed package var livenessProbe: Probe? = nil
+  package var name: String = ""
+  package var ports: [ContainerPort] = []
+  @Boxed package var readinessProbe: Probe? = nil
+  package var resizePolicy: [ContainerResizePolicy] = []
+  package var resources = ResourceRequirements()
+  package var restartPolicy: String?
+  package var restartPolicyRules: [ContainerRestartRule] = []
+  @Boxed package var securityContext: SecurityContext? = nil
+  @Boxed package var startupProbe: Probe? = nil
+  package var stdin: Bool?
+  package var stdinOnce: Bool?
+  package var terminationMessagePath: String?
+  package var terminationMessagePolicy: String?
+  package var tty: Bool?
+  package var volumeDevices: [VolumeDevice] = []
+  package var volumeMounts: [VolumeMount] = []
+  package var workingDir: String?
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "args": decoder.decode(&args, value)
+    case "command": decoder.decode(&command, value)
+    case "env": decoder.decode(&env, value)
+    case "envFrom": decoder.decode(&envFrom, value)
+    case "image": decoder.decode(&image, value)
+    case "imagePullPolicy": decoder.decode(&imagePullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
+    case "lifecycle": decoder.decode(&lifecycle, value)
+    case "livenessProbe": decoder.decode(&livenessProbe, value)
+    case "name": decoder.decode(&name, value)
+    case "ports": decoder.decode(&ports, value)
+    case "readinessProbe": decoder.decode(&readinessProbe, value)
+    case "resizePolicy": decoder.decode(&resizePolicy, value)
+    case "resources": decoder.decode(&resources, value)
+    case "restartPolicy": decoder.decode(&restartPolicy, value)
+    case "restartPolicyRules": decoder.decode(&restartPolicyRules, value)
+    case "securityContext": decoder.decode(&securityContext, value)
+    case "startupProbe": decoder.decode(&startupProbe, value)
+    case "stdin": decoder.decode(&stdin, value)
+    case "stdinOnce": decoder.decode(&stdinOnce, value)
+    case "terminationMessagePath": decoder.decode(&terminationMessagePath, value)
+    case "terminationMessagePolicy":
+      decoder.decode(&terminationMessagePolicy, value, oneOf: ["FallbackToLogsOnError", "File"])
+    case "tty": decoder.decode(&tty, value)
+    case "volumeDevices": decoder.decode(&volumeDevices, value)
+    case "volumeMounts": decoder.decode(&volumeMounts, value)
+    case "workingDir": decoder.decode(&workingDir, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("args", args)
+    encoder.encode("command", command)
+    encoder.encode("env", env)
+    encoder.encode("envFrom", envFrom)
+    encoder.encode("image", image)
+    encoder.encode("imagePullPolicy", imagePullPolicy)
+    encoder.encode("lifecycle", lifecycle)
+    encoder.encode("livenessProbe", livenessProbe)
+    encoder.encode("name", name, always: true)
+    encoder.encode("ports", ports)
+    encoder.encode("readinessProbe", readinessProbe)
+    encoder.encode("resizePolicy", resizePolicy)
+    encoder.encode("resources", resources)
+    encoder.encode("restartPolicy", restartPolicy)
+    encoder.encode("restartPolicyRules", restartPolicyRules)
+    encoder.encode("securityContext", securityContext)
+    encoder.encode("startupProbe", startupProbe)
+    encoder.encode("stdin", stdin)
+    encoder.encode("stdinOnce", stdinOnce)
+    encoder.encode("terminationMessagePath", terminationMessagePath)
+    encoder.encode("terminationMessagePolicy", terminationMessagePolicy)
+    encoder.encode("tty", tty)
+    encoder.encode("volumeDevices", volumeDevices)
+    encoder.encode("volumeMounts", volumeMounts)
+    encoder.encode("workingDir", workingDir)
+  }
+}
+
+package struct ContainerExtendedResourceRequest: KubeObject {
+  package var containerName: String = ""
+  package var requestName: String = ""
+  package var resourceName: String = ""
+  package static let requiredFields: [String] = ["containerName", "requestName", "resourceName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containerName": decoder.decode(&containerName, value)
+    case "requestName": decoder.decode(&requestName, value)
+    case "resourceName": decoder.decode(&resourceName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containerName", containerName, always: true)
+    encoder.encode("requestName", requestName, always: true)
+    encoder.encode("resourceName", resourceName, always: true)
+  }
+}
+
+package struct ContainerImage: KubeObject {
+  package var names: [String] = []
+  package var sizeBytes: Int64?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "names": decoder.decode(&names, value)
+    case "sizeBytes": decoder.decode(&sizeBytes, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("names", names)
+    encoder.encode("sizeBytes", sizeBytes)
+  }
+}
+
+package struct ContainerPort: KubeObject {
+  package var containerPort: Int32 = 0
+  package var hostIP: String?
+  package var hostPort: Int32?
+  package var name: String?
+  package var `protocol`: String?
+  package static let requiredFields: [String] = ["containerPort"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containerPort": decoder.decode(&containerPort, value)
+    case "hostIP": decoder.decode(&hostIP, value)
+    case "hostPort": decoder.decode(&hostPort, value)
+    case "name": decoder.decode(&name, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containerPort", containerPort, always: true)
+    encoder.encode("hostIP", hostIP)
+    encoder.encode("hostPort", hostPort)
+    encoder.encode("name", name)
+    encoder.encode("protocol", `protocol`)
+  }
+}
+
+package struct ContainerResizePolicy: KubeObject {
+  package var resourceName: String = ""
+  package var restartPolicy: String = ""
+  package static let requiredFields: [String] = ["resourceName", "restartPolicy"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "resourceName": decoder.decode(&resourceName, value)
+    case "restartPolicy": decoder.decode(&restartPolicy, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("resourceName", resourceName, always: true)
+    encoder.encode("restartPolicy", restartPolicy, always: true)
+  }
+}
+
+package struct ContainerResourceMetricSource: KubeObject {
+  package var container: String = ""
+  package var name: String = ""
+  package var target = MetricTarget()
+  package static let requiredFields: [String] = ["container", "name", "target"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "container": decoder.decode(&container, value)
+    case "name": decoder.decode(&name, value)
+    case "target": decoder.decode(&target, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("container", container, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("target", target, always: true)
+  }
+}
+
+package struct ContainerResourceMetricStatus: KubeObject {
+  package var container: String = ""
+  package var current = MetricValueStatus()
+  package var name: String = ""
+  package static let requiredFields: [String] = ["container", "current", "name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "container": decoder.decode(&container, value)
+    case "current": decoder.decode(&current, value)
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("container", container, always: true)
+    encoder.encode("current", current, always: true)
+    encoder.encode("name", name, always: true)
+  }
+}
+
+package struct ContainerRestartRule: KubeObject {
+  package var action: String = ""
+  @Boxed package var exitCodes: ContainerRestartRuleOnExitCodes? = nil
+  package static let requiredFields: [String] = ["action"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "action": decoder.decode(&action, value)
+    case "exitCodes": decoder.decode(&exitCodes, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("action", action, always: true)
+    encoder.encode("exitCodes", exitCodes)
+  }
+}
+
+package struct ContainerRestartRuleOnExitCodes: KubeObject {
+  package var `operator`: String = ""
+  package var values: [Int32] = []
+  package static let requiredFields: [String] = ["operator"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "operator": decoder.decode(&`operator`, value)
+    case "values": decoder.decode(&values, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("operator", `operator`, always: true)
+    encoder.encode("values", values)
+  }
+}
+
+package struct ContainerState: KubeObject {
+  @Boxed package var running: ContainerStateRunning? = nil
+  @Boxed package var terminated: ContainerStateTerminated? = nil
+  @Boxed package var waiting: ContainerStateWaiting? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "running": decoder.decode(&running, value)
+    case "terminated": decoder.decode(&terminated, value)
+    case "waiting": decoder.decode(&waiting, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("running", running)
+    encoder.encode("terminated", terminated)
+    encoder.encode("waiting", waiting)
+  }
+}
+
+package struct ContainerStateRunning: KubeObject {
+  package var startedAt: Time?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "startedAt": decoder.decode(&startedAt, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("startedAt", startedAt)
+  }
+}
+
 package struct ContainerStateTerminated: KubeObject {
   package var containerID: String?
   package var exitCode: Int32 = 0
@@ -157,6 +561,159 @@ package struct ContainerUser: KubeObject {
   }
 }
 
+package struct ControllerRevision: KubeKind {
+  package static let apiVersion = "apps/v1"
+  package static let kind = "ControllerRevision"
+  package var data: RawJSON?
+  package var metadata = ObjectMeta()
+  package var revision: Int64 = 0
+  package static let requiredFields: [String] = ["revision"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "data": decoder.decode(&data, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "revision": decoder.decode(&revision, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("data", data)
+    encoder.encode("metadata", metadata)
+    encoder.encode("revision", revision, always: true)
+  }
+}
+
+package struct CronJob: KubeKind {
+  package static let apiVersion = "batch/v1"
+  package static let kind = "CronJob"
+  package var metadata = ObjectMeta()
+  package var spec = CronJobSpec()
+  package var status = CronJobStatus()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
+  }
+}
+
+package struct CronJobSpec: KubeObject {
+  package var concurrencyPolicy: String?
+  package var failedJobsHistoryLimit: Int32?
+  package var jobTemplate = JobTemplateSpec()
+  package var schedule: String = ""
+  package var startingDeadlineSeconds: Int64?
+  package var successfulJobsHistoryLimit: Int32?
+  package var suspend: Bool?
+  package var timeZone: String?
+  package static let requiredFields: [String] = ["jobTemplate", "schedule"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "concurrencyPolicy": decoder.decode(&concurrencyPolicy, value, oneOf: ["Allow", "Forbid", "Replace"])
+    case "failedJobsHistoryLimit": decoder.decode(&failedJobsHistoryLimit, value)
+    case "jobTemplate": decoder.decode(&jobTemplate, value)
+    case "schedule": decoder.decode(&schedule, value)
+    case "startingDeadlineSeconds": decoder.decode(&startingDeadlineSeconds, value)
+    case "successfulJobsHistoryLimit": decoder.decode(&successfulJobsHistoryLimit, value)
+    case "suspend": decoder.decode(&suspend, value)
+    case "timeZone": decoder.decode(&timeZone, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("concurrencyPolicy", concurrencyPolicy)
+    encoder.encode("failedJobsHistoryLimit", failedJobsHistoryLimit)
+    encoder.encode("jobTemplate", jobTemplate, always: true)
+    encoder.encode("schedule", schedule, always: true)
+    encoder.encode("startingDeadlineSeconds", startingDeadlineSeconds)
+    encoder.encode("successfulJobsHistoryLimit", successfulJobsHistoryLimit)
+    encoder.encode("suspend", suspend)
+    encoder.encode("timeZone", timeZone)
+  }
+}
+
+package struct CronJobStatus: KubeObject {
+  package var active: [ObjectReference] = []
+  package var lastScheduleTime: Time?
+  package var lastSuccessfulTime: Time?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "active": decoder.decode(&active, value)
+    case "lastScheduleTime": decoder.decode(&lastScheduleTime, value)
+    case "lastSuccessfulTime": decoder.decode(&lastSuccessfulTime, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("active", active)
+    encoder.encode("lastScheduleTime", lastScheduleTime)
+    encoder.encode("lastSuccessfulTime", lastSuccessfulTime)
+  }
+}
+
+package struct CrossVersionObjectReference: KubeObject {
+  package var apiVersion: String?
+  package var kind: String = ""
+  package var name: String = ""
+  package static let requiredFields: [String] = ["kind", "name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("kind", kind, always: true)
+    encoder.encode("name", name, always: true)
+  }
+}
+
 package struct DaemonEndpoint: KubeObject {
   package var Port: Int32 = 0
   package static let requiredFields: [String] = ["Port"]
@@ -178,54 +735,12 @@ package struct DaemonEndpoint: KubeObject {
   }
 }
 
-package struct DeleteOptions: KubeObject {
-  package var apiVersion: String?
-  package var dryRun: [String] = []
-  package var gracePeriodSeconds: Int64?
-  package var ignoreStoreReadErrorWithClusterBreakingPotential: Bool?
-  package var kind: String?
-  package var orphanDependents: Bool?
-  @Boxed package var preconditions: Preconditions? = nil
-  package var propagationPolicy: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "dryRun": decoder.decode(&dryRun, value)
-    case "gracePeriodSeconds": decoder.decode(&gracePeriodSeconds, value)
-    case "ignoreStoreReadErrorWithClusterBreakingPotential":
-      decoder.decode(&ignoreStoreReadErrorWithClusterBreakingPotential, value)
-    case "kind": decoder.decode(&kind, value)
-    case "orphanDependents": decoder.decode(&orphanDependents, value)
-    case "preconditions": decoder.decode(&preconditions, value)
-    case "propagationPolicy": decoder.decode(&propagationPolicy, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("dryRun", dryRun)
-    encoder.encode("gracePeriodSeconds", gracePeriodSeconds)
-    encoder.encode("ignoreStoreReadErrorWithClusterBreakingPotential", ignoreStoreReadErrorWithClusterBreakingPotential)
-    encoder.encode("kind", kind)
-    encoder.encode("orphanDependents", orphanDependents)
-    encoder.encode("preconditions", preconditions)
-    encoder.encode("propagationPolicy", propagationPolicy)
-  }
-}
-
-package struct Deployment: KubeKind {
+package struct DaemonSet: KubeKind {
   package static let apiVersion = "apps/v1"
-  package static let kind = "Deployment"
+  package static let kind = "DaemonSet"
   package var metadata = ObjectMeta()
-  package var spec = DeploymentSpec()
-  package var status = DeploymentStatus()
+  package var spec = DaemonSetSpec()
+  package var status = DaemonSetStatus()
 
   package init() {}
 
@@ -248,9 +763,8 @@ package struct Deployment: KubeKind {
   }
 }
 
-package struct DeploymentCondition: KubeObject {
+package struct DaemonSetCondition: KubeObject {
   package var lastTransitionTime: Time?
-  package var lastUpdateTime: Time?
   package var message: String?
   package var reason: String?
   package var status: String = ""
@@ -264,7 +778,6 @@ package struct DeploymentCondition: KubeObject {
   ) -> Bool {
     switch key {
     case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
-    case "lastUpdateTime": decoder.decode(&lastUpdateTime, value)
     case "message": decoder.decode(&message, value)
     case "reason": decoder.decode(&reason, value)
     case "status": decoder.decode(&status, value)
@@ -276,7 +789,6 @@ package struct DeploymentCondition: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("lastTransitionTime", lastTransitionTime)
-    encoder.encode("lastUpdateTime", lastUpdateTime)
     encoder.encode("message", message)
     encoder.encode("reason", reason)
     encoder.encode("status", status, always: true)
@@ -284,15 +796,12 @@ package struct DeploymentCondition: KubeObject {
   }
 }
 
-package struct DeploymentSpec: KubeObject {
+package struct DaemonSetSpec: KubeObject {
   package var minReadySeconds: Int32?
-  package var paused: Bool?
-  package var progressDeadlineSeconds: Int32?
-  package var replicas: Int32?
   package var revisionHistoryLimit: Int32?
   package var selector = LabelSelector()
-  package var strategy = DeploymentStrategy()
   package var template = PodTemplateSpec()
+  package var updateStrategy = DaemonSetUpdateStrategy()
   package static let requiredFields: [String] = ["selector", "template"]
 
   package init() {}
@@ -302,13 +811,10 @@ package struct DeploymentSpec: KubeObject {
   ) -> Bool {
     switch key {
     case "minReadySeconds": decoder.decode(&minReadySeconds, value)
-    case "paused": decoder.decode(&paused, value)
-    case "progressDeadlineSeconds": decoder.decode(&progressDeadlineSeconds, value)
-    case "replicas": decoder.decode(&replicas, value)
     case "revisionHistoryLimit": decoder.decode(&revisionHistoryLimit, value)
     case "selector": decoder.decode(&selector, value)
-    case "strategy": decoder.decode(&strategy, value)
     case "template": decoder.decode(&template, value)
+    case "updateStrategy": decoder.decode(&updateStrategy, value)
     default: return false
     }
     return true
@@ -316,26 +822,25 @@ package struct DeploymentSpec: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("minReadySeconds", minReadySeconds)
-    encoder.encode("paused", paused)
-    encoder.encode("progressDeadlineSeconds", progressDeadlineSeconds)
-    encoder.encode("replicas", replicas)
     encoder.encode("revisionHistoryLimit", revisionHistoryLimit)
     encoder.encode("selector", selector, always: true)
-    encoder.encode("strategy", strategy)
     encoder.encode("template", template, always: true)
+    encoder.encode("updateStrategy", updateStrategy)
   }
 }
 
-package struct DeploymentStatus: KubeObject {
-  package var availableReplicas: Int32?
+package struct DaemonSetStatus: KubeObject {
   package var collisionCount: Int32?
-  package var conditions: [DeploymentCondition] = []
+  package var conditions: [DaemonSetCondition] = []
+  package var currentNumberScheduled: Int32 = 0
+  package var desiredNumberScheduled: Int32 = 0
+  package var numberAvailable: Int32?
+  package var numberMisscheduled: Int32 = 0
+  package var numberReady: Int32 = 0
+  package var numberUnavailable: Int32?
   package var observedGeneration: Int64?
-  package var readyReplicas: Int32?
-  package var replicas: Int32?
-  package var terminatingReplicas: Int32?
-  package var unavailableReplicas: Int32?
-  package var updatedReplicas: Int32?
+  package var updatedNumberScheduled: Int32?
+  package static let requiredFields: [String] = ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"]
 
   package init() {}
 
@@ -343,35 +848,37 @@ package struct DeploymentStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "availableReplicas": decoder.decode(&availableReplicas, value)
     case "collisionCount": decoder.decode(&collisionCount, value)
     case "conditions": decoder.decode(&conditions, value)
+    case "currentNumberScheduled": decoder.decode(&currentNumberScheduled, value)
+    case "desiredNumberScheduled": decoder.decode(&desiredNumberScheduled, value)
+    case "numberAvailable": decoder.decode(&numberAvailable, value)
+    case "numberMisscheduled": decoder.decode(&numberMisscheduled, value)
+    case "numberReady": decoder.decode(&numberReady, value)
+    case "numberUnavailable": decoder.decode(&numberUnavailable, value)
     case "observedGeneration": decoder.decode(&observedGeneration, value)
-    case "readyReplicas": decoder.decode(&readyReplicas, value)
-    case "replicas": decoder.decode(&replicas, value)
-    case "terminatingReplicas": decoder.decode(&terminatingReplicas, value)
-    case "unavailableReplicas": decoder.decode(&unavailableReplicas, value)
-    case "updatedReplicas": decoder.decode(&updatedReplicas, value)
+    case "updatedNumberScheduled": decoder.decode(&updatedNumberScheduled, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("availableReplicas", availableReplicas)
     encoder.encode("collisionCount", collisionCount)
     encoder.encode("conditions", conditions)
+    encoder.encode("currentNumberScheduled", currentNumberScheduled, always: true)
+    encoder.encode("desiredNumberScheduled", desiredNumberScheduled, always: true)
+    encoder.encode("numberAvailable", numberAvailable)
+    encoder.encode("numberMisscheduled", numberMisscheduled, always: true)
+    encoder.encode("numberReady", numberReady, always: true)
+    encoder.encode("numberUnavailable", numberUnavailable)
     encoder.encode("observedGeneration", observedGeneration)
-    encoder.encode("readyReplicas", readyReplicas)
-    encoder.encode("replicas", replicas)
-    encoder.encode("terminatingReplicas", terminatingReplicas)
-    encoder.encode("unavailableReplicas", unavailableReplicas)
-    encoder.encode("updatedReplicas", updatedReplicas)
+    encoder.encode("updatedNumberScheduled", updatedNumberScheduled)
   }
 }
 
-package struct DeploymentStrategy: KubeObject {
-  @Boxed package var rollingUpdate: RollingUpdateDeployment? = nil
+package struct DaemonSetUpdateStrategy: KubeObject {
+  @Boxed package var rollingUpdate: RollingUpdateDaemonSet? = nil
   package var type: String?
 
   package init() {}
@@ -381,7 +888,7 @@ package struct DeploymentStrategy: KubeObject {
   ) -> Bool {
     switch key {
     case "rollingUpdate": decoder.decode(&rollingUpdate, value)
-    case "type": decoder.decode(&type, value, oneOf: ["Recreate", "RollingUpdate"])
+    case "type": decoder.decode(&type, value, oneOf: ["OnDelete", "RollingUpdate"])
     default: return false
     }
     return true
@@ -389,521 +896,6 @@ package struct DeploymentStrategy: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("rollingUpdate", rollingUpdate)
-    encoder.encode("type", type)
-  }
-}
-
-package struct DownwardAPIProjection: KubeObject {
-  package var items: [DownwardAPIVolumeFile] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "items": decoder.decode(&items, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("items", items)
-  }
-}
-
-package struct DownwardAPIVolumeFile: KubeObject {
-  @Boxed package var fieldRef: ObjectFieldSelector? = nil
-  package var mode: Int32?
-  package var path: String = ""
-  @Boxed package var resourceFieldRef: ResourceFieldSelector? = nil
-  package static let requiredFields: [String] = ["path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fieldRef": decoder.decode(&fieldRef, value)
-    case "mode": decoder.decode(&mode, value)
-    case "path": decoder.decode(&path, value)
-    case "resourceFieldRef": decoder.decode(&resourceFieldRef, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fieldRef", fieldRef)
-    encoder.encode("mode", mode)
-    encoder.encode("path", path, always: true)
-    encoder.encode("resourceFieldRef", resourceFieldRef)
-  }
-}
-
-package struct DownwardAPIVolumeSource: KubeObject {
-  package var defaultMode: Int32?
-  package var items: [DownwardAPIVolumeFile] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "defaultMode": decoder.decode(&defaultMode, value)
-    case "items": decoder.decode(&items, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("defaultMode", defaultMode)
-    encoder.encode("items", items)
-  }
-}
-
-package struct EmptyDirVolumeSource: KubeObject {
-  package var medium: String?
-  package var sizeLimit: Quantity?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "medium": decoder.decode(&medium, value)
-    case "sizeLimit": decoder.decode(&sizeLimit, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("medium", medium)
-    encoder.encode("sizeLimit", sizeLimit)
-  }
-}
-
-package struct Endpoint: KubeObject {
-  package var addresses: [String] = []
-  package var conditions = EndpointConditions()
-  package var deprecatedTopology: [String: String] = [:]
-  @Boxed package var hints: EndpointHints? = nil
-  package var hostname: String?
-  package var nodeName: String?
-  @Boxed package var targetRef: ObjectReference? = nil
-  package var zone: String?
-  package static let requiredFields: [String] = ["addresses"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "addresses": decoder.decode(&addresses, value)
-    case "conditions": decoder.decode(&conditions, value)
-    case "deprecatedTopology": decoder.decode(&deprecatedTopology, value)
-    case "hints": decoder.decode(&hints, value)
-    case "hostname": decoder.decode(&hostname, value)
-    case "nodeName": decoder.decode(&nodeName, value)
-    case "targetRef": decoder.decode(&targetRef, value)
-    case "zone": decoder.decode(&zone, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("addresses", addresses, always: true)
-    encoder.encode("conditions", conditions)
-    encoder.encode("deprecatedTopology", deprecatedTopology)
-    encoder.encode("hints", hints)
-    encoder.encode("hostname", hostname)
-    encoder.encode("nodeName", nodeName)
-    encoder.encode("targetRef", targetRef)
-    encoder.encode("zone", zone)
-  }
-}
-
-package struct EndpointConditions: KubeObject {
-  package var ready: Bool?
-  package var serving: Bool?
-  package var terminating: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "ready": decoder.decode(&ready, value)
-    case "serving": decoder.decode(&serving, value)
-    case "terminating": decoder.decode(&terminating, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ready", ready)
-    encoder.encode("serving", serving)
-    encoder.encode("terminating", terminating)
-  }
-}
-
-package struct EndpointHints: KubeObject {
-  package var forNodes: [ForNode] = []
-  package var forZones: [ForZone] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "forNodes": decoder.decode(&forNodes, value)
-    case "forZones": decoder.decode(&forZones, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("forNodes", forNodes)
-    encoder.encode("forZones", forZones)
-  }
-}
-
-package struct EndpointPort: KubeObject {
-  package var appProtocol: String?
-  package var name: String?
-  package var port: Int32?
-  package var `protocol`: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "appProtocol": decoder.decode(&appProtocol, value)
-    case "name": decoder.decode(&name, value)
-    case "port": decoder.decode(&port, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("appProtocol", appProtocol)
-    encoder.encode("name", name)
-    encoder.encode("port", port)
-    encoder.encode("protocol", `protocol`)
-  }
-}
-
-package struct EndpointSlice: KubeKind {
-  package static let apiVersion = "discovery.k8s.io/v1"
-  package static let kind = "EndpointSlice"
-  package var addressType: String = ""
-  package var endpoints: [Endpoint] = []
-  package var metadata = ObjectMeta()
-  package var ports: [EndpointPort] = []
-  package static let requiredFields: [String] = ["addressType"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "addressType": decoder.decode(&addressType, value, oneOf: ["FQDN", "IPv4", "IPv6"])
-    case "endpoints": decoder.decode(&endpoints, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "ports": decoder.decode(&ports, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("addressType", addressType, always: true)
-    encoder.encode("endpoints", endpoints)
-    encoder.encode("metadata", metadata)
-    encoder.encode("ports", ports)
-  }
-}
-
-package struct EnvFromSource: KubeObject {
-  @Boxed package var configMapRef: ConfigMapEnvSource? = nil
-  package var prefix: String?
-  @Boxed package var secretRef: SecretEnvSource? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "configMapRef": decoder.decode(&configMapRef, value)
-    case "prefix": decoder.decode(&prefix, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("configMapRef", configMapRef)
-    encoder.encode("prefix", prefix)
-    encoder.encode("secretRef", secretRef)
-  }
-}
-
-package struct EnvVar: KubeObject {
-  package var name: String = ""
-  package var value: String?
-  @Boxed package var valueFrom: EnvVarSource? = nil
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "value": decoder.decode(&self.value, value)
-    case "valueFrom": decoder.decode(&valueFrom, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("value", value)
-    encoder.encode("valueFrom", valueFrom)
-  }
-}
-
-package struct EnvVarSource: KubeObject {
-  @Boxed package var configMapKeyRef: ConfigMapKeySelector? = nil
-  @Boxed package var fieldRef: ObjectFieldSelector? = nil
-  @Boxed package var fileKeyRef: FileKeySelector? = nil
-  @Boxed package var resourceFieldRef: ResourceFieldSelector? = nil
-  @Boxed package var secretKeyRef: SecretKeySelector? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "configMapKeyRef": decoder.decode(&configMapKeyRef, value)
-    case "fieldRef": decoder.decode(&fieldRef, value)
-    case "fileKeyRef": decoder.decode(&fileKeyRef, value)
-    case "resourceFieldRef": decoder.decode(&resourceFieldRef, value)
-    case "secretKeyRef": decoder.decode(&secretKeyRef, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("configMapKeyRef", configMapKeyRef)
-    encoder.encode("fieldRef", fieldRef)
-    encoder.encode("fileKeyRef", fileKeyRef)
-    encoder.encode("resourceFieldRef", resourceFieldRef)
-    encoder.encode("secretKeyRef", secretKeyRef)
-  }
-}
-
-package struct EphemeralContainer: KubeObject {
-  package var args: [String] = []
-  package var command: [String] = []
-  package var env: [EnvVar] = []
-  package var envFrom: [EnvFromSource] = []
-  package var image: String?
-  package var imagePullPolicy: String?
-  @Boxed package var lifecycle: Lifecycle? = nil
-  @Boxed package var livenessProbe: Probe? = nil
-  package var name: String = ""
-  package var ports: [ContainerPort] = []
-  @Boxed package var readinessProbe: Probe? = nil
-  package var resizePolicy: [ContainerResizePolicy] = []
-  package var resources = ResourceRequirements()
-  package var restartPolicy: String?
-  package var restartPolicyRules: [ContainerRestartRule] = []
-  @Boxed package var securityContext: SecurityContext? = nil
-  @Boxed package var startupProbe: Probe? = nil
-  package var stdin: Bool?
-  package var stdinOnce: Bool?
-  package var targetContainerName: String?
-  package var terminationMessagePath: String?
-  package var terminationMessagePolicy: String?
-  package var tty: Bool?
-  package var volumeDevices: [VolumeDevice] = []
-  package var volumeMounts: [VolumeMount] = []
-  package var workingDir: String?
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "args": decoder.decode(&args, value)
-    case "command": decoder.decode(&command, value)
-    case "env": decoder.decode(&env, value)
-    case "envFrom": decoder.decode(&envFrom, value)
-    case "image": decoder.decode(&image, value)
-    case "imagePullPolicy": decoder.decode(&imagePullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
-    case "lifecycle": decoder.decode(&lifecycle, value)
-    case "livenessProbe": decoder.decode(&livenessProbe, value)
-    case "name": decoder.decode(&name, value)
-    case "ports": decoder.decode(&ports, value)
-    case "readinessProbe": decoder.decode(&readinessProbe, value)
-    case "resizePolicy": decoder.decode(&resizePolicy, value)
-    case "resources": decoder.decode(&resources, value)
-    case "restartPolicy": decoder.decode(&restartPolicy, value)
-    case "restartPolicyRules": decoder.decode(&restartPolicyRules, value)
-    case "securityContext": decoder.decode(&securityContext, value)
-    case "startupProbe": decoder.decode(&startupProbe, value)
-    case "stdin": decoder.decode(&stdin, value)
-    case "stdinOnce": decoder.decode(&stdinOnce, value)
-    case "targetContainerName": decoder.decode(&targetContainerName, value)
-    case "terminationMessagePath": decoder.decode(&terminationMessagePath, value)
-    case "terminationMessagePolicy":
-      decoder.decode(&terminationMessagePolicy, value, oneOf: ["FallbackToLogsOnError", "File"])
-    case "tty": decoder.decode(&tty, value)
-    case "volumeDevices": decoder.decode(&volumeDevices, value)
-    case "volumeMounts": decoder.decode(&volumeMounts, value)
-    case "workingDir": decoder.decode(&workingDir, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("args", args)
-    encoder.encode("command", command)
-    encoder.encode("env", env)
-    encoder.encode("envFrom", envFrom)
-    encoder.encode("image", image)
-    encoder.encode("imagePullPolicy", imagePullPolicy)
-    encoder.encode("lifecycle", lifecycle)
-    encoder.encode("livenessProbe", livenessProbe)
-    encoder.encode("name", name, always: true)
-    encoder.encode("ports", ports)
-    encoder.encode("readinessProbe", readinessProbe)
-    encoder.encode("resizePolicy", resizePolicy)
-    encoder.encode("resources", resources)
-    encoder.encode("restartPolicy", restartPolicy)
-    encoder.encode("restartPolicyRules", restartPolicyRules)
-    encoder.encode("securityContext", securityContext)
-    encoder.encode("startupProbe", startupProbe)
-    encoder.encode("stdin", stdin)
-    encoder.encode("stdinOnce", stdinOnce)
-    encoder.encode("targetContainerName", targetContainerName)
-    encoder.encode("terminationMessagePath", terminationMessagePath)
-    encoder.encode("terminationMessagePolicy", terminationMessagePolicy)
-    encoder.encode("tty", tty)
-    encoder.encode("volumeDevices", volumeDevices)
-    encoder.encode("volumeMounts", volumeMounts)
-    encoder.encode("workingDir", workingDir)
-  }
-}
-
-package struct EphemeralVolumeSource: KubeObject {
-  @Boxed package var volumeClaimTemplate: PersistentVolumeClaimTemplate? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "volumeClaimTemplate": decoder.decode(&volumeClaimTemplate, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("volumeClaimTemplate", volumeClaimTemplate)
-  }
-}
-
-package struct Event: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Event"
-  package var action: String?
-  package var count: Int32?
-  package var eventTime: MicroTime?
-  package var firstTimestamp: Time?
-  package var involvedObject = ObjectReference()
-  package var lastTimestamp: Time?
-  package var message: String?
-  package var metadata = ObjectMeta()
-  package var reason: String?
-  @Boxed package var related: ObjectReference? = nil
-  package var reportingComponent: String?
-  package var reportingInstance: String?
-  @Boxed package var series: EventSeries? = nil
-  package var source = EventSource()
-  package var type: String?
-  package static let requiredFields: [String] = ["involvedObject", "metadata"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "action": decoder.decode(&action, value)
-    case "count": decoder.decode(&count, value)
-    case "eventTime": decoder.decode(&eventTime, value)
-    case "firstTimestamp": decoder.decode(&firstTimestamp, value)
-    case "involvedObject": decoder.decode(&involvedObject, value)
-    case "lastTimestamp": decoder.decode(&lastTimestamp, value)
-    case "message": decoder.decode(&message, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "reason": decoder.decode(&reason, value)
-    case "related": decoder.decode(&related, value)
-    case "reportingComponent": decoder.decode(&reportingComponent, value)
-    case "reportingInstance": decoder.decode(&reportingInstance, value)
-    case "series": decoder.decode(&series, value)
-    case "source": decoder.decode(&source, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("action", action)
-    encoder.encode("count", count)
-    encoder.encode("eventTime", eventTime)
-    encoder.encode("firstTimestamp", firstTimestamp)
-    encoder.encode("involvedObject", involvedObject, always: true)
-    encoder.encode("lastTimestamp", lastTimestamp)
-    encoder.encode("message", message)
-    encoder.encode("metadata", metadata, always: true)
-    encoder.encode("reason", reason)
-    encoder.encode("related", related)
-    encoder.encode("reportingComponent", reportingComponent)
-    encoder.encode("reportingInstance", reportingInstance)
-    encoder.encode("series", series)
-    encoder.encode("source", source)
     encoder.encode("type", type)
   }
 }

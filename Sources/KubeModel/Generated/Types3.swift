@@ -2,6 +2,847 @@
 
 package import JSON
 
+package struct DeleteOptions: KubeObject {
+  package var apiVersion: String?
+  package var dryRun: [String] = []
+  package var gracePeriodSeconds: Int64?
+  package var ignoreStoreReadErrorWithClusterBreakingPotential: Bool?
+  package var kind: String?
+  package var orphanDependents: Bool?
+  @Boxed package var preconditions: Preconditions? = nil
+  package var propagationPolicy: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "dryRun": decoder.decode(&dryRun, value)
+    case "gracePeriodSeconds": decoder.decode(&gracePeriodSeconds, value)
+    case "ignoreStoreReadErrorWithClusterBreakingPotential":
+      decoder.decode(&ignoreStoreReadErrorWithClusterBreakingPotential, value)
+    case "kind": decoder.decode(&kind, value)
+    case "orphanDependents": decoder.decode(&orphanDependents, value)
+    case "preconditions": decoder.decode(&preconditions, value)
+    case "propagationPolicy": decoder.decode(&propagationPolicy, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("dryRun", dryRun)
+    encoder.encode("gracePeriodSeconds", gracePeriodSeconds)
+    encoder.encode("ignoreStoreReadErrorWithClusterBreakingPotential", ignoreStoreReadErrorWithClusterBreakingPotential)
+    encoder.encode("kind", kind)
+    encoder.encode("orphanDependents", orphanDependents)
+    encoder.encode("preconditions", preconditions)
+    encoder.encode("propagationPolicy", propagationPolicy)
+  }
+}
+
+package struct Deployment: KubeKind {
+  package static let apiVersion = "apps/v1"
+  package static let kind = "Deployment"
+  package var metadata = ObjectMeta()
+  package var spec = DeploymentSpec()
+  package var status = DeploymentStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
+  }
+}
+
+package struct DeploymentCondition: KubeObject {
+  package var lastTransitionTime: Time?
+  package var lastUpdateTime: Time?
+  package var message: String?
+  package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
+    case "lastUpdateTime": decoder.decode(&lastUpdateTime, value)
+    case "message": decoder.decode(&message, value)
+    case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("lastTransitionTime", lastTransitionTime)
+    encoder.encode("lastUpdateTime", lastUpdateTime)
+    encoder.encode("message", message)
+    encoder.encode("reason", reason)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct DeploymentSpec: KubeObject {
+  package var minReadySeconds: Int32?
+  package var paused: Bool?
+  package var progressDeadlineSeconds: Int32?
+  package var replicas: Int32?
+  package var revisionHistoryLimit: Int32?
+  package var selector = LabelSelector()
+  package var strategy = DeploymentStrategy()
+  package var template = PodTemplateSpec()
+  package static let requiredFields: [String] = ["selector", "template"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "minReadySeconds": decoder.decode(&minReadySeconds, value)
+    case "paused": decoder.decode(&paused, value)
+    case "progressDeadlineSeconds": decoder.decode(&progressDeadlineSeconds, value)
+    case "replicas": decoder.decode(&replicas, value)
+    case "revisionHistoryLimit": decoder.decode(&revisionHistoryLimit, value)
+    case "selector": decoder.decode(&selector, value)
+    case "strategy": decoder.decode(&strategy, value)
+    case "template": decoder.decode(&template, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("minReadySeconds", minReadySeconds)
+    encoder.encode("paused", paused)
+    encoder.encode("progressDeadlineSeconds", progressDeadlineSeconds)
+    encoder.encode("replicas", replicas)
+    encoder.encode("revisionHistoryLimit", revisionHistoryLimit)
+    encoder.encode("selector", selector, always: true)
+    encoder.encode("strategy", strategy)
+    encoder.encode("template", template, always: true)
+  }
+}
+
+package struct DeploymentStatus: KubeObject {
+  package var availableReplicas: Int32?
+  package var collisionCount: Int32?
+  package var conditions: [DeploymentCondition] = []
+  package var observedGeneration: Int64?
+  package var readyReplicas: Int32?
+  package var replicas: Int32?
+  package var terminatingReplicas: Int32?
+  package var unavailableReplicas: Int32?
+  package var updatedReplicas: Int32?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "availableReplicas": decoder.decode(&availableReplicas, value)
+    case "collisionCount": decoder.decode(&collisionCount, value)
+    case "conditions": decoder.decode(&conditions, value)
+    case "observedGeneration": decoder.decode(&observedGeneration, value)
+    case "readyReplicas": decoder.decode(&readyReplicas, value)
+    case "replicas": decoder.decode(&replicas, value)
+    case "terminatingReplicas": decoder.decode(&terminatingReplicas, value)
+    case "unavailableReplicas": decoder.decode(&unavailableReplicas, value)
+    case "updatedReplicas": decoder.decode(&updatedReplicas, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("availableReplicas", availableReplicas)
+    encoder.encode("collisionCount", collisionCount)
+    encoder.encode("conditions", conditions)
+    encoder.encode("observedGeneration", observedGeneration)
+    encoder.encode("readyReplicas", readyReplicas)
+    encoder.encode("replicas", replicas)
+    encoder.encode("terminatingReplicas", terminatingReplicas)
+    encoder.encode("unavailableReplicas", unavailableReplicas)
+    encoder.encode("updatedReplicas", updatedReplicas)
+  }
+}
+
+package struct DeploymentStrategy: KubeObject {
+  @Boxed package var rollingUpdate: RollingUpdateDeployment? = nil
+  package var type: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "rollingUpdate": decoder.decode(&rollingUpdate, value)
+    case "type": decoder.decode(&type, value, oneOf: ["Recreate", "RollingUpdate"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("rollingUpdate", rollingUpdate)
+    encoder.encode("type", type)
+  }
+}
+
+package struct DownwardAPIProjection: KubeObject {
+  package var items: [DownwardAPIVolumeFile] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "items": decoder.decode(&items, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("items", items)
+  }
+}
+
+package struct DownwardAPIVolumeFile: KubeObject {
+  @Boxed package var fieldRef: ObjectFieldSelector? = nil
+  package var mode: Int32?
+  package var path: String = ""
+  @Boxed package var resourceFieldRef: ResourceFieldSelector? = nil
+  package static let requiredFields: [String] = ["path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fieldRef": decoder.decode(&fieldRef, value)
+    case "mode": decoder.decode(&mode, value)
+    case "path": decoder.decode(&path, value)
+    case "resourceFieldRef": decoder.decode(&resourceFieldRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fieldRef", fieldRef)
+    encoder.encode("mode", mode)
+    encoder.encode("path", path, always: true)
+    encoder.encode("resourceFieldRef", resourceFieldRef)
+  }
+}
+
+package struct DownwardAPIVolumeSource: KubeObject {
+  package var defaultMode: Int32?
+  package var items: [DownwardAPIVolumeFile] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "defaultMode": decoder.decode(&defaultMode, value)
+    case "items": decoder.decode(&items, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("defaultMode", defaultMode)
+    encoder.encode("items", items)
+  }
+}
+
+package struct EmptyDirVolumeSource: KubeObject {
+  package var medium: String?
+  package var sizeLimit: Quantity?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "medium": decoder.decode(&medium, value)
+    case "sizeLimit": decoder.decode(&sizeLimit, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("medium", medium)
+    encoder.encode("sizeLimit", sizeLimit)
+  }
+}
+
+package struct Endpoint: KubeObject {
+  package var addresses: [String] = []
+  package var conditions = EndpointConditions()
+  package var deprecatedTopology: [String: String] = [:]
+  @Boxed package var hints: EndpointHints? = nil
+  package var hostname: String?
+  package var nodeName: String?
+  @Boxed package var targetRef: ObjectReference? = nil
+  package var zone: String?
+  package static let requiredFields: [String] = ["addresses"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "addresses": decoder.decode(&addresses, value)
+    case "conditions": decoder.decode(&conditions, value)
+    case "deprecatedTopology": decoder.decode(&deprecatedTopology, value)
+    case "hints": decoder.decode(&hints, value)
+    case "hostname": decoder.decode(&hostname, value)
+    case "nodeName": decoder.decode(&nodeName, value)
+    case "targetRef": decoder.decode(&targetRef, value)
+    case "zone": decoder.decode(&zone, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("addresses", addresses, always: true)
+    encoder.encode("conditions", conditions)
+    encoder.encode("deprecatedTopology", deprecatedTopology)
+    encoder.encode("hints", hints)
+    encoder.encode("hostname", hostname)
+    encoder.encode("nodeName", nodeName)
+    encoder.encode("targetRef", targetRef)
+    encoder.encode("zone", zone)
+  }
+}
+
+package struct EndpointAddress: KubeObject {
+  package var hostname: String?
+  package var ip: String = ""
+  package var nodeName: String?
+  @Boxed package var targetRef: ObjectReference? = nil
+  package static let requiredFields: [String] = ["ip"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hostname": decoder.decode(&hostname, value)
+    case "ip": decoder.decode(&ip, value)
+    case "nodeName": decoder.decode(&nodeName, value)
+    case "targetRef": decoder.decode(&targetRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hostname", hostname)
+    encoder.encode("ip", ip, always: true)
+    encoder.encode("nodeName", nodeName)
+    encoder.encode("targetRef", targetRef)
+  }
+}
+
+package struct EndpointConditions: KubeObject {
+  package var ready: Bool?
+  package var serving: Bool?
+  package var terminating: Bool?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ready": decoder.decode(&ready, value)
+    case "serving": decoder.decode(&serving, value)
+    case "terminating": decoder.decode(&terminating, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ready", ready)
+    encoder.encode("serving", serving)
+    encoder.encode("terminating", terminating)
+  }
+}
+
+package struct EndpointHints: KubeObject {
+  package var forNodes: [ForNode] = []
+  package var forZones: [ForZone] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "forNodes": decoder.decode(&forNodes, value)
+    case "forZones": decoder.decode(&forZones, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("forNodes", forNodes)
+    encoder.encode("forZones", forZones)
+  }
+}
+
+package struct EndpointPort: KubeObject {
+  package var appProtocol: String?
+  package var name: String?
+  package var port: Int32?
+  package var `protocol`: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "appProtocol": decoder.decode(&appProtocol, value)
+    case "name": decoder.decode(&name, value)
+    case "port": decoder.decode(&port, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("appProtocol", appProtocol)
+    encoder.encode("name", name)
+    encoder.encode("port", port)
+    encoder.encode("protocol", `protocol`)
+  }
+}
+
+package struct EndpointSlice: KubeKind {
+  package static let apiVersion = "discovery.k8s.io/v1"
+  package static let kind = "EndpointSlice"
+  package var addressType: String = ""
+  package var endpoints: [Endpoint] = []
+  package var metadata = ObjectMeta()
+  package var ports: [EndpointPort] = []
+  package static let requiredFields: [String] = ["addressType"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "addressType": decoder.decode(&addressType, value, oneOf: ["FQDN", "IPv4", "IPv6"])
+    case "endpoints": decoder.decode(&endpoints, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("addressType", addressType, always: true)
+    encoder.encode("endpoints", endpoints)
+    encoder.encode("metadata", metadata)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct EndpointSubset: KubeObject {
+  package var addresses: [EndpointAddress] = []
+  package var notReadyAddresses: [EndpointAddress] = []
+  package var ports: [EndpointsPort] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "addresses": decoder.decode(&addresses, value)
+    case "notReadyAddresses": decoder.decode(&notReadyAddresses, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("addresses", addresses)
+    encoder.encode("notReadyAddresses", notReadyAddresses)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct Endpoints: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Endpoints"
+  package var metadata = ObjectMeta()
+  package var subsets: [EndpointSubset] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "subsets": decoder.decode(&subsets, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("subsets", subsets)
+  }
+}
+
+package struct EndpointsPort: KubeObject {
+  package var appProtocol: String?
+  package var name: String?
+  package var port: Int32 = 0
+  package var `protocol`: String?
+  package static let requiredFields: [String] = ["port"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "appProtocol": decoder.decode(&appProtocol, value)
+    case "name": decoder.decode(&name, value)
+    case "port": decoder.decode(&port, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("appProtocol", appProtocol)
+    encoder.encode("name", name)
+    encoder.encode("port", port, always: true)
+    encoder.encode("protocol", `protocol`)
+  }
+}
+
+package struct EnvFromSource: KubeObject {
+  @Boxed package var configMapRef: ConfigMapEnvSource? = nil
+  package var prefix: String?
+  @Boxed package var secretRef: SecretEnvSource? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "configMapRef": decoder.decode(&configMapRef, value)
+    case "prefix": decoder.decode(&prefix, value)
+    case "secretRef": decoder.decode(&secretRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("configMapRef", configMapRef)
+    encoder.encode("prefix", prefix)
+    encoder.encode("secretRef", secretRef)
+  }
+}
+
+package struct EnvVar: KubeObject {
+  package var name: String = ""
+  package var value: String?
+  @Boxed package var valueFrom: EnvVarSource? = nil
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "value": decoder.decode(&self.value, value)
+    case "valueFrom": decoder.decode(&valueFrom, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("value", value)
+    encoder.encode("valueFrom", valueFrom)
+  }
+}
+
+package struct EnvVarSource: KubeObject {
+  @Boxed package var configMapKeyRef: ConfigMapKeySelector? = nil
+  @Boxed package var fieldRef: ObjectFieldSelector? = nil
+  @Boxed package var fileKeyRef: FileKeySelector? = nil
+  @Boxed package var resourceFieldRef: ResourceFieldSelector? = nil
+  @Boxed package var secretKeyRef: SecretKeySelector? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "configMapKeyRef": decoder.decode(&configMapKeyRef, value)
+    case "fieldRef": decoder.decode(&fieldRef, value)
+    case "fileKeyRef": decoder.decode(&fileKeyRef, value)
+    case "resourceFieldRef": decoder.decode(&resourceFieldRef, value)
+    case "secretKeyRef": decoder.decode(&secretKeyRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("configMapKeyRef", configMapKeyRef)
+    encoder.encode("fieldRef", fieldRef)
+    encoder.encode("fileKeyRef", fileKeyRef)
+    encoder.encode("resourceFieldRef", resourceFieldRef)
+    encoder.encode("secretKeyRef", secretKeyRef)
+  }
+}
+
+package struct EphemeralContainer: KubeObject {
+  package var args: [String] = []
+  package var command: [String] = []
+  package var env: [EnvVar] = []
+  package var envFrom: [EnvFromSource] = []
+  package var image: String?
+  package var imagePullPolicy: String?
+  @Boxed package var lifecycle: Lifecycle? = nil
+  @Boxed package var livenessProbe: Probe? = nil
+  package var name: String = ""
+  package var ports: [ContainerPort] = []
+  @Boxed package var readinessProbe: Probe? = nil
+  package var resizePolicy: [ContainerResizePolicy] = []
+  package var resources = ResourceRequirements()
+  package var restartPolicy: String?
+  package var restartPolicyRules: [ContainerRestartRule] = []
+  @Boxed package var securityContext: SecurityContext? = nil
+  @Boxed package var startupProbe: Probe? = nil
+  package var stdin: Bool?
+  package var stdinOnce: Bool?
+  package var targetContainerName: String?
+  package var terminationMessagePath: String?
+  package var terminationMessagePolicy: String?
+  package var tty: Bool?
+  package var volumeDevices: [VolumeDevice] = []
+  package var volumeMounts: [VolumeMount] = []
+  package var workingDir: String?
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "args": decoder.decode(&args, value)
+    case "command": decoder.decode(&command, value)
+    case "env": decoder.decode(&env, value)
+    case "envFrom": decoder.decode(&envFrom, value)
+    case "image": decoder.decode(&image, value)
+    case "imagePullPolicy": decoder.decode(&imagePullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
+    case "lifecycle": decoder.decode(&lifecycle, value)
+    case "livenessProbe": decoder.decode(&livenessProbe, value)
+    case "name": decoder.decode(&name, value)
+    case "ports": decoder.decode(&ports, value)
+    case "readinessProbe": decoder.decode(&readinessProbe, value)
+    case "resizePolicy": decoder.decode(&resizePolicy, value)
+    case "resources": decoder.decode(&resources, value)
+    case "restartPolicy": decoder.decode(&restartPolicy, value)
+    case "restartPolicyRules": decoder.decode(&restartPolicyRules, value)
+    case "securityContext": decoder.decode(&securityContext, value)
+    case "startupProbe": decoder.decode(&startupProbe, value)
+    case "stdin": decoder.decode(&stdin, value)
+    case "stdinOnce": decoder.decode(&stdinOnce, value)
+    case "targetContainerName": decoder.decode(&targetContainerName, value)
+    case "terminationMessagePath": decoder.decode(&terminationMessagePath, value)
+    case "terminationMessagePolicy":
+      decoder.decode(&terminationMessagePolicy, value, oneOf: ["FallbackToLogsOnError", "File"])
+    case "tty": decoder.decode(&tty, value)
+    case "volumeDevices": decoder.decode(&volumeDevices, value)
+    case "volumeMounts": decoder.decode(&volumeMounts, value)
+    case "workingDir": decoder.decode(&workingDir, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("args", args)
+    encoder.encode("command", command)
+    encoder.encode("env", env)
+    encoder.encode("envFrom", envFrom)
+    encoder.encode("image", image)
+    encoder.encode("imagePullPolicy", imagePullPolicy)
+    encoder.encode("lifecycle", lifecycle)
+    encoder.encode("livenessProbe", livenessProbe)
+    encoder.encode("name", name, always: true)
+    encoder.encode("ports", ports)
+    encoder.encode("readinessProbe", readinessProbe)
+    encoder.encode("resizePolicy", resizePolicy)
+    encoder.encode("resources", resources)
+    encoder.encode("restartPolicy", restartPolicy)
+    encoder.encode("restartPolicyRules", restartPolicyRules)
+    encoder.encode("securityContext", securityContext)
+    encoder.encode("startupProbe", startupProbe)
+    encoder.encode("stdin", stdin)
+    encoder.encode("stdinOnce", stdinOnce)
+    encoder.encode("targetContainerName", targetContainerName)
+    encoder.encode("terminationMessagePath", terminationMessagePath)
+    encoder.encode("terminationMessagePolicy", terminationMessagePolicy)
+    encoder.encode("tty", tty)
+    encoder.encode("volumeDevices", volumeDevices)
+    encoder.encode("volumeMounts", volumeMounts)
+    encoder.encode("workingDir", workingDir)
+  }
+}
+
+package struct EphemeralVolumeSource: KubeObject {
+  @Boxed package var volumeClaimTemplate: PersistentVolumeClaimTemplate? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "volumeClaimTemplate": decoder.decode(&volumeClaimTemplate, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("volumeClaimTemplate", volumeClaimTemplate)
+  }
+}
+
+package struct Event: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Event"
+  package var action: String?
+  package var count: Int32?
+  package var eventTime: MicroTime?
+  package var firstTimestamp: Time?
+  package var involvedObject = ObjectReference()
+  package var lastTimestamp: Time?
+  package var message: String?
+  package var metadata = ObjectMeta()
+  package var reason: String?
+  @Boxed package var related: ObjectReference? = nil
+  package var reportingComponent: String?
+  package var reportingInstance: String?
+  @Boxed package var series: EventSeries? = nil
+  package var source = EventSource()
+  package var type: String?
+  package static let requiredFields: [String] = ["involvedObject", "metadata"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "action": decoder.decode(&action, value)
+    case "count": decoder.decode(&count, value)
+    case "eventTime": decoder.decode(&eventTime, value)
+    case "firstTimestamp": decoder.decode(&firstTimestamp, value)
+    case "involvedObject": decoder.decode(&involvedObject, value)
+    case "lastTimestamp": decoder.decode(&lastTimestamp, value)
+    case "message": decoder.decode(&message, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "reason": decoder.decode(&reason, value)
+    case "related": decoder.decode(&related, value)
+    case "reportingComponent": decoder.decode(&reportingComponent, value)
+    case "reportingInstance": decoder.decode(&reportingInstance, value)
+    case "series": decoder.decode(&series, value)
+    case "source": decoder.decode(&source, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("action", action)
+    encoder.encode("count", count)
+    encoder.encode("eventTime", eventTime)
+    encoder.encode("firstTimestamp", firstTimestamp)
+    encoder.encode("involvedObject", involvedObject, always: true)
+    encoder.encode("lastTimestamp", lastTimestamp)
+    encoder.encode("message", message)
+    encoder.encode("metadata", metadata, always: true)
+    encoder.encode("reason", reason)
+    encoder.encode("related", related)
+    encoder.encode("reportingComponent", reportingComponent)
+    encoder.encode("reportingInstance", reportingInstance)
+    encoder.encode("series", series)
+    encoder.encode("source", source)
+    encoder.encode("type", type)
+  }
+}
+
 package struct EventSeries: KubeObject {
   package var count: Int32?
   package var lastObservedTime: MicroTime?
@@ -45,854 +886,5 @@ package struct EventSource: KubeObject {
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("component", component)
     encoder.encode("host", host)
-  }
-}
-
-package struct ExecAction: KubeObject {
-  package var command: [String] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "command": decoder.decode(&command, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("command", command)
-  }
-}
-
-package struct FCVolumeSource: KubeObject {
-  package var fsType: String?
-  package var lun: Int32?
-  package var readOnly: Bool?
-  package var targetWWNs: [String] = []
-  package var wwids: [String] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "lun": decoder.decode(&lun, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "targetWWNs": decoder.decode(&targetWWNs, value)
-    case "wwids": decoder.decode(&wwids, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("lun", lun)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("targetWWNs", targetWWNs)
-    encoder.encode("wwids", wwids)
-  }
-}
-
-package struct FieldSelectorAttributes: KubeObject {
-  package var rawSelector: String?
-  package var requirements: [FieldSelectorRequirement] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "rawSelector": decoder.decode(&rawSelector, value)
-    case "requirements": decoder.decode(&requirements, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("rawSelector", rawSelector)
-    encoder.encode("requirements", requirements)
-  }
-}
-
-package struct FieldSelectorRequirement: KubeObject {
-  package var key: String = ""
-  package var `operator`: String = ""
-  package var values: [String] = []
-  package static let requiredFields: [String] = ["key", "operator"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "key": decoder.decode(&self.key, value)
-    case "operator": decoder.decode(&`operator`, value)
-    case "values": decoder.decode(&values, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("key", key, always: true)
-    encoder.encode("operator", `operator`, always: true)
-    encoder.encode("values", values)
-  }
-}
-
-package struct FileKeySelector: KubeObject {
-  package var key: String = ""
-  package var optional: Bool?
-  package var path: String = ""
-  package var volumeName: String = ""
-  package static let requiredFields: [String] = ["key", "path", "volumeName"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "key": decoder.decode(&self.key, value)
-    case "optional": decoder.decode(&optional, value)
-    case "path": decoder.decode(&path, value)
-    case "volumeName": decoder.decode(&volumeName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("key", key, always: true)
-    encoder.encode("optional", optional)
-    encoder.encode("path", path, always: true)
-    encoder.encode("volumeName", volumeName, always: true)
-  }
-}
-
-package struct FlexVolumeSource: KubeObject {
-  package var driver: String = ""
-  package var fsType: String?
-  package var options: [String: String] = [:]
-  package var readOnly: Bool?
-  @Boxed package var secretRef: LocalObjectReference? = nil
-  package static let requiredFields: [String] = ["driver"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "driver": decoder.decode(&driver, value)
-    case "fsType": decoder.decode(&fsType, value)
-    case "options": decoder.decode(&options, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("driver", driver, always: true)
-    encoder.encode("fsType", fsType)
-    encoder.encode("options", options)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("secretRef", secretRef)
-  }
-}
-
-package struct FlockerVolumeSource: KubeObject {
-  package var datasetName: String?
-  package var datasetUUID: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "datasetName": decoder.decode(&datasetName, value)
-    case "datasetUUID": decoder.decode(&datasetUUID, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("datasetName", datasetName)
-    encoder.encode("datasetUUID", datasetUUID)
-  }
-}
-
-package struct ForNode: KubeObject {
-  package var name: String = ""
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct ForZone: KubeObject {
-  package var name: String = ""
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct GCEPersistentDiskVolumeSource: KubeObject {
-  package var fsType: String?
-  package var partition: Int32?
-  package var pdName: String = ""
-  package var readOnly: Bool?
-  package static let requiredFields: [String] = ["pdName"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "partition": decoder.decode(&partition, value)
-    case "pdName": decoder.decode(&pdName, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("partition", partition)
-    encoder.encode("pdName", pdName, always: true)
-    encoder.encode("readOnly", readOnly)
-  }
-}
-
-package struct GRPCAction: KubeObject {
-  package var port: Int32 = 0
-  package var service: String?
-  package static let requiredFields: [String] = ["port"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "port": decoder.decode(&port, value)
-    case "service": decoder.decode(&service, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("port", port, always: true)
-    encoder.encode("service", service)
-  }
-}
-
-package struct GitRepoVolumeSource: KubeObject {
-  package var directory: String?
-  package var repository: String = ""
-  package var revision: String?
-  package static let requiredFields: [String] = ["repository"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "directory": decoder.decode(&directory, value)
-    case "repository": decoder.decode(&repository, value)
-    case "revision": decoder.decode(&revision, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("directory", directory)
-    encoder.encode("repository", repository, always: true)
-    encoder.encode("revision", revision)
-  }
-}
-
-package struct GlusterfsVolumeSource: KubeObject {
-  package var endpoints: String = ""
-  package var path: String = ""
-  package var readOnly: Bool?
-  package static let requiredFields: [String] = ["endpoints", "path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "endpoints": decoder.decode(&endpoints, value)
-    case "path": decoder.decode(&path, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("endpoints", endpoints, always: true)
-    encoder.encode("path", path, always: true)
-    encoder.encode("readOnly", readOnly)
-  }
-}
-
-package struct HTTPGetAction: KubeObject {
-  package var host: String?
-  package var httpHeaders: [HTTPHeader] = []
-  package var path: String?
-  package var port: IntOrString = IntOrString()
-  package var scheme: String?
-  package static let requiredFields: [String] = ["port"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "host": decoder.decode(&host, value)
-    case "httpHeaders": decoder.decode(&httpHeaders, value)
-    case "path": decoder.decode(&path, value)
-    case "port": decoder.decode(&port, value)
-    case "scheme": decoder.decode(&scheme, value, oneOf: ["HTTP", "HTTPS"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("host", host)
-    encoder.encode("httpHeaders", httpHeaders)
-    encoder.encode("path", path)
-    encoder.encode("port", port, always: true)
-    encoder.encode("scheme", scheme)
-  }
-}
-
-package struct HTTPHeader: KubeObject {
-  package var name: String = ""
-  package var value: String = ""
-  package static let requiredFields: [String] = ["name", "value"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "value": decoder.decode(&self.value, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("value", value, always: true)
-  }
-}
-
-package struct HostAlias: KubeObject {
-  package var hostnames: [String] = []
-  package var ip: String = ""
-  package static let requiredFields: [String] = ["ip"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "hostnames": decoder.decode(&hostnames, value)
-    case "ip": decoder.decode(&ip, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("hostnames", hostnames)
-    encoder.encode("ip", ip, always: true)
-  }
-}
-
-package struct HostIP: KubeObject {
-  package var ip: String = ""
-  package static let requiredFields: [String] = ["ip"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "ip": decoder.decode(&ip, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ip", ip, always: true)
-  }
-}
-
-package struct HostPathVolumeSource: KubeObject {
-  package var path: String = ""
-  package var type: String?
-  package static let requiredFields: [String] = ["path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "path": decoder.decode(&path, value)
-    case "type":
-      decoder.decode(
-        &type, value,
-        oneOf: ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("path", path, always: true)
-    encoder.encode("type", type)
-  }
-}
-
-package struct ISCSIVolumeSource: KubeObject {
-  package var chapAuthDiscovery: Bool?
-  package var chapAuthSession: Bool?
-  package var fsType: String?
-  package var initiatorName: String?
-  package var iqn: String = ""
-  package var iscsiInterface: String?
-  package var lun: Int32 = 0
-  package var portals: [String] = []
-  package var readOnly: Bool?
-  @Boxed package var secretRef: LocalObjectReference? = nil
-  package var targetPortal: String = ""
-  package static let requiredFields: [String] = ["iqn", "lun", "targetPortal"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "chapAuthDiscovery": decoder.decode(&chapAuthDiscovery, value)
-    case "chapAuthSession": decoder.decode(&chapAuthSession, value)
-    case "fsType": decoder.decode(&fsType, value)
-    case "initiatorName": decoder.decode(&initiatorName, value)
-    case "iqn": decoder.decode(&iqn, value)
-    case "iscsiInterface": decoder.decode(&iscsiInterface, value)
-    case "lun": decoder.decode(&lun, value)
-    case "portals": decoder.decode(&portals, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    case "targetPortal": decoder.decode(&targetPortal, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("chapAuthDiscovery", chapAuthDiscovery)
-    encoder.encode("chapAuthSession", chapAuthSession)
-    encoder.encode("fsType", fsType)
-    encoder.encode("initiatorName", initiatorName)
-    encoder.encode("iqn", iqn, always: true)
-    encoder.encode("iscsiInterface", iscsiInterface)
-    encoder.encode("lun", lun, always: true)
-    encoder.encode("portals", portals)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("secretRef", secretRef)
-    encoder.encode("targetPortal", targetPortal, always: true)
-  }
-}
-
-package struct ImageVolumeSource: KubeObject {
-  package var pullPolicy: String?
-  package var reference: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "pullPolicy": decoder.decode(&pullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
-    case "reference": decoder.decode(&reference, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("pullPolicy", pullPolicy)
-    encoder.encode("reference", reference)
-  }
-}
-
-package struct ImageVolumeStatus: KubeObject {
-  package var imageRef: String = ""
-  package static let requiredFields: [String] = ["imageRef"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "imageRef": decoder.decode(&imageRef, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("imageRef", imageRef, always: true)
-  }
-}
-
-package struct KeyToPath: KubeObject {
-  package var key: String = ""
-  package var mode: Int32?
-  package var path: String = ""
-  package static let requiredFields: [String] = ["key", "path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "key": decoder.decode(&self.key, value)
-    case "mode": decoder.decode(&mode, value)
-    case "path": decoder.decode(&path, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("key", key, always: true)
-    encoder.encode("mode", mode)
-    encoder.encode("path", path, always: true)
-  }
-}
-
-package struct LabelSelector: KubeObject {
-  package var matchExpressions: [LabelSelectorRequirement] = []
-  package var matchLabels: [String: String] = [:]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "matchExpressions": decoder.decode(&matchExpressions, value)
-    case "matchLabels": decoder.decode(&matchLabels, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("matchExpressions", matchExpressions)
-    encoder.encode("matchLabels", matchLabels)
-  }
-}
-
-package struct LabelSelectorAttributes: KubeObject {
-  package var rawSelector: String?
-  package var requirements: [LabelSelectorRequirement] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "rawSelector": decoder.decode(&rawSelector, value)
-    case "requirements": decoder.decode(&requirements, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("rawSelector", rawSelector)
-    encoder.encode("requirements", requirements)
-  }
-}
-
-package struct LabelSelectorRequirement: KubeObject {
-  package var key: String = ""
-  package var `operator`: String = ""
-  package var values: [String] = []
-  package static let requiredFields: [String] = ["key", "operator"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "key": decoder.decode(&self.key, value)
-    case "operator": decoder.decode(&`operator`, value)
-    case "values": decoder.decode(&values, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("key", key, always: true)
-    encoder.encode("operator", `operator`, always: true)
-    encoder.encode("values", values)
-  }
-}
-
-package struct Lease: KubeKind {
-  package static let apiVersion = "coordination.k8s.io/v1"
-  package static let kind = "Lease"
-  package var metadata = ObjectMeta()
-  package var spec = LeaseSpec()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-  }
-}
-
-package struct LeaseSpec: KubeObject {
-  package var acquireTime: MicroTime?
-  package var holderIdentity: String?
-  package var leaseDurationSeconds: Int32?
-  package var leaseTransitions: Int32?
-  package var preferredHolder: String?
-  package var renewTime: MicroTime?
-  package var strategy: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "acquireTime": decoder.decode(&acquireTime, value)
-    case "holderIdentity": decoder.decode(&holderIdentity, value)
-    case "leaseDurationSeconds": decoder.decode(&leaseDurationSeconds, value)
-    case "leaseTransitions": decoder.decode(&leaseTransitions, value)
-    case "preferredHolder": decoder.decode(&preferredHolder, value)
-    case "renewTime": decoder.decode(&renewTime, value)
-    case "strategy": decoder.decode(&strategy, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("acquireTime", acquireTime)
-    encoder.encode("holderIdentity", holderIdentity)
-    encoder.encode("leaseDurationSeconds", leaseDurationSeconds)
-    encoder.encode("leaseTransitions", leaseTransitions)
-    encoder.encode("preferredHolder", preferredHolder)
-    encoder.encode("renewTime", renewTime)
-    encoder.encode("strategy", strategy)
-  }
-}
-
-package struct Lifecycle: KubeObject {
-  @Boxed package var postStart: LifecycleHandler? = nil
-  @Boxed package var preStop: LifecycleHandler? = nil
-  package var stopSignal: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "postStart": decoder.decode(&postStart, value)
-    case "preStop": decoder.decode(&preStop, value)
-    case "stopSignal":
-      decoder.decode(
-        &stopSignal, value,
-        oneOf: ["SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL",
-          "SIGINT", "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGRTMAX",
-          "SIGRTMAX-1", "SIGRTMAX-10", "SIGRTMAX-11", "SIGRTMAX-12", "SIGRTMAX-13", "SIGRTMAX-14", "SIGRTMAX-2",
-          "SIGRTMAX-3", "SIGRTMAX-4", "SIGRTMAX-5", "SIGRTMAX-6", "SIGRTMAX-7", "SIGRTMAX-8", "SIGRTMAX-9",
-          "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14",
-          "SIGRTMIN+15", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7",
-          "SIGRTMIN+8", "SIGRTMIN+9", "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP",
-          "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("postStart", postStart)
-    encoder.encode("preStop", preStop)
-    encoder.encode("stopSignal", stopSignal)
-  }
-}
-
-package struct LifecycleHandler: KubeObject {
-  @Boxed package var exec: ExecAction? = nil
-  @Boxed package var httpGet: HTTPGetAction? = nil
-  @Boxed package var sleep: SleepAction? = nil
-  @Boxed package var tcpSocket: TCPSocketAction? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "exec": decoder.decode(&exec, value)
-    case "httpGet": decoder.decode(&httpGet, value)
-    case "sleep": decoder.decode(&sleep, value)
-    case "tcpSocket": decoder.decode(&tcpSocket, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("exec", exec)
-    encoder.encode("httpGet", httpGet)
-    encoder.encode("sleep", sleep)
-    encoder.encode("tcpSocket", tcpSocket)
-  }
-}
-
-package struct LinuxContainerUser: KubeObject {
-  package var gid: Int64 = 0
-  package var supplementalGroups: [Int64] = []
-  package var uid: Int64 = 0
-  package static let requiredFields: [String] = ["gid", "uid"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "gid": decoder.decode(&gid, value)
-    case "supplementalGroups": decoder.decode(&supplementalGroups, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("gid", gid, always: true)
-    encoder.encode("supplementalGroups", supplementalGroups)
-    encoder.encode("uid", uid, always: true)
-  }
-}
-
-package struct ListMeta: KubeObject {
-  package var `continue`: String?
-  package var remainingItemCount: Int64?
-  package var resourceVersion: String?
-  package var selfLink: String?
-  @Boxed package var shardInfo: ShardInfo? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "continue": decoder.decode(&`continue`, value)
-    case "remainingItemCount": decoder.decode(&remainingItemCount, value)
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "selfLink": decoder.decode(&selfLink, value)
-    case "shardInfo": decoder.decode(&shardInfo, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("continue", `continue`)
-    encoder.encode("remainingItemCount", remainingItemCount)
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("selfLink", selfLink)
-    encoder.encode("shardInfo", shardInfo)
   }
 }

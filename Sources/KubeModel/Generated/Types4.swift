@@ -2,11 +2,11 @@
 
 package import JSON
 
-package struct LoadBalancerIngress: KubeObject {
-  package var hostname: String?
-  package var ip: String?
-  package var ipMode: String?
-  package var ports: [PortStatus] = []
+package struct Eviction: KubeKind {
+  package static let apiVersion = "policy/v1"
+  package static let kind = "Eviction"
+  @Boxed package var deleteOptions: DeleteOptions? = nil
+  package var metadata = ObjectMeta()
 
   package init() {}
 
@@ -14,25 +14,21 @@ package struct LoadBalancerIngress: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "hostname": decoder.decode(&hostname, value)
-    case "ip": decoder.decode(&ip, value)
-    case "ipMode": decoder.decode(&ipMode, value)
-    case "ports": decoder.decode(&ports, value)
+    case "deleteOptions": decoder.decode(&deleteOptions, value)
+    case "metadata": decoder.decode(&metadata, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("hostname", hostname)
-    encoder.encode("ip", ip)
-    encoder.encode("ipMode", ipMode)
-    encoder.encode("ports", ports)
+    encoder.encode("deleteOptions", deleteOptions)
+    encoder.encode("metadata", metadata)
   }
 }
 
-package struct LoadBalancerStatus: KubeObject {
-  package var ingress: [LoadBalancerIngress] = []
+package struct ExecAction: KubeObject {
+  package var command: [String] = []
 
   package init() {}
 
@@ -40,19 +36,21 @@ package struct LoadBalancerStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "ingress": decoder.decode(&ingress, value)
+    case "command": decoder.decode(&command, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ingress", ingress)
+    encoder.encode("command", command)
   }
 }
 
-package struct LocalObjectReference: KubeObject {
-  package var name: String?
+package struct ExternalMetricSource: KubeObject {
+  package var metric = MetricIdentifier()
+  package var target = MetricTarget()
+  package static let requiredFields: [String] = ["metric", "target"]
 
   package init() {}
 
@@ -60,25 +58,23 @@ package struct LocalObjectReference: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "name": decoder.decode(&name, value)
+    case "metric": decoder.decode(&metric, value)
+    case "target": decoder.decode(&target, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name)
+    encoder.encode("metric", metric, always: true)
+    encoder.encode("target", target, always: true)
   }
 }
 
-package struct ManagedFieldsEntry: KubeObject {
-  package var apiVersion: String?
-  package var fieldsType: String?
-  package var fieldsV1: RawJSON?
-  package var manager: String?
-  package var operation: String?
-  package var subresource: String?
-  package var time: Time?
+package struct ExternalMetricStatus: KubeObject {
+  package var current = MetricValueStatus()
+  package var metric = MetricIdentifier()
+  package static let requiredFields: [String] = ["current", "metric"]
 
   package init() {}
 
@@ -86,34 +82,25 @@ package struct ManagedFieldsEntry: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "fieldsType": decoder.decode(&fieldsType, value)
-    case "fieldsV1": decoder.decode(&fieldsV1, value)
-    case "manager": decoder.decode(&manager, value)
-    case "operation": decoder.decode(&operation, value)
-    case "subresource": decoder.decode(&subresource, value)
-    case "time": decoder.decode(&time, value)
+    case "current": decoder.decode(&current, value)
+    case "metric": decoder.decode(&metric, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("fieldsType", fieldsType)
-    encoder.encode("fieldsV1", fieldsV1)
-    encoder.encode("manager", manager)
-    encoder.encode("operation", operation)
-    encoder.encode("subresource", subresource)
-    encoder.encode("time", time)
+    encoder.encode("current", current, always: true)
+    encoder.encode("metric", metric, always: true)
   }
 }
 
-package struct NFSVolumeSource: KubeObject {
-  package var path: String = ""
+package struct FCVolumeSource: KubeObject {
+  package var fsType: String?
+  package var lun: Int32?
   package var readOnly: Bool?
-  package var server: String = ""
-  package static let requiredFields: [String] = ["path", "server"]
+  package var targetWWNs: [String] = []
+  package var wwids: [String] = []
 
   package init() {}
 
@@ -121,27 +108,28 @@ package struct NFSVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "path": decoder.decode(&path, value)
+    case "fsType": decoder.decode(&fsType, value)
+    case "lun": decoder.decode(&lun, value)
     case "readOnly": decoder.decode(&readOnly, value)
-    case "server": decoder.decode(&server, value)
+    case "targetWWNs": decoder.decode(&targetWWNs, value)
+    case "wwids": decoder.decode(&wwids, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("path", path, always: true)
+    encoder.encode("fsType", fsType)
+    encoder.encode("lun", lun)
     encoder.encode("readOnly", readOnly)
-    encoder.encode("server", server, always: true)
+    encoder.encode("targetWWNs", targetWWNs)
+    encoder.encode("wwids", wwids)
   }
 }
 
-package struct Namespace: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Namespace"
-  package var metadata = ObjectMeta()
-  package var spec = NamespaceSpec()
-  package var status = NamespaceStatus()
+package struct FieldSelectorAttributes: KubeObject {
+  package var rawSelector: String?
+  package var requirements: [FieldSelectorRequirement] = []
 
   package init() {}
 
@@ -149,394 +137,20 @@ package struct Namespace: KubeKind {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
+    case "rawSelector": decoder.decode(&rawSelector, value)
+    case "requirements": decoder.decode(&requirements, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-    encoder.encode("status", status)
+    encoder.encode("rawSelector", rawSelector)
+    encoder.encode("requirements", requirements)
   }
 }
 
-package struct NamespaceCondition: KubeObject {
-  package var lastTransitionTime: Time?
-  package var message: String?
-  package var reason: String?
-  package var status: String = ""
-  package var type: String = ""
-  package static let requiredFields: [String] = ["status", "type"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
-    case "message": decoder.decode(&message, value)
-    case "reason": decoder.decode(&reason, value)
-    case "status": decoder.decode(&status, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("lastTransitionTime", lastTransitionTime)
-    encoder.encode("message", message)
-    encoder.encode("reason", reason)
-    encoder.encode("status", status, always: true)
-    encoder.encode("type", type, always: true)
-  }
-}
-
-package struct NamespaceSpec: KubeObject {
-  package var finalizers: [String] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "finalizers": decoder.decode(&finalizers, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("finalizers", finalizers)
-  }
-}
-
-package struct NamespaceStatus: KubeObject {
-  package var conditions: [NamespaceCondition] = []
-  package var phase: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "conditions": decoder.decode(&conditions, value)
-    case "phase": decoder.decode(&phase, value, oneOf: ["Active", "Terminating"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("conditions", conditions)
-    encoder.encode("phase", phase)
-  }
-}
-
-package struct Node: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Node"
-  package var metadata = ObjectMeta()
-  package var spec = NodeSpec()
-  package var status = NodeStatus()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec)
-    encoder.encode("status", status)
-  }
-}
-
-package struct NodeAddress: KubeObject {
-  package var address: String = ""
-  package var type: String = ""
-  package static let requiredFields: [String] = ["address", "type"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "address": decoder.decode(&address, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("address", address, always: true)
-    encoder.encode("type", type, always: true)
-  }
-}
-
-package struct NodeAffinity: KubeObject {
-  package var preferredDuringSchedulingIgnoredDuringExecution: [PreferredSchedulingTerm] = []
-  @Boxed package var requiredDuringSchedulingIgnoredDuringExecution: NodeSelector? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "preferredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
-    case "requiredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
-    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
-  }
-}
-
-package struct NodeAllocatableResourceClaimStatus: KubeObject {
-  package var containers: [String] = []
-  package var resourceClaimName: String = ""
-  package var resources: [String: Quantity] = [:]
-  package static let requiredFields: [String] = ["resourceClaimName", "resources"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "containers": decoder.decode(&containers, value)
-    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
-    case "resources": decoder.decode(&resources, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("containers", containers)
-    encoder.encode("resourceClaimName", resourceClaimName, always: true)
-    encoder.encode("resources", resources, always: true)
-  }
-}
-
-package struct NodeCondition: KubeObject {
-  package var lastHeartbeatTime: Time?
-  package var lastTransitionTime: Time?
-  package var message: String?
-  package var reason: String?
-  package var status: String = ""
-  package var type: String = ""
-  package static let requiredFields: [String] = ["status", "type"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "lastHeartbeatTime": decoder.decode(&lastHeartbeatTime, value)
-    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
-    case "message": decoder.decode(&message, value)
-    case "reason": decoder.decode(&reason, value)
-    case "status": decoder.decode(&status, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("lastHeartbeatTime", lastHeartbeatTime)
-    encoder.encode("lastTransitionTime", lastTransitionTime)
-    encoder.encode("message", message)
-    encoder.encode("reason", reason)
-    encoder.encode("status", status, always: true)
-    encoder.encode("type", type, always: true)
-  }
-}
-
-package struct NodeConfigSource: KubeObject {
-  @Boxed package var configMap: ConfigMapNodeConfigSource? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "configMap": decoder.decode(&configMap, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("configMap", configMap)
-  }
-}
-
-package struct NodeConfigStatus: KubeObject {
-  @Boxed package var active: NodeConfigSource? = nil
-  @Boxed package var assigned: NodeConfigSource? = nil
-  package var error: String?
-  @Boxed package var lastKnownGood: NodeConfigSource? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "active": decoder.decode(&active, value)
-    case "assigned": decoder.decode(&assigned, value)
-    case "error": decoder.decode(&error, value)
-    case "lastKnownGood": decoder.decode(&lastKnownGood, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("active", active)
-    encoder.encode("assigned", assigned)
-    encoder.encode("error", error)
-    encoder.encode("lastKnownGood", lastKnownGood)
-  }
-}
-
-package struct NodeDaemonEndpoints: KubeObject {
-  package var kubeletEndpoint = DaemonEndpoint()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "kubeletEndpoint": decoder.decode(&kubeletEndpoint, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("kubeletEndpoint", kubeletEndpoint)
-  }
-}
-
-package struct NodeFeatures: KubeObject {
-  package var supplementalGroupsPolicy: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "supplementalGroupsPolicy": decoder.decode(&supplementalGroupsPolicy, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("supplementalGroupsPolicy", supplementalGroupsPolicy)
-  }
-}
-
-package struct NodeRuntimeHandler: KubeObject {
-  @Boxed package var features: NodeRuntimeHandlerFeatures? = nil
-  package var name: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "features": decoder.decode(&features, value)
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("features", features)
-    encoder.encode("name", name)
-  }
-}
-
-package struct NodeRuntimeHandlerFeatures: KubeObject {
-  package var recursiveReadOnlyMounts: Bool?
-  package var userNamespaces: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "recursiveReadOnlyMounts": decoder.decode(&recursiveReadOnlyMounts, value)
-    case "userNamespaces": decoder.decode(&userNamespaces, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("recursiveReadOnlyMounts", recursiveReadOnlyMounts)
-    encoder.encode("userNamespaces", userNamespaces)
-  }
-}
-
-package struct NodeSelector: KubeObject {
-  package var nodeSelectorTerms: [NodeSelectorTerm] = []
-  package static let requiredFields: [String] = ["nodeSelectorTerms"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "nodeSelectorTerms": decoder.decode(&nodeSelectorTerms, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("nodeSelectorTerms", nodeSelectorTerms, always: true)
-  }
-}
-
-package struct NodeSelectorRequirement: KubeObject {
+package struct FieldSelectorRequirement: KubeObject {
   package var key: String = ""
   package var `operator`: String = ""
   package var values: [String] = []
@@ -549,7 +163,7 @@ package struct NodeSelectorRequirement: KubeObject {
   ) -> Bool {
     switch key {
     case "key": decoder.decode(&self.key, value)
-    case "operator": decoder.decode(&`operator`, value, oneOf: ["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"])
+    case "operator": decoder.decode(&`operator`, value)
     case "values": decoder.decode(&values, value)
     default: return false
     }
@@ -563,9 +177,12 @@ package struct NodeSelectorRequirement: KubeObject {
   }
 }
 
-package struct NodeSelectorTerm: KubeObject {
-  package var matchExpressions: [NodeSelectorRequirement] = []
-  package var matchFields: [NodeSelectorRequirement] = []
+package struct FileKeySelector: KubeObject {
+  package var key: String = ""
+  package var optional: Bool?
+  package var path: String = ""
+  package var volumeName: String = ""
+  package static let requiredFields: [String] = ["key", "path", "volumeName"]
 
   package init() {}
 
@@ -573,27 +190,30 @@ package struct NodeSelectorTerm: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "matchExpressions": decoder.decode(&matchExpressions, value)
-    case "matchFields": decoder.decode(&matchFields, value)
+    case "key": decoder.decode(&self.key, value)
+    case "optional": decoder.decode(&optional, value)
+    case "path": decoder.decode(&path, value)
+    case "volumeName": decoder.decode(&volumeName, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("matchExpressions", matchExpressions)
-    encoder.encode("matchFields", matchFields)
+    encoder.encode("key", key, always: true)
+    encoder.encode("optional", optional)
+    encoder.encode("path", path, always: true)
+    encoder.encode("volumeName", volumeName, always: true)
   }
 }
 
-package struct NodeSpec: KubeObject {
-  @Boxed package var configSource: NodeConfigSource? = nil
-  package var externalID: String?
-  package var podCIDR: String?
-  package var podCIDRs: [String] = []
-  package var providerID: String?
-  package var taints: [Taint] = []
-  package var unschedulable: Bool?
+package struct FlexPersistentVolumeSource: KubeObject {
+  package var driver: String = ""
+  package var fsType: String?
+  package var options: [String: String] = [:]
+  package var readOnly: Bool?
+  @Boxed package var secretRef: SecretReference? = nil
+  package static let requiredFields: [String] = ["driver"]
 
   package init() {}
 
@@ -601,44 +221,32 @@ package struct NodeSpec: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "configSource": decoder.decode(&configSource, value)
-    case "externalID": decoder.decode(&externalID, value)
-    case "podCIDR": decoder.decode(&podCIDR, value)
-    case "podCIDRs": decoder.decode(&podCIDRs, value)
-    case "providerID": decoder.decode(&providerID, value)
-    case "taints": decoder.decode(&taints, value)
-    case "unschedulable": decoder.decode(&unschedulable, value)
+    case "driver": decoder.decode(&driver, value)
+    case "fsType": decoder.decode(&fsType, value)
+    case "options": decoder.decode(&options, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretRef": decoder.decode(&secretRef, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("configSource", configSource)
-    encoder.encode("externalID", externalID)
-    encoder.encode("podCIDR", podCIDR)
-    encoder.encode("podCIDRs", podCIDRs)
-    encoder.encode("providerID", providerID)
-    encoder.encode("taints", taints)
-    encoder.encode("unschedulable", unschedulable)
+    encoder.encode("driver", driver, always: true)
+    encoder.encode("fsType", fsType)
+    encoder.encode("options", options)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretRef", secretRef)
   }
 }
 
-package struct NodeStatus: KubeObject {
-  package var addresses: [NodeAddress] = []
-  package var allocatable: [String: Quantity] = [:]
-  package var capacity: [String: Quantity] = [:]
-  package var conditions: [NodeCondition] = []
-  @Boxed package var config: NodeConfigStatus? = nil
-  package var daemonEndpoints = NodeDaemonEndpoints()
-  package var declaredFeatures: [String] = []
-  @Boxed package var features: NodeFeatures? = nil
-  package var images: [ContainerImage] = []
-  package var nodeInfo = NodeSystemInfo()
-  package var phase: String?
-  package var runtimeHandlers: [NodeRuntimeHandler] = []
-  package var volumesAttached: [AttachedVolume] = []
-  package var volumesInUse: [String] = []
+package struct FlexVolumeSource: KubeObject {
+  package var driver: String = ""
+  package var fsType: String?
+  package var options: [String: String] = [:]
+  package var readOnly: Bool?
+  @Boxed package var secretRef: LocalObjectReference? = nil
+  package static let requiredFields: [String] = ["driver"]
 
   package init() {}
 
@@ -646,45 +254,28 @@ package struct NodeStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "addresses": decoder.decode(&addresses, value)
-    case "allocatable": decoder.decode(&allocatable, value)
-    case "capacity": decoder.decode(&capacity, value)
-    case "conditions": decoder.decode(&conditions, value)
-    case "config": decoder.decode(&config, value)
-    case "daemonEndpoints": decoder.decode(&daemonEndpoints, value)
-    case "declaredFeatures": decoder.decode(&declaredFeatures, value)
-    case "features": decoder.decode(&features, value)
-    case "images": decoder.decode(&images, value)
-    case "nodeInfo": decoder.decode(&nodeInfo, value)
-    case "phase": decoder.decode(&phase, value, oneOf: ["Pending", "Running", "Terminated"])
-    case "runtimeHandlers": decoder.decode(&runtimeHandlers, value)
-    case "volumesAttached": decoder.decode(&volumesAttached, value)
-    case "volumesInUse": decoder.decode(&volumesInUse, value)
+    case "driver": decoder.decode(&driver, value)
+    case "fsType": decoder.decode(&fsType, value)
+    case "options": decoder.decode(&options, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretRef": decoder.decode(&secretRef, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("addresses", addresses)
-    encoder.encode("allocatable", allocatable)
-    encoder.encode("capacity", capacity)
-    encoder.encode("conditions", conditions)
-    encoder.encode("config", config)
-    encoder.encode("daemonEndpoints", daemonEndpoints)
-    encoder.encode("declaredFeatures", declaredFeatures)
-    encoder.encode("features", features)
-    encoder.encode("images", images)
-    encoder.encode("nodeInfo", nodeInfo)
-    encoder.encode("phase", phase)
-    encoder.encode("runtimeHandlers", runtimeHandlers)
-    encoder.encode("volumesAttached", volumesAttached)
-    encoder.encode("volumesInUse", volumesInUse)
+    encoder.encode("driver", driver, always: true)
+    encoder.encode("fsType", fsType)
+    encoder.encode("options", options)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretRef", secretRef)
   }
 }
 
-package struct NodeSwapStatus: KubeObject {
-  package var capacity: Int64?
+package struct FlockerVolumeSource: KubeObject {
+  package var datasetName: String?
+  package var datasetUUID: String?
 
   package init() {}
 
@@ -692,30 +283,22 @@ package struct NodeSwapStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "capacity": decoder.decode(&capacity, value)
+    case "datasetName": decoder.decode(&datasetName, value)
+    case "datasetUUID": decoder.decode(&datasetUUID, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("capacity", capacity)
+    encoder.encode("datasetName", datasetName)
+    encoder.encode("datasetUUID", datasetUUID)
   }
 }
 
-package struct NodeSystemInfo: KubeObject {
-  package var architecture: String = ""
-  package var bootID: String = ""
-  package var containerRuntimeVersion: String = ""
-  package var kernelVersion: String = ""
-  package var kubeProxyVersion: String = ""
-  package var kubeletVersion: String = ""
-  package var machineID: String = ""
-  package var operatingSystem: String = ""
-  package var osImage: String = ""
-  @Boxed package var swap: NodeSwapStatus? = nil
-  package var systemUUID: String = ""
-  package static let requiredFields: [String] = ["architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID", "operatingSystem", "osImage", "systemUUID"]
+package struct ForNode: KubeObject {
+  package var name: String = ""
+  package static let requiredFields: [String] = ["name"]
 
   package init() {}
 
@@ -723,40 +306,540 @@ package struct NodeSystemInfo: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "architecture": decoder.decode(&architecture, value)
-    case "bootID": decoder.decode(&bootID, value)
-    case "containerRuntimeVersion": decoder.decode(&containerRuntimeVersion, value)
-    case "kernelVersion": decoder.decode(&kernelVersion, value)
-    case "kubeProxyVersion": decoder.decode(&kubeProxyVersion, value)
-    case "kubeletVersion": decoder.decode(&kubeletVersion, value)
-    case "machineID": decoder.decode(&machineID, value)
-    case "operatingSystem": decoder.decode(&operatingSystem, value)
-    case "osImage": decoder.decode(&osImage, value)
-    case "swap": decoder.decode(&swap, value)
-    case "systemUUID": decoder.decode(&systemUUID, value)
+    case "name": decoder.decode(&name, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("architecture", architecture, always: true)
-    encoder.encode("bootID", bootID, always: true)
-    encoder.encode("containerRuntimeVersion", containerRuntimeVersion, always: true)
-    encoder.encode("kernelVersion", kernelVersion, always: true)
-    encoder.encode("kubeProxyVersion", kubeProxyVersion, always: true)
-    encoder.encode("kubeletVersion", kubeletVersion, always: true)
-    encoder.encode("machineID", machineID, always: true)
-    encoder.encode("operatingSystem", operatingSystem, always: true)
-    encoder.encode("osImage", osImage, always: true)
-    encoder.encode("swap", swap)
-    encoder.encode("systemUUID", systemUUID, always: true)
+    encoder.encode("name", name, always: true)
   }
 }
 
-package struct NonResourceAttributes: KubeObject {
+package struct ForZone: KubeObject {
+  package var name: String = ""
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+  }
+}
+
+package struct GCEPersistentDiskVolumeSource: KubeObject {
+  package var fsType: String?
+  package var partition: Int32?
+  package var pdName: String = ""
+  package var readOnly: Bool?
+  package static let requiredFields: [String] = ["pdName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "fsType": decoder.decode(&fsType, value)
+    case "partition": decoder.decode(&partition, value)
+    case "pdName": decoder.decode(&pdName, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("fsType", fsType)
+    encoder.encode("partition", partition)
+    encoder.encode("pdName", pdName, always: true)
+    encoder.encode("readOnly", readOnly)
+  }
+}
+
+package struct GRPCAction: KubeObject {
+  package var port: Int32 = 0
+  package var service: String?
+  package static let requiredFields: [String] = ["port"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "port": decoder.decode(&port, value)
+    case "service": decoder.decode(&service, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("port", port, always: true)
+    encoder.encode("service", service)
+  }
+}
+
+package struct GitRepoVolumeSource: KubeObject {
+  package var directory: String?
+  package var repository: String = ""
+  package var revision: String?
+  package static let requiredFields: [String] = ["repository"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "directory": decoder.decode(&directory, value)
+    case "repository": decoder.decode(&repository, value)
+    case "revision": decoder.decode(&revision, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("directory", directory)
+    encoder.encode("repository", repository, always: true)
+    encoder.encode("revision", revision)
+  }
+}
+
+package struct GlusterfsPersistentVolumeSource: KubeObject {
+  package var endpoints: String = ""
+  package var endpointsNamespace: String?
+  package var path: String = ""
+  package var readOnly: Bool?
+  package static let requiredFields: [String] = ["endpoints", "path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "endpoints": decoder.decode(&endpoints, value)
+    case "endpointsNamespace": decoder.decode(&endpointsNamespace, value)
+    case "path": decoder.decode(&path, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("endpoints", endpoints, always: true)
+    encoder.encode("endpointsNamespace", endpointsNamespace)
+    encoder.encode("path", path, always: true)
+    encoder.encode("readOnly", readOnly)
+  }
+}
+
+package struct GlusterfsVolumeSource: KubeObject {
+  package var endpoints: String = ""
+  package var path: String = ""
+  package var readOnly: Bool?
+  package static let requiredFields: [String] = ["endpoints", "path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "endpoints": decoder.decode(&endpoints, value)
+    case "path": decoder.decode(&path, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("endpoints", endpoints, always: true)
+    encoder.encode("path", path, always: true)
+    encoder.encode("readOnly", readOnly)
+  }
+}
+
+package struct HPAScalingPolicy: KubeObject {
+  package var periodSeconds: Int32 = 0
+  package var type: String = ""
+  package var value: Int32 = 0
+  package static let requiredFields: [String] = ["periodSeconds", "type", "value"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "periodSeconds": decoder.decode(&periodSeconds, value)
+    case "type": decoder.decode(&type, value)
+    case "value": decoder.decode(&self.value, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("periodSeconds", periodSeconds, always: true)
+    encoder.encode("type", type, always: true)
+    encoder.encode("value", value, always: true)
+  }
+}
+
+package struct HPAScalingRules: KubeObject {
+  package var policies: [HPAScalingPolicy] = []
+  package var selectPolicy: String?
+  package var stabilizationWindowSeconds: Int32?
+  package var tolerance: Quantity?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "policies": decoder.decode(&policies, value)
+    case "selectPolicy": decoder.decode(&selectPolicy, value)
+    case "stabilizationWindowSeconds": decoder.decode(&stabilizationWindowSeconds, value)
+    case "tolerance": decoder.decode(&tolerance, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("policies", policies)
+    encoder.encode("selectPolicy", selectPolicy)
+    encoder.encode("stabilizationWindowSeconds", stabilizationWindowSeconds)
+    encoder.encode("tolerance", tolerance)
+  }
+}
+
+package struct HTTPGetAction: KubeObject {
+  package var host: String?
+  package var httpHeaders: [HTTPHeader] = []
   package var path: String?
-  package var verb: String?
+  package var port: IntOrString = IntOrString()
+  package var scheme: String?
+  package static let requiredFields: [String] = ["port"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "host": decoder.decode(&host, value)
+    case "httpHeaders": decoder.decode(&httpHeaders, value)
+    case "path": decoder.decode(&path, value)
+    case "port": decoder.decode(&port, value)
+    case "scheme": decoder.decode(&scheme, value, oneOf: ["HTTP", "HTTPS"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("host", host)
+    encoder.encode("httpHeaders", httpHeaders)
+    encoder.encode("path", path)
+    encoder.encode("port", port, always: true)
+    encoder.encode("scheme", scheme)
+  }
+}
+
+package struct HTTPHeader: KubeObject {
+  package var name: String = ""
+  package var value: String = ""
+  package static let requiredFields: [String] = ["name", "value"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "value": decoder.decode(&self.value, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("value", value, always: true)
+  }
+}
+
+package struct HTTPIngressPath: KubeObject {
+  package var backend = IngressBackend()
+  package var path: String?
+  package var pathType: String = ""
+  package static let requiredFields: [String] = ["backend", "pathType"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "backend": decoder.decode(&backend, value)
+    case "path": decoder.decode(&path, value)
+    case "pathType": decoder.decode(&pathType, value, oneOf: ["Exact", "ImplementationSpecific", "Prefix"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("backend", backend, always: true)
+    encoder.encode("path", path)
+    encoder.encode("pathType", pathType, always: true)
+  }
+}
+
+package struct HTTPIngressRuleValue: KubeObject {
+  package var paths: [HTTPIngressPath] = []
+  package static let requiredFields: [String] = ["paths"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "paths": decoder.decode(&paths, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("paths", paths, always: true)
+  }
+}
+
+package struct HorizontalPodAutoscaler: KubeKind {
+  package static let apiVersion = "autoscaling/v2"
+  package static let kind = "HorizontalPodAutoscaler"
+  package var metadata = ObjectMeta()
+  package var spec = HorizontalPodAutoscalerSpec()
+  package var status = HorizontalPodAutoscalerStatus()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
+  }
+}
+
+package struct HorizontalPodAutoscalerBehavior: KubeObject {
+  @Boxed package var scaleDown: HPAScalingRules? = nil
+  @Boxed package var scaleUp: HPAScalingRules? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "scaleDown": decoder.decode(&scaleDown, value)
+    case "scaleUp": decoder.decode(&scaleUp, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("scaleDown", scaleDown)
+    encoder.encode("scaleUp", scaleUp)
+  }
+}
+
+package struct HorizontalPodAutoscalerCondition: KubeObject {
+  package var lastTransitionTime: Time?
+  package var message: String?
+  package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
+    case "message": decoder.decode(&message, value)
+    case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("lastTransitionTime", lastTransitionTime)
+    encoder.encode("message", message)
+    encoder.encode("reason", reason)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct HorizontalPodAutoscalerSpec: KubeObject {
+  @Boxed package var behavior: HorizontalPodAutoscalerBehavior? = nil
+  package var maxReplicas: Int32 = 0
+  package var metrics: [MetricSpec] = []
+  package var minReplicas: Int32?
+  package var scaleTargetRef = CrossVersionObjectReference()
+  package static let requiredFields: [String] = ["maxReplicas", "scaleTargetRef"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "behavior": decoder.decode(&behavior, value)
+    case "maxReplicas": decoder.decode(&maxReplicas, value)
+    case "metrics": decoder.decode(&metrics, value)
+    case "minReplicas": decoder.decode(&minReplicas, value)
+    case "scaleTargetRef": decoder.decode(&scaleTargetRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("behavior", behavior)
+    encoder.encode("maxReplicas", maxReplicas, always: true)
+    encoder.encode("metrics", metrics)
+    encoder.encode("minReplicas", minReplicas)
+    encoder.encode("scaleTargetRef", scaleTargetRef, always: true)
+  }
+}
+
+package struct HorizontalPodAutoscalerStatus: KubeObject {
+  package var conditions: [HorizontalPodAutoscalerCondition] = []
+  package var currentMetrics: [MetricStatus] = []
+  package var currentReplicas: Int32?
+  package var desiredReplicas: Int32 = 0
+  package var lastScaleTime: Time?
+  package var observedGeneration: Int64?
+  package static let requiredFields: [String] = ["desiredReplicas"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "conditions": decoder.decode(&conditions, value)
+    case "currentMetrics": decoder.decode(&currentMetrics, value)
+    case "currentReplicas": decoder.decode(&currentReplicas, value)
+    case "desiredReplicas": decoder.decode(&desiredReplicas, value)
+    case "lastScaleTime": decoder.decode(&lastScaleTime, value)
+    case "observedGeneration": decoder.decode(&observedGeneration, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("conditions", conditions)
+    encoder.encode("currentMetrics", currentMetrics)
+    encoder.encode("currentReplicas", currentReplicas)
+    encoder.encode("desiredReplicas", desiredReplicas, always: true)
+    encoder.encode("lastScaleTime", lastScaleTime)
+    encoder.encode("observedGeneration", observedGeneration)
+  }
+}
+
+package struct HostAlias: KubeObject {
+  package var hostnames: [String] = []
+  package var ip: String = ""
+  package static let requiredFields: [String] = ["ip"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hostnames": decoder.decode(&hostnames, value)
+    case "ip": decoder.decode(&ip, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hostnames", hostnames)
+    encoder.encode("ip", ip, always: true)
+  }
+}
+
+package struct HostIP: KubeObject {
+  package var ip: String = ""
+  package static let requiredFields: [String] = ["ip"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ip": decoder.decode(&ip, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ip", ip, always: true)
+  }
+}
+
+package struct HostPathVolumeSource: KubeObject {
+  package var path: String = ""
+  package var type: String?
+  package static let requiredFields: [String] = ["path"]
 
   package init() {}
 
@@ -765,22 +848,25 @@ package struct NonResourceAttributes: KubeObject {
   ) -> Bool {
     switch key {
     case "path": decoder.decode(&path, value)
-    case "verb": decoder.decode(&verb, value)
+    case "type":
+      decoder.decode(
+        &type, value,
+        oneOf: ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"])
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("path", path)
-    encoder.encode("verb", verb)
+    encoder.encode("path", path, always: true)
+    encoder.encode("type", type)
   }
 }
 
-package struct NonResourceRule: KubeObject {
-  package var nonResourceURLs: [String] = []
-  package var verbs: [String] = []
-  package static let requiredFields: [String] = ["verbs"]
+package struct IPBlock: KubeObject {
+  package var cidr: String = ""
+  package var except: [String] = []
+  package static let requiredFields: [String] = ["cidr"]
 
   package init() {}
 
@@ -788,101 +874,15 @@ package struct NonResourceRule: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "nonResourceURLs": decoder.decode(&nonResourceURLs, value)
-    case "verbs": decoder.decode(&verbs, value)
+    case "cidr": decoder.decode(&cidr, value)
+    case "except": decoder.decode(&except, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("nonResourceURLs", nonResourceURLs)
-    encoder.encode("verbs", verbs, always: true)
-  }
-}
-
-package struct ObjectFieldSelector: KubeObject {
-  package var apiVersion: String?
-  package var fieldPath: String = ""
-  package static let requiredFields: [String] = ["fieldPath"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "fieldPath": decoder.decode(&fieldPath, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("fieldPath", fieldPath, always: true)
-  }
-}
-
-package struct ObjectMeta: KubeObject {
-  package var annotations: [String: String] = [:]
-  package var creationTimestamp: Time?
-  package var deletionGracePeriodSeconds: Int64?
-  package var deletionTimestamp: Time?
-  package var finalizers: [String] = []
-  package var generateName: String?
-  package var generation: Int64?
-  package var labels: [String: String] = [:]
-  package var managedFields: [ManagedFieldsEntry] = []
-  package var name: String?
-  package var namespace: String?
-  package var ownerReferences: [OwnerReference] = []
-  package var resourceVersion: String?
-  package var selfLink: String?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "annotations": decoder.decode(&annotations, value)
-    case "creationTimestamp": decoder.decode(&creationTimestamp, value)
-    case "deletionGracePeriodSeconds": decoder.decode(&deletionGracePeriodSeconds, value)
-    case "deletionTimestamp": decoder.decode(&deletionTimestamp, value)
-    case "finalizers": decoder.decode(&finalizers, value)
-    case "generateName": decoder.decode(&generateName, value)
-    case "generation": decoder.decode(&generation, value)
-    case "labels": decoder.decode(&labels, value)
-    case "managedFields": decoder.decode(&managedFields, value)
-    case "name": decoder.decode(&name, value)
-    case "namespace": decoder.decode(&namespace, value)
-    case "ownerReferences": decoder.decode(&ownerReferences, value)
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "selfLink": decoder.decode(&selfLink, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("annotations", annotations)
-    encoder.encode("creationTimestamp", creationTimestamp)
-    encoder.encode("deletionGracePeriodSeconds", deletionGracePeriodSeconds)
-    encoder.encode("deletionTimestamp", deletionTimestamp)
-    encoder.encode("finalizers", finalizers)
-    encoder.encode("generateName", generateName)
-    encoder.encode("generation", generation)
-    encoder.encode("labels", labels)
-    encoder.encode("managedFields", managedFields)
-    encoder.encode("name", name)
-    encoder.encode("namespace", namespace)
-    encoder.encode("ownerReferences", ownerReferences)
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("selfLink", selfLink)
-    encoder.encode("uid", uid)
+    encoder.encode("cidr", cidr, always: true)
+    encoder.encode("except", except)
   }
 }

@@ -2,176 +2,19 @@
 
 package import JSON
 
-package struct ObjectReference: KubeObject {
-  package var apiVersion: String?
-  package var fieldPath: String?
-  package var kind: String?
-  package var name: String?
-  package var namespace: String?
-  package var resourceVersion: String?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "fieldPath": decoder.decode(&fieldPath, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "namespace": decoder.decode(&namespace, value)
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("fieldPath", fieldPath)
-    encoder.encode("kind", kind)
-    encoder.encode("name", name)
-    encoder.encode("namespace", namespace)
-    encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("uid", uid)
-  }
-}
-
-package struct OwnerReference: KubeObject {
-  package var apiVersion: String = ""
-  package var blockOwnerDeletion: Bool?
-  package var controller: Bool?
-  package var kind: String = ""
-  package var name: String = ""
-  package var uid: String = ""
-  package static let requiredFields: [String] = ["apiVersion", "kind", "name", "uid"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "blockOwnerDeletion": decoder.decode(&blockOwnerDeletion, value)
-    case "controller": decoder.decode(&controller, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion, always: true)
-    encoder.encode("blockOwnerDeletion", blockOwnerDeletion)
-    encoder.encode("controller", controller)
-    encoder.encode("kind", kind, always: true)
-    encoder.encode("name", name, always: true)
-    encoder.encode("uid", uid, always: true)
-  }
-}
-
-package struct PersistentVolumeClaimSpec: KubeObject {
-  package var accessModes: [String] = []
-  @Boxed package var dataSource: TypedLocalObjectReference? = nil
-  @Boxed package var dataSourceRef: TypedObjectReference? = nil
-  package var resources = VolumeResourceRequirements()
-  @Boxed package var selector: LabelSelector? = nil
-  package var storageClassName: String?
-  package var volumeAttributesClassName: String?
-  package var volumeMode: String?
-  package var volumeName: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "accessModes": decoder.decode(&accessModes, value)
-    case "dataSource": decoder.decode(&dataSource, value)
-    case "dataSourceRef": decoder.decode(&dataSourceRef, value)
-    case "resources": decoder.decode(&resources, value)
-    case "selector": decoder.decode(&selector, value)
-    case "storageClassName": decoder.decode(&storageClassName, value)
-    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
-    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
-    case "volumeName": decoder.decode(&volumeName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("accessModes", accessModes)
-    encoder.encode("dataSource", dataSource)
-    encoder.encode("dataSourceRef", dataSourceRef)
-    encoder.encode("resources", resources)
-    encoder.encode("selector", selector)
-    encoder.encode("storageClassName", storageClassName)
-    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
-    encoder.encode("volumeMode", volumeMode)
-    encoder.encode("volumeName", volumeName)
-  }
-}
-
-package struct PersistentVolumeClaimTemplate: KubeObject {
-  package var metadata = ObjectMeta()
-  package var spec = PersistentVolumeClaimSpec()
-  package static let requiredFields: [String] = ["spec"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec, always: true)
-  }
-}
-
-package struct PersistentVolumeClaimVolumeSource: KubeObject {
-  package var claimName: String = ""
-  package var readOnly: Bool?
-  package static let requiredFields: [String] = ["claimName"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "claimName": decoder.decode(&claimName, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("claimName", claimName, always: true)
-    encoder.encode("readOnly", readOnly)
-  }
-}
-
-package struct PhotonPersistentDiskVolumeSource: KubeObject {
+package struct ISCSIPersistentVolumeSource: KubeObject {
+  package var chapAuthDiscovery: Bool?
+  package var chapAuthSession: Bool?
   package var fsType: String?
-  package var pdID: String = ""
-  package static let requiredFields: [String] = ["pdID"]
+  package var initiatorName: String?
+  package var iqn: String = ""
+  package var iscsiInterface: String?
+  package var lun: Int32 = 0
+  package var portals: [String] = []
+  package var readOnly: Bool?
+  @Boxed package var secretRef: SecretReference? = nil
+  package var targetPortal: String = ""
+  package static let requiredFields: [String] = ["iqn", "lun", "targetPortal"]
 
   package init() {}
 
@@ -179,25 +22,138 @@ package struct PhotonPersistentDiskVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
+    case "chapAuthDiscovery": decoder.decode(&chapAuthDiscovery, value)
+    case "chapAuthSession": decoder.decode(&chapAuthSession, value)
     case "fsType": decoder.decode(&fsType, value)
-    case "pdID": decoder.decode(&pdID, value)
+    case "initiatorName": decoder.decode(&initiatorName, value)
+    case "iqn": decoder.decode(&iqn, value)
+    case "iscsiInterface": decoder.decode(&iscsiInterface, value)
+    case "lun": decoder.decode(&lun, value)
+    case "portals": decoder.decode(&portals, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretRef": decoder.decode(&secretRef, value)
+    case "targetPortal": decoder.decode(&targetPortal, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("chapAuthDiscovery", chapAuthDiscovery)
+    encoder.encode("chapAuthSession", chapAuthSession)
     encoder.encode("fsType", fsType)
-    encoder.encode("pdID", pdID, always: true)
+    encoder.encode("initiatorName", initiatorName)
+    encoder.encode("iqn", iqn, always: true)
+    encoder.encode("iscsiInterface", iscsiInterface)
+    encoder.encode("lun", lun, always: true)
+    encoder.encode("portals", portals)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretRef", secretRef)
+    encoder.encode("targetPortal", targetPortal, always: true)
   }
 }
 
-package struct Pod: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Pod"
+package struct ISCSIVolumeSource: KubeObject {
+  package var chapAuthDiscovery: Bool?
+  package var chapAuthSession: Bool?
+  package var fsType: String?
+  package var initiatorName: String?
+  package var iqn: String = ""
+  package var iscsiInterface: String?
+  package var lun: Int32 = 0
+  package var portals: [String] = []
+  package var readOnly: Bool?
+  @Boxed package var secretRef: LocalObjectReference? = nil
+  package var targetPortal: String = ""
+  package static let requiredFields: [String] = ["iqn", "lun", "targetPortal"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "chapAuthDiscovery": decoder.decode(&chapAuthDiscovery, value)
+    case "chapAuthSession": decoder.decode(&chapAuthSession, value)
+    case "fsType": decoder.decode(&fsType, value)
+    case "initiatorName": decoder.decode(&initiatorName, value)
+    case "iqn": decoder.decode(&iqn, value)
+    case "iscsiInterface": decoder.decode(&iscsiInterface, value)
+    case "lun": decoder.decode(&lun, value)
+    case "portals": decoder.decode(&portals, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "secretRef": decoder.decode(&secretRef, value)
+    case "targetPortal": decoder.decode(&targetPortal, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("chapAuthDiscovery", chapAuthDiscovery)
+    encoder.encode("chapAuthSession", chapAuthSession)
+    encoder.encode("fsType", fsType)
+    encoder.encode("initiatorName", initiatorName)
+    encoder.encode("iqn", iqn, always: true)
+    encoder.encode("iscsiInterface", iscsiInterface)
+    encoder.encode("lun", lun, always: true)
+    encoder.encode("portals", portals)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("secretRef", secretRef)
+    encoder.encode("targetPortal", targetPortal, always: true)
+  }
+}
+
+package struct ImageVolumeSource: KubeObject {
+  package var pullPolicy: String?
+  package var reference: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "pullPolicy": decoder.decode(&pullPolicy, value, oneOf: ["Always", "IfNotPresent", "Never"])
+    case "reference": decoder.decode(&reference, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("pullPolicy", pullPolicy)
+    encoder.encode("reference", reference)
+  }
+}
+
+package struct ImageVolumeStatus: KubeObject {
+  package var imageRef: String = ""
+  package static let requiredFields: [String] = ["imageRef"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "imageRef": decoder.decode(&imageRef, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("imageRef", imageRef, always: true)
+  }
+}
+
+package struct Ingress: KubeKind {
+  package static let apiVersion = "networking.k8s.io/v1"
+  package static let kind = "Ingress"
   package var metadata = ObjectMeta()
-  package var spec = PodSpec()
-  package var status = PodStatus()
+  package var spec = IngressSpec()
+  package var status = IngressStatus()
 
   package init() {}
 
@@ -220,9 +176,9 @@ package struct Pod: KubeKind {
   }
 }
 
-package struct PodAffinity: KubeObject {
-  package var preferredDuringSchedulingIgnoredDuringExecution: [WeightedPodAffinityTerm] = []
-  package var requiredDuringSchedulingIgnoredDuringExecution: [PodAffinityTerm] = []
+package struct IngressBackend: KubeObject {
+  @Boxed package var resource: TypedLocalObjectReference? = nil
+  @Boxed package var service: IngressServiceBackend? = nil
 
   package init() {}
 
@@ -230,29 +186,24 @@ package struct PodAffinity: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "preferredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
-    case "requiredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
+    case "resource": decoder.decode(&resource, value)
+    case "service": decoder.decode(&service, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
-    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
+    encoder.encode("resource", resource)
+    encoder.encode("service", service)
   }
 }
 
-package struct PodAffinityTerm: KubeObject {
-  @Boxed package var labelSelector: LabelSelector? = nil
-  package var matchLabelKeys: [String] = []
-  package var mismatchLabelKeys: [String] = []
-  @Boxed package var namespaceSelector: LabelSelector? = nil
-  package var namespaces: [String] = []
-  package var topologyKey: String = ""
-  package static let requiredFields: [String] = ["topologyKey"]
+package struct IngressClass: KubeKind {
+  package static let apiVersion = "networking.k8s.io/v1"
+  package static let kind = "IngressClass"
+  package var metadata = ObjectMeta()
+  package var spec = IngressClassSpec()
 
   package init() {}
 
@@ -260,30 +211,26 @@ package struct PodAffinityTerm: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "labelSelector": decoder.decode(&labelSelector, value)
-    case "matchLabelKeys": decoder.decode(&matchLabelKeys, value)
-    case "mismatchLabelKeys": decoder.decode(&mismatchLabelKeys, value)
-    case "namespaceSelector": decoder.decode(&namespaceSelector, value)
-    case "namespaces": decoder.decode(&namespaces, value)
-    case "topologyKey": decoder.decode(&topologyKey, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("labelSelector", labelSelector)
-    encoder.encode("matchLabelKeys", matchLabelKeys)
-    encoder.encode("mismatchLabelKeys", mismatchLabelKeys)
-    encoder.encode("namespaceSelector", namespaceSelector)
-    encoder.encode("namespaces", namespaces)
-    encoder.encode("topologyKey", topologyKey, always: true)
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
   }
 }
 
-package struct PodAntiAffinity: KubeObject {
-  package var preferredDuringSchedulingIgnoredDuringExecution: [WeightedPodAffinityTerm] = []
-  package var requiredDuringSchedulingIgnoredDuringExecution: [PodAffinityTerm] = []
+package struct IngressClassParametersReference: KubeObject {
+  package var apiGroup: String?
+  package var kind: String = ""
+  package var name: String = ""
+  package var namespace: String?
+  package var scope: String?
+  package static let requiredFields: [String] = ["kind", "name"]
 
   package init() {}
 
@@ -291,30 +238,28 @@ package struct PodAntiAffinity: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "preferredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
-    case "requiredDuringSchedulingIgnoredDuringExecution":
-      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
+    case "apiGroup": decoder.decode(&apiGroup, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "namespace": decoder.decode(&namespace, value)
+    case "scope": decoder.decode(&scope, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
-    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
+    encoder.encode("apiGroup", apiGroup)
+    encoder.encode("kind", kind, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("namespace", namespace)
+    encoder.encode("scope", scope)
   }
 }
 
-package struct PodCertificateProjection: KubeObject {
-  package var certificateChainPath: String?
-  package var credentialBundlePath: String?
-  package var keyPath: String?
-  package var keyType: String = ""
-  package var maxExpirationSeconds: Int32?
-  package var signerName: String = ""
-  package var userAnnotations: [String: String] = [:]
-  package static let requiredFields: [String] = ["keyType", "signerName"]
+package struct IngressClassSpec: KubeObject {
+  package var controller: String?
+  @Boxed package var parameters: IngressClassParametersReference? = nil
 
   package init() {}
 
@@ -322,34 +267,243 @@ package struct PodCertificateProjection: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "certificateChainPath": decoder.decode(&certificateChainPath, value)
-    case "credentialBundlePath": decoder.decode(&credentialBundlePath, value)
-    case "keyPath": decoder.decode(&keyPath, value)
-    case "keyType": decoder.decode(&keyType, value)
-    case "maxExpirationSeconds": decoder.decode(&maxExpirationSeconds, value)
-    case "signerName": decoder.decode(&signerName, value)
-    case "userAnnotations": decoder.decode(&userAnnotations, value)
+    case "controller": decoder.decode(&controller, value)
+    case "parameters": decoder.decode(&parameters, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("certificateChainPath", certificateChainPath)
-    encoder.encode("credentialBundlePath", credentialBundlePath)
-    encoder.encode("keyPath", keyPath)
-    encoder.encode("keyType", keyType, always: true)
-    encoder.encode("maxExpirationSeconds", maxExpirationSeconds)
-    encoder.encode("signerName", signerName, always: true)
-    encoder.encode("userAnnotations", userAnnotations)
+    encoder.encode("controller", controller)
+    encoder.encode("parameters", parameters)
   }
 }
 
-package struct PodCondition: KubeObject {
+package struct IngressLoadBalancerIngress: KubeObject {
+  package var hostname: String?
+  package var ip: String?
+  package var ports: [IngressPortStatus] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hostname": decoder.decode(&hostname, value)
+    case "ip": decoder.decode(&ip, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hostname", hostname)
+    encoder.encode("ip", ip)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct IngressLoadBalancerStatus: KubeObject {
+  package var ingress: [IngressLoadBalancerIngress] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ingress": decoder.decode(&ingress, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ingress", ingress)
+  }
+}
+
+package struct IngressPortStatus: KubeObject {
+  package var error: String?
+  package var port: Int32 = 0
+  package var `protocol`: String = ""
+  package static let requiredFields: [String] = ["port", "protocol"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "error": decoder.decode(&error, value)
+    case "port": decoder.decode(&port, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("error", error)
+    encoder.encode("port", port, always: true)
+    encoder.encode("protocol", `protocol`, always: true)
+  }
+}
+
+package struct IngressRule: KubeObject {
+  package var host: String?
+  @Boxed package var http: HTTPIngressRuleValue? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "host": decoder.decode(&host, value)
+    case "http": decoder.decode(&http, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("host", host)
+    encoder.encode("http", http)
+  }
+}
+
+package struct IngressServiceBackend: KubeObject {
+  package var name: String = ""
+  package var port = ServiceBackendPort()
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "port": decoder.decode(&port, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("port", port)
+  }
+}
+
+package struct IngressSpec: KubeObject {
+  @Boxed package var defaultBackend: IngressBackend? = nil
+  package var ingressClassName: String?
+  package var rules: [IngressRule] = []
+  package var tls: [IngressTLS] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "defaultBackend": decoder.decode(&defaultBackend, value)
+    case "ingressClassName": decoder.decode(&ingressClassName, value)
+    case "rules": decoder.decode(&rules, value)
+    case "tls": decoder.decode(&tls, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("defaultBackend", defaultBackend)
+    encoder.encode("ingressClassName", ingressClassName)
+    encoder.encode("rules", rules)
+    encoder.encode("tls", tls)
+  }
+}
+
+package struct IngressStatus: KubeObject {
+  package var loadBalancer = IngressLoadBalancerStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "loadBalancer": decoder.decode(&loadBalancer, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("loadBalancer", loadBalancer)
+  }
+}
+
+package struct IngressTLS: KubeObject {
+  package var hosts: [String] = []
+  package var secretName: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "hosts": decoder.decode(&hosts, value)
+    case "secretName": decoder.decode(&secretName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("hosts", hosts)
+    encoder.encode("secretName", secretName)
+  }
+}
+
+package struct Job: KubeKind {
+  package static let apiVersion = "batch/v1"
+  package static let kind = "Job"
+  package var metadata = ObjectMeta()
+  package var spec = JobSpec()
+  package var status = JobStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
+  }
+}
+
+package struct JobCondition: KubeObject {
   package var lastProbeTime: Time?
   package var lastTransitionTime: Time?
   package var message: String?
-  package var observedGeneration: Int64?
   package var reason: String?
   package var status: String = ""
   package var type: String = ""
@@ -364,7 +518,6 @@ package struct PodCondition: KubeObject {
     case "lastProbeTime": decoder.decode(&lastProbeTime, value)
     case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
     case "message": decoder.decode(&message, value)
-    case "observedGeneration": decoder.decode(&observedGeneration, value)
     case "reason": decoder.decode(&reason, value)
     case "status": decoder.decode(&status, value)
     case "type": decoder.decode(&type, value)
@@ -377,341 +530,30 @@ package struct PodCondition: KubeObject {
     encoder.encode("lastProbeTime", lastProbeTime)
     encoder.encode("lastTransitionTime", lastTransitionTime)
     encoder.encode("message", message)
-    encoder.encode("observedGeneration", observedGeneration)
     encoder.encode("reason", reason)
     encoder.encode("status", status, always: true)
     encoder.encode("type", type, always: true)
   }
 }
 
-package struct PodDNSConfig: KubeObject {
-  package var nameservers: [String] = []
-  package var options: [PodDNSConfigOption] = []
-  package var searches: [String] = []
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "nameservers": decoder.decode(&nameservers, value)
-    case "options": decoder.decode(&options, value)
-    case "searches": decoder.decode(&searches, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("nameservers", nameservers)
-    encoder.encode("options", options)
-    encoder.encode("searches", searches)
-  }
-}
-
-package struct PodDNSConfigOption: KubeObject {
-  package var name: String?
-  package var value: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "value": decoder.decode(&self.value, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name)
-    encoder.encode("value", value)
-  }
-}
-
-package struct PodExtendedResourceClaimStatus: KubeObject {
-  package var requestMappings: [ContainerExtendedResourceRequest] = []
-  package var resourceClaimName: String = ""
-  package static let requiredFields: [String] = ["requestMappings", "resourceClaimName"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "requestMappings": decoder.decode(&requestMappings, value)
-    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("requestMappings", requestMappings, always: true)
-    encoder.encode("resourceClaimName", resourceClaimName, always: true)
-  }
-}
-
-package struct PodIP: KubeObject {
-  package var ip: String = ""
-  package static let requiredFields: [String] = ["ip"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "ip": decoder.decode(&ip, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("ip", ip, always: true)
-  }
-}
-
-package struct PodOS: KubeObject {
-  package var name: String = ""
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct PodReadinessGate: KubeObject {
-  package var conditionType: String = ""
-  package static let requiredFields: [String] = ["conditionType"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "conditionType": decoder.decode(&conditionType, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("conditionType", conditionType, always: true)
-  }
-}
-
-package struct PodResourceClaim: KubeObject {
-  package var name: String = ""
-  package var resourceClaimName: String?
-  package var resourceClaimTemplateName: String?
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
-    case "resourceClaimTemplateName": decoder.decode(&resourceClaimTemplateName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("resourceClaimName", resourceClaimName)
-    encoder.encode("resourceClaimTemplateName", resourceClaimTemplateName)
-  }
-}
-
-package struct PodResourceClaimStatus: KubeObject {
-  package var name: String = ""
-  package var resourceClaimName: String?
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("resourceClaimName", resourceClaimName)
-  }
-}
-
-package struct PodSchedulingGate: KubeObject {
-  package var name: String = ""
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct PodSchedulingGroup: KubeObject {
-  package var podGroupName: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "podGroupName": decoder.decode(&podGroupName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("podGroupName", podGroupName)
-  }
-}
-
-package struct PodSecurityContext: KubeObject {
-  @Boxed package var appArmorProfile: AppArmorProfile? = nil
-  package var fsGroup: Int64?
-  package var fsGroupChangePolicy: String?
-  package var runAsGroup: Int64?
-  package var runAsNonRoot: Bool?
-  package var runAsUser: Int64?
-  package var seLinuxChangePolicy: String?
-  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
-  @Boxed package var seccompProfile: SeccompProfile? = nil
-  package var supplementalGroups: [Int64] = []
-  package var supplementalGroupsPolicy: String?
-  package var sysctls: [Sysctl] = []
-  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
-    case "fsGroup": decoder.decode(&fsGroup, value)
-    case "fsGroupChangePolicy": decoder.decode(&fsGroupChangePolicy, value, oneOf: ["Always", "OnRootMismatch"])
-    case "runAsGroup": decoder.decode(&runAsGroup, value)
-    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
-    case "runAsUser": decoder.decode(&runAsUser, value)
-    case "seLinuxChangePolicy": decoder.decode(&seLinuxChangePolicy, value)
-    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
-    case "seccompProfile": decoder.decode(&seccompProfile, value)
-    case "supplementalGroups": decoder.decode(&supplementalGroups, value)
-    case "supplementalGroupsPolicy": decoder.decode(&supplementalGroupsPolicy, value, oneOf: ["Merge", "Strict"])
-    case "sysctls": decoder.decode(&sysctls, value)
-    case "windowsOptions": decoder.decode(&windowsOptions, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("appArmorProfile", appArmorProfile)
-    encoder.encode("fsGroup", fsGroup)
-    encoder.encode("fsGroupChangePolicy", fsGroupChangePolicy)
-    encoder.encode("runAsGroup", runAsGroup)
-    encoder.encode("runAsNonRoot", runAsNonRoot)
-    encoder.encode("runAsUser", runAsUser)
-    encoder.encode("seLinuxChangePolicy", seLinuxChangePolicy)
-    encoder.encode("seLinuxOptions", seLinuxOptions)
-    encoder.encode("seccompProfile", seccompProfile)
-    encoder.encode("supplementalGroups", supplementalGroups)
-    encoder.encode("supplementalGroupsPolicy", supplementalGroupsPolicy)
-    encoder.encode("sysctls", sysctls)
-    encoder.encode("windowsOptions", windowsOptions)
-  }
-}
-
-package struct PodSpec: KubeObject {
+package struct JobSpec: KubeObject {
   package var activeDeadlineSeconds: Int64?
-  @Boxed package var affinity: Affinity? = nil
-  package var automountServiceAccountToken: Bool?
-  package var containers: [Container] = []
-  @Boxed package var dnsConfig: PodDNSConfig? = nil
-  package var dnsPolicy: String?
-  package var enableServiceLinks: Bool?
-  package var ephemeralContainers: [EphemeralContainer] = []
-  package var hostAliases: [HostAlias] = []
-  package var hostIPC: Bool?
-  package var hostNetwork: Bool?
-  package var hostPID: Bool?
-  package var hostUsers: Bool?
-  package var hostname: String?
-  package var hostnameOverride: String?
-  package var imagePullSecrets: [LocalObjectReference] = []
-  package var initContainers: [Container] = []
-  package var nodeName: String?
-  package var nodeSelector: [String: String] = [:]
-  @Boxed package var os: PodOS? = nil
-  package var overhead: [String: Quantity] = [:]
-  package var preemptionPolicy: String?
-  package var priority: Int32?
-  package var priorityClassName: String?
-  package var readinessGates: [PodReadinessGate] = []
-  package var resourceClaims: [PodResourceClaim] = []
-  @Boxed package var resources: ResourceRequirements? = nil
-  package var restartPolicy: String?
-  package var runtimeClassName: String?
-  package var schedulerName: String?
-  package var schedulingGates: [PodSchedulingGate] = []
-  @Boxed package var schedulingGroup: PodSchedulingGroup? = nil
-  @Boxed package var securityContext: PodSecurityContext? = nil
-  package var serviceAccount: String?
-  package var serviceAccountName: String?
-  package var setHostnameAsFQDN: Bool?
-  package var shareProcessNamespace: Bool?
-  package var subdomain: String?
-  package var terminationGracePeriodSeconds: Int64?
-  package var tolerations: [Toleration] = []
-  package var topologySpreadConstraints: [TopologySpreadConstraint] = []
-  package var volumes: [Volume] = []
-  package static let requiredFields: [String] = ["containers"]
+  package var backoffLimit: Int32?
+  package var backoffLimitPerIndex: Int32?
+  package var completionMode: String?
+  package var completions: Int32?
+  package var managedBy: String?
+  package var manualSelector: Bool?
+  package var maxFailedIndexes: Int32?
+  package var parallelism: Int32?
+  @Boxed package var podFailurePolicy: PodFailurePolicy? = nil
+  package var podReplacementPolicy: String?
+  @Boxed package var selector: LabelSelector? = nil
+  @Boxed package var successPolicy: SuccessPolicy? = nil
+  package var suspend: Bool?
+  package var template = PodTemplateSpec()
+  package var ttlSecondsAfterFinished: Int32?
+  package static let requiredFields: [String] = ["template"]
 
   package init() {}
 
@@ -720,48 +562,21 @@ package struct PodSpec: KubeObject {
   ) -> Bool {
     switch key {
     case "activeDeadlineSeconds": decoder.decode(&activeDeadlineSeconds, value)
-    case "affinity": decoder.decode(&affinity, value)
-    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
-    case "containers": decoder.decode(&containers, value)
-    case "dnsConfig": decoder.decode(&dnsConfig, value)
-    case "dnsPolicy":
-      decoder.decode(&dnsPolicy, value, oneOf: ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"])
-    case "enableServiceLinks": decoder.decode(&enableServiceLinks, value)
-    case "ephemeralContainers": decoder.decode(&ephemeralContainers, value)
-    case "hostAliases": decoder.decode(&hostAliases, value)
-    case "hostIPC": decoder.decode(&hostIPC, value)
-    case "hostNetwork": decoder.decode(&hostNetwork, value)
-    case "hostPID": decoder.decode(&hostPID, value)
-    case "hostUsers": decoder.decode(&hostUsers, value)
-    case "hostname": decoder.decode(&hostname, value)
-    case "hostnameOverride": decoder.decode(&hostnameOverride, value)
-    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
-    case "initContainers": decoder.decode(&initContainers, value)
-    case "nodeName": decoder.decode(&nodeName, value)
-    case "nodeSelector": decoder.decode(&nodeSelector, value)
-    case "os": decoder.decode(&os, value)
-    case "overhead": decoder.decode(&overhead, value)
-    case "preemptionPolicy": decoder.decode(&preemptionPolicy, value, oneOf: ["Never", "PreemptLowerPriority"])
-    case "priority": decoder.decode(&priority, value)
-    case "priorityClassName": decoder.decode(&priorityClassName, value)
-    case "readinessGates": decoder.decode(&readinessGates, value)
-    case "resourceClaims": decoder.decode(&resourceClaims, value)
-    case "resources": decoder.decode(&resources, value)
-    case "restartPolicy": decoder.decode(&restartPolicy, value, oneOf: ["Always", "Never", "OnFailure"])
-    case "runtimeClassName": decoder.decode(&runtimeClassName, value)
-    case "schedulerName": decoder.decode(&schedulerName, value)
-    case "schedulingGates": decoder.decode(&schedulingGates, value)
-    case "schedulingGroup": decoder.decode(&schedulingGroup, value)
-    case "securityContext": decoder.decode(&securityContext, value)
-    case "serviceAccount": decoder.decode(&serviceAccount, value)
-    case "serviceAccountName": decoder.decode(&serviceAccountName, value)
-    case "setHostnameAsFQDN": decoder.decode(&setHostnameAsFQDN, value)
-    case "shareProcessNamespace": decoder.decode(&shareProcessNamespace, value)
-    case "subdomain": decoder.decode(&subdomain, value)
-    case "terminationGracePeriodSeconds": decoder.decode(&terminationGracePeriodSeconds, value)
-    case "tolerations": decoder.decode(&tolerations, value)
-    case "topologySpreadConstraints": decoder.decode(&topologySpreadConstraints, value)
-    case "volumes": decoder.decode(&volumes, value)
+    case "backoffLimit": decoder.decode(&backoffLimit, value)
+    case "backoffLimitPerIndex": decoder.decode(&backoffLimitPerIndex, value)
+    case "completionMode": decoder.decode(&completionMode, value, oneOf: ["Indexed", "NonIndexed"])
+    case "completions": decoder.decode(&completions, value)
+    case "managedBy": decoder.decode(&managedBy, value)
+    case "manualSelector": decoder.decode(&manualSelector, value)
+    case "maxFailedIndexes": decoder.decode(&maxFailedIndexes, value)
+    case "parallelism": decoder.decode(&parallelism, value)
+    case "podFailurePolicy": decoder.decode(&podFailurePolicy, value)
+    case "podReplacementPolicy": decoder.decode(&podReplacementPolicy, value, oneOf: ["Failed", "TerminatingOrFailed"])
+    case "selector": decoder.decode(&selector, value)
+    case "successPolicy": decoder.decode(&successPolicy, value)
+    case "suspend": decoder.decode(&suspend, value)
+    case "template": decoder.decode(&template, value)
+    case "ttlSecondsAfterFinished": decoder.decode(&ttlSecondsAfterFinished, value)
     default: return false
     }
     return true
@@ -769,72 +584,36 @@ package struct PodSpec: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("activeDeadlineSeconds", activeDeadlineSeconds)
-    encoder.encode("affinity", affinity)
-    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
-    encoder.encode("containers", containers, always: true)
-    encoder.encode("dnsConfig", dnsConfig)
-    encoder.encode("dnsPolicy", dnsPolicy)
-    encoder.encode("enableServiceLinks", enableServiceLinks)
-    encoder.encode("ephemeralContainers", ephemeralContainers)
-    encoder.encode("hostAliases", hostAliases)
-    encoder.encode("hostIPC", hostIPC)
-    encoder.encode("hostNetwork", hostNetwork)
-    encoder.encode("hostPID", hostPID)
-    encoder.encode("hostUsers", hostUsers)
-    encoder.encode("hostname", hostname)
-    encoder.encode("hostnameOverride", hostnameOverride)
-    encoder.encode("imagePullSecrets", imagePullSecrets)
-    encoder.encode("initContainers", initContainers)
-    encoder.encode("nodeName", nodeName)
-    encoder.encode("nodeSelector", nodeSelector)
-    encoder.encode("os", os)
-    encoder.encode("overhead", overhead)
-    encoder.encode("preemptionPolicy", preemptionPolicy)
-    encoder.encode("priority", priority)
-    encoder.encode("priorityClassName", priorityClassName)
-    encoder.encode("readinessGates", readinessGates)
-    encoder.encode("resourceClaims", resourceClaims)
-    encoder.encode("resources", resources)
-    encoder.encode("restartPolicy", restartPolicy)
-    encoder.encode("runtimeClassName", runtimeClassName)
-    encoder.encode("schedulerName", schedulerName)
-    encoder.encode("schedulingGates", schedulingGates)
-    encoder.encode("schedulingGroup", schedulingGroup)
-    encoder.encode("securityContext", securityContext)
-    encoder.encode("serviceAccount", serviceAccount)
-    encoder.encode("serviceAccountName", serviceAccountName)
-    encoder.encode("setHostnameAsFQDN", setHostnameAsFQDN)
-    encoder.encode("shareProcessNamespace", shareProcessNamespace)
-    encoder.encode("subdomain", subdomain)
-    encoder.encode("terminationGracePeriodSeconds", terminationGracePeriodSeconds)
-    encoder.encode("tolerations", tolerations)
-    encoder.encode("topologySpreadConstraints", topologySpreadConstraints)
-    encoder.encode("volumes", volumes)
+    encoder.encode("backoffLimit", backoffLimit)
+    encoder.encode("backoffLimitPerIndex", backoffLimitPerIndex)
+    encoder.encode("completionMode", completionMode)
+    encoder.encode("completions", completions)
+    encoder.encode("managedBy", managedBy)
+    encoder.encode("manualSelector", manualSelector)
+    encoder.encode("maxFailedIndexes", maxFailedIndexes)
+    encoder.encode("parallelism", parallelism)
+    encoder.encode("podFailurePolicy", podFailurePolicy)
+    encoder.encode("podReplacementPolicy", podReplacementPolicy)
+    encoder.encode("selector", selector)
+    encoder.encode("successPolicy", successPolicy)
+    encoder.encode("suspend", suspend)
+    encoder.encode("template", template, always: true)
+    encoder.encode("ttlSecondsAfterFinished", ttlSecondsAfterFinished)
   }
 }
 
-package struct PodStatus: KubeObject {
-  package var allocatedResources: [String: Quantity] = [:]
-  package var conditions: [PodCondition] = []
-  package var containerStatuses: [ContainerStatus] = []
-  package var ephemeralContainerStatuses: [ContainerStatus] = []
-  @Boxed package var extendedResourceClaimStatus: PodExtendedResourceClaimStatus? = nil
-  package var hostIP: String?
-  package var hostIPs: [HostIP] = []
-  package var initContainerStatuses: [ContainerStatus] = []
-  package var message: String?
-  package var nodeAllocatableResourceClaimStatuses: [NodeAllocatableResourceClaimStatus] = []
-  package var nominatedNodeName: String?
-  package var observedGeneration: Int64?
-  package var phase: String?
-  package var podIP: String?
-  package var podIPs: [PodIP] = []
-  package var qosClass: String?
-  package var reason: String?
-  package var resize: String?
-  package var resourceClaimStatuses: [PodResourceClaimStatus] = []
-  @Boxed package var resources: ResourceRequirements? = nil
+package struct JobStatus: KubeObject {
+  package var active: Int32?
+  package var completedIndexes: String?
+  package var completionTime: Time?
+  package var conditions: [JobCondition] = []
+  package var failed: Int32?
+  package var failedIndexes: String?
+  package var ready: Int32?
   package var startTime: Time?
+  package var succeeded: Int32?
+  package var terminating: Int32?
+  @Boxed package var uncountedTerminatedPods: UncountedTerminatedPods? = nil
 
   package init() {}
 
@@ -842,53 +621,284 @@ package struct PodStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "allocatedResources": decoder.decode(&allocatedResources, value)
+    case "active": decoder.decode(&active, value)
+    case "completedIndexes": decoder.decode(&completedIndexes, value)
+    case "completionTime": decoder.decode(&completionTime, value)
     case "conditions": decoder.decode(&conditions, value)
-    case "containerStatuses": decoder.decode(&containerStatuses, value)
-    case "ephemeralContainerStatuses": decoder.decode(&ephemeralContainerStatuses, value)
-    case "extendedResourceClaimStatus": decoder.decode(&extendedResourceClaimStatus, value)
-    case "hostIP": decoder.decode(&hostIP, value)
-    case "hostIPs": decoder.decode(&hostIPs, value)
-    case "initContainerStatuses": decoder.decode(&initContainerStatuses, value)
-    case "message": decoder.decode(&message, value)
-    case "nodeAllocatableResourceClaimStatuses": decoder.decode(&nodeAllocatableResourceClaimStatuses, value)
-    case "nominatedNodeName": decoder.decode(&nominatedNodeName, value)
-    case "observedGeneration": decoder.decode(&observedGeneration, value)
-    case "phase": decoder.decode(&phase, value, oneOf: ["Failed", "Pending", "Running", "Succeeded", "Unknown"])
-    case "podIP": decoder.decode(&podIP, value)
-    case "podIPs": decoder.decode(&podIPs, value)
-    case "qosClass": decoder.decode(&qosClass, value, oneOf: ["BestEffort", "Burstable", "Guaranteed"])
-    case "reason": decoder.decode(&reason, value)
-    case "resize": decoder.decode(&resize, value)
-    case "resourceClaimStatuses": decoder.decode(&resourceClaimStatuses, value)
-    case "resources": decoder.decode(&resources, value)
+    case "failed": decoder.decode(&failed, value)
+    case "failedIndexes": decoder.decode(&failedIndexes, value)
+    case "ready": decoder.decode(&ready, value)
     case "startTime": decoder.decode(&startTime, value)
+    case "succeeded": decoder.decode(&succeeded, value)
+    case "terminating": decoder.decode(&terminating, value)
+    case "uncountedTerminatedPods": decoder.decode(&uncountedTerminatedPods, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allocatedResources", allocatedResources)
+    encoder.encode("active", active)
+    encoder.encode("completedIndexes", completedIndexes)
+    encoder.encode("completionTime", completionTime)
     encoder.encode("conditions", conditions)
-    encoder.encode("containerStatuses", containerStatuses)
-    encoder.encode("ephemeralContainerStatuses", ephemeralContainerStatuses)
-    encoder.encode("extendedResourceClaimStatus", extendedResourceClaimStatus)
-    encoder.encode("hostIP", hostIP)
-    encoder.encode("hostIPs", hostIPs)
-    encoder.encode("initContainerStatuses", initContainerStatuses)
-    encoder.encode("message", message)
-    encoder.encode("nodeAllocatableResourceClaimStatuses", nodeAllocatableResourceClaimStatuses)
-    encoder.encode("nominatedNodeName", nominatedNodeName)
-    encoder.encode("observedGeneration", observedGeneration)
-    encoder.encode("phase", phase)
-    encoder.encode("podIP", podIP)
-    encoder.encode("podIPs", podIPs)
-    encoder.encode("qosClass", qosClass)
-    encoder.encode("reason", reason)
-    encoder.encode("resize", resize)
-    encoder.encode("resourceClaimStatuses", resourceClaimStatuses)
-    encoder.encode("resources", resources)
+    encoder.encode("failed", failed)
+    encoder.encode("failedIndexes", failedIndexes)
+    encoder.encode("ready", ready)
     encoder.encode("startTime", startTime)
+    encoder.encode("succeeded", succeeded)
+    encoder.encode("terminating", terminating)
+    encoder.encode("uncountedTerminatedPods", uncountedTerminatedPods)
+  }
+}
+
+package struct JobTemplateSpec: KubeObject {
+  package var metadata = ObjectMeta()
+  package var spec = JobSpec()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+  }
+}
+
+package struct KeyToPath: KubeObject {
+  package var key: String = ""
+  package var mode: Int32?
+  package var path: String = ""
+  package static let requiredFields: [String] = ["key", "path"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "key": decoder.decode(&self.key, value)
+    case "mode": decoder.decode(&mode, value)
+    case "path": decoder.decode(&path, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("key", key, always: true)
+    encoder.encode("mode", mode)
+    encoder.encode("path", path, always: true)
+  }
+}
+
+package struct LabelSelector: KubeObject {
+  package var matchExpressions: [LabelSelectorRequirement] = []
+  package var matchLabels: [String: String] = [:]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "matchExpressions": decoder.decode(&matchExpressions, value)
+    case "matchLabels": decoder.decode(&matchLabels, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("matchExpressions", matchExpressions)
+    encoder.encode("matchLabels", matchLabels)
+  }
+}
+
+package struct LabelSelectorAttributes: KubeObject {
+  package var rawSelector: String?
+  package var requirements: [LabelSelectorRequirement] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "rawSelector": decoder.decode(&rawSelector, value)
+    case "requirements": decoder.decode(&requirements, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("rawSelector", rawSelector)
+    encoder.encode("requirements", requirements)
+  }
+}
+
+package struct LabelSelectorRequirement: KubeObject {
+  package var key: String = ""
+  package var `operator`: String = ""
+  package var values: [String] = []
+  package static let requiredFields: [String] = ["key", "operator"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "key": decoder.decode(&self.key, value)
+    case "operator": decoder.decode(&`operator`, value)
+    case "values": decoder.decode(&values, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("key", key, always: true)
+    encoder.encode("operator", `operator`, always: true)
+    encoder.encode("values", values)
+  }
+}
+
+package struct Lease: KubeKind {
+  package static let apiVersion = "coordination.k8s.io/v1"
+  package static let kind = "Lease"
+  package var metadata = ObjectMeta()
+  package var spec = LeaseSpec()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+  }
+}
+
+package struct LeaseSpec: KubeObject {
+  package var acquireTime: MicroTime?
+  package var holderIdentity: String?
+  package var leaseDurationSeconds: Int32?
+  package var leaseTransitions: Int32?
+  package var preferredHolder: String?
+  package var renewTime: MicroTime?
+  package var strategy: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "acquireTime": decoder.decode(&acquireTime, value)
+    case "holderIdentity": decoder.decode(&holderIdentity, value)
+    case "leaseDurationSeconds": decoder.decode(&leaseDurationSeconds, value)
+    case "leaseTransitions": decoder.decode(&leaseTransitions, value)
+    case "preferredHolder": decoder.decode(&preferredHolder, value)
+    case "renewTime": decoder.decode(&renewTime, value)
+    case "strategy": decoder.decode(&strategy, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("acquireTime", acquireTime)
+    encoder.encode("holderIdentity", holderIdentity)
+    encoder.encode("leaseDurationSeconds", leaseDurationSeconds)
+    encoder.encode("leaseTransitions", leaseTransitions)
+    encoder.encode("preferredHolder", preferredHolder)
+    encoder.encode("renewTime", renewTime)
+    encoder.encode("strategy", strategy)
+  }
+}
+
+package struct Lifecycle: KubeObject {
+  @Boxed package var postStart: LifecycleHandler? = nil
+  @Boxed package var preStop: LifecycleHandler? = nil
+  package var stopSignal: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "postStart": decoder.decode(&postStart, value)
+    case "preStop": decoder.decode(&preStop, value)
+    case "stopSignal":
+      decoder.decode(
+        &stopSignal, value,
+        oneOf: ["SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL",
+          "SIGINT", "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGRTMAX",
+          "SIGRTMAX-1", "SIGRTMAX-10", "SIGRTMAX-11", "SIGRTMAX-12", "SIGRTMAX-13", "SIGRTMAX-14", "SIGRTMAX-2",
+          "SIGRTMAX-3", "SIGRTMAX-4", "SIGRTMAX-5", "SIGRTMAX-6", "SIGRTMAX-7", "SIGRTMAX-8", "SIGRTMAX-9",
+          "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14",
+          "SIGRTMIN+15", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7",
+          "SIGRTMIN+8", "SIGRTMIN+9", "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP",
+          "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("postStart", postStart)
+    encoder.encode("preStop", preStop)
+    encoder.encode("stopSignal", stopSignal)
+  }
+}
+
+package struct LifecycleHandler: KubeObject {
+  @Boxed package var exec: ExecAction? = nil
+  @Boxed package var httpGet: HTTPGetAction? = nil
+  @Boxed package var sleep: SleepAction? = nil
+  @Boxed package var tcpSocket: TCPSocketAction? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "exec": decoder.decode(&exec, value)
+    case "httpGet": decoder.decode(&httpGet, value)
+    case "sleep": decoder.decode(&sleep, value)
+    case "tcpSocket": decoder.decode(&tcpSocket, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("exec", exec)
+    encoder.encode("httpGet", httpGet)
+    encoder.encode("sleep", sleep)
+    encoder.encode("tcpSocket", tcpSocket)
   }
 }

@@ -2,9 +2,11 @@
 
 package import JSON
 
-package struct PodTemplateSpec: KubeObject {
+package struct LimitRange: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "LimitRange"
   package var metadata = ObjectMeta()
-  package var spec = PodSpec()
+  package var spec = LimitRangeSpec()
 
   package init() {}
 
@@ -25,11 +27,14 @@ package struct PodTemplateSpec: KubeObject {
   }
 }
 
-package struct PortStatus: KubeObject {
-  package var error: String?
-  package var port: Int32 = 0
-  package var `protocol`: String = ""
-  package static let requiredFields: [String] = ["port", "protocol"]
+package struct LimitRangeItem: KubeObject {
+  package var `default`: [String: Quantity] = [:]
+  package var defaultRequest: [String: Quantity] = [:]
+  package var max: [String: Quantity] = [:]
+  package var maxLimitRequestRatio: [String: Quantity] = [:]
+  package var min: [String: Quantity] = [:]
+  package var type: String = ""
+  package static let requiredFields: [String] = ["type"]
 
   package init() {}
 
@@ -37,26 +42,30 @@ package struct PortStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "error": decoder.decode(&error, value)
-    case "port": decoder.decode(&port, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    case "default": decoder.decode(&`default`, value)
+    case "defaultRequest": decoder.decode(&defaultRequest, value)
+    case "max": decoder.decode(&max, value)
+    case "maxLimitRequestRatio": decoder.decode(&maxLimitRequestRatio, value)
+    case "min": decoder.decode(&min, value)
+    case "type": decoder.decode(&type, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("error", error)
-    encoder.encode("port", port, always: true)
-    encoder.encode("protocol", `protocol`, always: true)
+    encoder.encode("default", `default`)
+    encoder.encode("defaultRequest", defaultRequest)
+    encoder.encode("max", max)
+    encoder.encode("maxLimitRequestRatio", maxLimitRequestRatio)
+    encoder.encode("min", min)
+    encoder.encode("type", type, always: true)
   }
 }
 
-package struct PortworxVolumeSource: KubeObject {
-  package var fsType: String?
-  package var readOnly: Bool?
-  package var volumeID: String = ""
-  package static let requiredFields: [String] = ["volumeID"]
+package struct LimitRangeSpec: KubeObject {
+  package var limits: [LimitRangeItem] = []
+  package static let requiredFields: [String] = ["limits"]
 
   package init() {}
 
@@ -64,24 +73,22 @@ package struct PortworxVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "volumeID": decoder.decode(&volumeID, value)
+    case "limits": decoder.decode(&limits, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("volumeID", volumeID, always: true)
+    encoder.encode("limits", limits, always: true)
   }
 }
 
-package struct Preconditions: KubeObject {
-  package var resourceVersion: String?
-  package var uid: String?
+package struct LinuxContainerUser: KubeObject {
+  package var gid: Int64 = 0
+  package var supplementalGroups: [Int64] = []
+  package var uid: Int64 = 0
+  package static let requiredFields: [String] = ["gid", "uid"]
 
   package init() {}
 
@@ -89,7 +96,8 @@ package struct Preconditions: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "gid": decoder.decode(&gid, value)
+    case "supplementalGroups": decoder.decode(&supplementalGroups, value)
     case "uid": decoder.decode(&uid, value)
     default: return false
     }
@@ -97,15 +105,49 @@ package struct Preconditions: KubeObject {
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("gid", gid, always: true)
+    encoder.encode("supplementalGroups", supplementalGroups)
+    encoder.encode("uid", uid, always: true)
+  }
+}
+
+package struct ListMeta: KubeObject {
+  package var `continue`: String?
+  package var remainingItemCount: Int64?
+  package var resourceVersion: String?
+  package var selfLink: String?
+  @Boxed package var shardInfo: ShardInfo? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "continue": decoder.decode(&`continue`, value)
+    case "remainingItemCount": decoder.decode(&remainingItemCount, value)
+    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "selfLink": decoder.decode(&selfLink, value)
+    case "shardInfo": decoder.decode(&shardInfo, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("continue", `continue`)
+    encoder.encode("remainingItemCount", remainingItemCount)
     encoder.encode("resourceVersion", resourceVersion)
-    encoder.encode("uid", uid)
+    encoder.encode("selfLink", selfLink)
+    encoder.encode("shardInfo", shardInfo)
   }
 }
 
-package struct PreferredSchedulingTerm: KubeObject {
-  package var preference = NodeSelectorTerm()
-  package var weight: Int32 = 0
-  package static let requiredFields: [String] = ["preference", "weight"]
+package struct LoadBalancerIngress: KubeObject {
+  package var hostname: String?
+  package var ip: String?
+  package var ipMode: String?
+  package var ports: [PortStatus] = []
 
   package init() {}
 
@@ -113,30 +155,25 @@ package struct PreferredSchedulingTerm: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "preference": decoder.decode(&preference, value)
-    case "weight": decoder.decode(&weight, value)
+    case "hostname": decoder.decode(&hostname, value)
+    case "ip": decoder.decode(&ip, value)
+    case "ipMode": decoder.decode(&ipMode, value)
+    case "ports": decoder.decode(&ports, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("preference", preference, always: true)
-    encoder.encode("weight", weight, always: true)
+    encoder.encode("hostname", hostname)
+    encoder.encode("ip", ip)
+    encoder.encode("ipMode", ipMode)
+    encoder.encode("ports", ports)
   }
 }
 
-package struct Probe: KubeObject {
-  @Boxed package var exec: ExecAction? = nil
-  package var failureThreshold: Int32?
-  @Boxed package var grpc: GRPCAction? = nil
-  @Boxed package var httpGet: HTTPGetAction? = nil
-  package var initialDelaySeconds: Int32?
-  package var periodSeconds: Int32?
-  package var successThreshold: Int32?
-  @Boxed package var tcpSocket: TCPSocketAction? = nil
-  package var terminationGracePeriodSeconds: Int64?
-  package var timeoutSeconds: Int32?
+package struct LoadBalancerStatus: KubeObject {
+  package var ingress: [LoadBalancerIngress] = []
 
   package init() {}
 
@@ -144,38 +181,19 @@ package struct Probe: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "exec": decoder.decode(&exec, value)
-    case "failureThreshold": decoder.decode(&failureThreshold, value)
-    case "grpc": decoder.decode(&grpc, value)
-    case "httpGet": decoder.decode(&httpGet, value)
-    case "initialDelaySeconds": decoder.decode(&initialDelaySeconds, value)
-    case "periodSeconds": decoder.decode(&periodSeconds, value)
-    case "successThreshold": decoder.decode(&successThreshold, value)
-    case "tcpSocket": decoder.decode(&tcpSocket, value)
-    case "terminationGracePeriodSeconds": decoder.decode(&terminationGracePeriodSeconds, value)
-    case "timeoutSeconds": decoder.decode(&timeoutSeconds, value)
+    case "ingress": decoder.decode(&ingress, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("exec", exec)
-    encoder.encode("failureThreshold", failureThreshold)
-    encoder.encode("grpc", grpc)
-    encoder.encode("httpGet", httpGet)
-    encoder.encode("initialDelaySeconds", initialDelaySeconds)
-    encoder.encode("periodSeconds", periodSeconds)
-    encoder.encode("successThreshold", successThreshold)
-    encoder.encode("tcpSocket", tcpSocket)
-    encoder.encode("terminationGracePeriodSeconds", terminationGracePeriodSeconds)
-    encoder.encode("timeoutSeconds", timeoutSeconds)
+    encoder.encode("ingress", ingress)
   }
 }
 
-package struct ProjectedVolumeSource: KubeObject {
-  package var defaultMode: Int32?
-  package var sources: [VolumeProjection] = []
+package struct LocalObjectReference: KubeObject {
+  package var name: String?
 
   package init() {}
 
@@ -183,27 +201,24 @@ package struct ProjectedVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "defaultMode": decoder.decode(&defaultMode, value)
-    case "sources": decoder.decode(&sources, value)
+    case "name": decoder.decode(&name, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("defaultMode", defaultMode)
-    encoder.encode("sources", sources)
+    encoder.encode("name", name)
   }
 }
 
-package struct QuobyteVolumeSource: KubeObject {
-  package var group: String?
-  package var readOnly: Bool?
-  package var registry: String = ""
-  package var tenant: String?
-  package var user: String?
-  package var volume: String = ""
-  package static let requiredFields: [String] = ["registry", "volume"]
+package struct LocalSubjectAccessReview: KubeKind {
+  package static let apiVersion = "authorization.k8s.io/v1"
+  package static let kind = "LocalSubjectAccessReview"
+  package var metadata = ObjectMeta()
+  package var spec = SubjectAccessReviewSpec()
+  package var status = SubjectAccessReviewStatus()
+  package static let requiredFields: [String] = ["spec"]
 
   package init() {}
 
@@ -211,37 +226,25 @@ package struct QuobyteVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "group": decoder.decode(&group, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "registry": decoder.decode(&registry, value)
-    case "tenant": decoder.decode(&tenant, value)
-    case "user": decoder.decode(&user, value)
-    case "volume": decoder.decode(&volume, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("group", group)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("registry", registry, always: true)
-    encoder.encode("tenant", tenant)
-    encoder.encode("user", user)
-    encoder.encode("volume", volume, always: true)
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+    encoder.encode("status", status)
   }
 }
 
-package struct RBDVolumeSource: KubeObject {
+package struct LocalVolumeSource: KubeObject {
   package var fsType: String?
-  package var image: String = ""
-  package var keyring: String?
-  package var monitors: [String] = []
-  package var pool: String?
-  package var readOnly: Bool?
-  @Boxed package var secretRef: LocalObjectReference? = nil
-  package var user: String?
-  package static let requiredFields: [String] = ["image", "monitors"]
+  package var path: String = ""
+  package static let requiredFields: [String] = ["path"]
 
   package init() {}
 
@@ -250,13 +253,7 @@ package struct RBDVolumeSource: KubeObject {
   ) -> Bool {
     switch key {
     case "fsType": decoder.decode(&fsType, value)
-    case "image": decoder.decode(&image, value)
-    case "keyring": decoder.decode(&keyring, value)
-    case "monitors": decoder.decode(&monitors, value)
-    case "pool": decoder.decode(&pool, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    case "user": decoder.decode(&user, value)
+    case "path": decoder.decode(&path, value)
     default: return false
     }
     return true
@@ -264,22 +261,360 @@ package struct RBDVolumeSource: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("fsType", fsType)
-    encoder.encode("image", image, always: true)
-    encoder.encode("keyring", keyring)
-    encoder.encode("monitors", monitors, always: true)
-    encoder.encode("pool", pool)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("secretRef", secretRef)
-    encoder.encode("user", user)
+    encoder.encode("path", path, always: true)
   }
 }
 
-package struct ReplicaSet: KubeKind {
-  package static let apiVersion = "apps/v1"
-  package static let kind = "ReplicaSet"
+package struct ManagedFieldsEntry: KubeObject {
+  package var apiVersion: String?
+  package var fieldsType: String?
+  package var fieldsV1: RawJSON?
+  package var manager: String?
+  package var operation: String?
+  package var subresource: String?
+  package var time: Time?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "fieldsType": decoder.decode(&fieldsType, value)
+    case "fieldsV1": decoder.decode(&fieldsV1, value)
+    case "manager": decoder.decode(&manager, value)
+    case "operation": decoder.decode(&operation, value)
+    case "subresource": decoder.decode(&subresource, value)
+    case "time": decoder.decode(&time, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("fieldsType", fieldsType)
+    encoder.encode("fieldsV1", fieldsV1)
+    encoder.encode("manager", manager)
+    encoder.encode("operation", operation)
+    encoder.encode("subresource", subresource)
+    encoder.encode("time", time)
+  }
+}
+
+package struct MatchCondition: KubeObject {
+  package var expression: String = ""
+  package var name: String = ""
+  package static let requiredFields: [String] = ["expression", "name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "expression": decoder.decode(&expression, value)
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("expression", expression, always: true)
+    encoder.encode("name", name, always: true)
+  }
+}
+
+package struct MetricIdentifier: KubeObject {
+  package var name: String = ""
+  @Boxed package var selector: LabelSelector? = nil
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "selector": decoder.decode(&selector, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("selector", selector)
+  }
+}
+
+package struct MetricSpec: KubeObject {
+  @Boxed package var containerResource: ContainerResourceMetricSource? = nil
+  @Boxed package var external: ExternalMetricSource? = nil
+  @Boxed package var object: ObjectMetricSource? = nil
+  @Boxed package var pods: PodsMetricSource? = nil
+  @Boxed package var resource: ResourceMetricSource? = nil
+  package var type: String = ""
+  package static let requiredFields: [String] = ["type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containerResource": decoder.decode(&containerResource, value)
+    case "external": decoder.decode(&external, value)
+    case "object": decoder.decode(&object, value)
+    case "pods": decoder.decode(&pods, value)
+    case "resource": decoder.decode(&resource, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containerResource", containerResource)
+    encoder.encode("external", external)
+    encoder.encode("object", object)
+    encoder.encode("pods", pods)
+    encoder.encode("resource", resource)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct MetricStatus: KubeObject {
+  @Boxed package var containerResource: ContainerResourceMetricStatus? = nil
+  @Boxed package var external: ExternalMetricStatus? = nil
+  @Boxed package var object: ObjectMetricStatus? = nil
+  @Boxed package var pods: PodsMetricStatus? = nil
+  @Boxed package var resource: ResourceMetricStatus? = nil
+  package var type: String = ""
+  package static let requiredFields: [String] = ["type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containerResource": decoder.decode(&containerResource, value)
+    case "external": decoder.decode(&external, value)
+    case "object": decoder.decode(&object, value)
+    case "pods": decoder.decode(&pods, value)
+    case "resource": decoder.decode(&resource, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containerResource", containerResource)
+    encoder.encode("external", external)
+    encoder.encode("object", object)
+    encoder.encode("pods", pods)
+    encoder.encode("resource", resource)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct MetricTarget: KubeObject {
+  package var averageUtilization: Int32?
+  package var averageValue: Quantity?
+  package var type: String = ""
+  package var value: Quantity?
+  package static let requiredFields: [String] = ["type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "averageUtilization": decoder.decode(&averageUtilization, value)
+    case "averageValue": decoder.decode(&averageValue, value)
+    case "type": decoder.decode(&type, value)
+    case "value": decoder.decode(&self.value, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("averageUtilization", averageUtilization)
+    encoder.encode("averageValue", averageValue)
+    encoder.encode("type", type, always: true)
+    encoder.encode("value", value)
+  }
+}
+
+package struct MetricValueStatus: KubeObject {
+  package var averageUtilization: Int32?
+  package var averageValue: Quantity?
+  package var value: Quantity?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "averageUtilization": decoder.decode(&averageUtilization, value)
+    case "averageValue": decoder.decode(&averageValue, value)
+    case "value": decoder.decode(&self.value, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("averageUtilization", averageUtilization)
+    encoder.encode("averageValue", averageValue)
+    encoder.encode("value", value)
+  }
+}
+
+package struct ModifyVolumeStatus: KubeObject {
+  package var status: String = ""
+  package var targetVolumeAttributesClassName: String?
+  package static let requiredFields: [String] = ["status"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "status": decoder.decode(&status, value, oneOf: ["InProgress", "Infeasible", "Pending"])
+    case "targetVolumeAttributesClassName": decoder.decode(&targetVolumeAttributesClassName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("status", status, always: true)
+    encoder.encode("targetVolumeAttributesClassName", targetVolumeAttributesClassName)
+  }
+}
+
+package struct MutatingWebhook: KubeObject {
+  package var admissionReviewVersions: [String] = []
+  package var clientConfig = WebhookClientConfig()
+  package var failurePolicy: String?
+  package var matchConditions: [MatchCondition] = []
+  package var matchPolicy: String?
+  package var name: String = ""
+  @Boxed package var namespaceSelector: LabelSelector? = nil
+  @Boxed package var objectSelector: LabelSelector? = nil
+  package var reinvocationPolicy: String?
+  package var rules: [RuleWithOperations] = []
+  package var sideEffects: String = ""
+  package var timeoutSeconds: Int32?
+  package static let requiredFields: [String] = ["admissionReviewVersions", "clientConfig", "name", "sideEffects"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "admissionReviewVersions": decoder.decode(&admissionReviewVersions, value)
+    case "clientConfig": decoder.decode(&clientConfig, value)
+    case "failurePolicy": decoder.decode(&failurePolicy, value, oneOf: ["Fail", "Ignore"])
+    case "matchConditions": decoder.decode(&matchConditions, value)
+    case "matchPolicy": decoder.decode(&matchPolicy, value, oneOf: ["Equivalent", "Exact"])
+    case "name": decoder.decode(&name, value)
+    case "namespaceSelector": decoder.decode(&namespaceSelector, value)
+    case "objectSelector": decoder.decode(&objectSelector, value)
+    case "reinvocationPolicy": decoder.decode(&reinvocationPolicy, value, oneOf: ["IfNeeded", "Never"])
+    case "rules": decoder.decode(&rules, value)
+    case "sideEffects": decoder.decode(&sideEffects, value, oneOf: ["None", "NoneOnDryRun", "Some", "Unknown"])
+    case "timeoutSeconds": decoder.decode(&timeoutSeconds, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("admissionReviewVersions", admissionReviewVersions, always: true)
+    encoder.encode("clientConfig", clientConfig, always: true)
+    encoder.encode("failurePolicy", failurePolicy)
+    encoder.encode("matchConditions", matchConditions)
+    encoder.encode("matchPolicy", matchPolicy)
+    encoder.encode("name", name, always: true)
+    encoder.encode("namespaceSelector", namespaceSelector)
+    encoder.encode("objectSelector", objectSelector)
+    encoder.encode("reinvocationPolicy", reinvocationPolicy)
+    encoder.encode("rules", rules)
+    encoder.encode("sideEffects", sideEffects, always: true)
+    encoder.encode("timeoutSeconds", timeoutSeconds)
+  }
+}
+
+package struct MutatingWebhookConfiguration: KubeKind {
+  package static let apiVersion = "admissionregistration.k8s.io/v1"
+  package static let kind = "MutatingWebhookConfiguration"
   package var metadata = ObjectMeta()
-  package var spec = ReplicaSetSpec()
-  package var status = ReplicaSetStatus()
+  package var webhooks: [MutatingWebhook] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "webhooks": decoder.decode(&webhooks, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("webhooks", webhooks)
+  }
+}
+
+package struct NFSVolumeSource: KubeObject {
+  package var path: String = ""
+  package var readOnly: Bool?
+  package var server: String = ""
+  package static let requiredFields: [String] = ["path", "server"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "path": decoder.decode(&path, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    case "server": decoder.decode(&server, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("path", path, always: true)
+    encoder.encode("readOnly", readOnly)
+    encoder.encode("server", server, always: true)
+  }
+}
+
+package struct Namespace: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Namespace"
+  package var metadata = ObjectMeta()
+  package var spec = NamespaceSpec()
+  package var status = NamespaceStatus()
 
   package init() {}
 
@@ -302,7 +637,7 @@ package struct ReplicaSet: KubeKind {
   }
 }
 
-package struct ReplicaSetCondition: KubeObject {
+package struct NamespaceCondition: KubeObject {
   package var lastTransitionTime: Time?
   package var message: String?
   package var reason: String?
@@ -335,12 +670,8 @@ package struct ReplicaSetCondition: KubeObject {
   }
 }
 
-package struct ReplicaSetSpec: KubeObject {
-  package var minReadySeconds: Int32?
-  package var replicas: Int32?
-  package var selector = LabelSelector()
-  package var template = PodTemplateSpec()
-  package static let requiredFields: [String] = ["selector"]
+package struct NamespaceSpec: KubeObject {
+  package var finalizers: [String] = []
 
   package init() {}
 
@@ -348,32 +679,20 @@ package struct ReplicaSetSpec: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "minReadySeconds": decoder.decode(&minReadySeconds, value)
-    case "replicas": decoder.decode(&replicas, value)
-    case "selector": decoder.decode(&selector, value)
-    case "template": decoder.decode(&template, value)
+    case "finalizers": decoder.decode(&finalizers, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("minReadySeconds", minReadySeconds)
-    encoder.encode("replicas", replicas)
-    encoder.encode("selector", selector, always: true)
-    encoder.encode("template", template)
+    encoder.encode("finalizers", finalizers)
   }
 }
 
-package struct ReplicaSetStatus: KubeObject {
-  package var availableReplicas: Int32?
-  package var conditions: [ReplicaSetCondition] = []
-  package var fullyLabeledReplicas: Int32?
-  package var observedGeneration: Int64?
-  package var readyReplicas: Int32?
-  package var replicas: Int32 = 0
-  package var terminatingReplicas: Int32?
-  package static let requiredFields: [String] = ["replicas"]
+package struct NamespaceStatus: KubeObject {
+  package var conditions: [NamespaceCondition] = []
+  package var phase: String?
 
   package init() {}
 
@@ -381,289 +700,177 @@ package struct ReplicaSetStatus: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "availableReplicas": decoder.decode(&availableReplicas, value)
     case "conditions": decoder.decode(&conditions, value)
-    case "fullyLabeledReplicas": decoder.decode(&fullyLabeledReplicas, value)
-    case "observedGeneration": decoder.decode(&observedGeneration, value)
-    case "readyReplicas": decoder.decode(&readyReplicas, value)
-    case "replicas": decoder.decode(&replicas, value)
-    case "terminatingReplicas": decoder.decode(&terminatingReplicas, value)
+    case "phase": decoder.decode(&phase, value, oneOf: ["Active", "Terminating"])
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("availableReplicas", availableReplicas)
     encoder.encode("conditions", conditions)
-    encoder.encode("fullyLabeledReplicas", fullyLabeledReplicas)
-    encoder.encode("observedGeneration", observedGeneration)
-    encoder.encode("readyReplicas", readyReplicas)
-    encoder.encode("replicas", replicas, always: true)
-    encoder.encode("terminatingReplicas", terminatingReplicas)
+    encoder.encode("phase", phase)
   }
 }
 
-package struct ResourceAttributes: KubeObject {
-  @Boxed package var fieldSelector: FieldSelectorAttributes? = nil
-  package var group: String?
-  @Boxed package var labelSelector: LabelSelectorAttributes? = nil
-  package var name: String?
-  package var namespace: String?
-  package var resource: String?
-  package var subresource: String?
-  package var verb: String?
-  package var version: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fieldSelector": decoder.decode(&fieldSelector, value)
-    case "group": decoder.decode(&group, value)
-    case "labelSelector": decoder.decode(&labelSelector, value)
-    case "name": decoder.decode(&name, value)
-    case "namespace": decoder.decode(&namespace, value)
-    case "resource": decoder.decode(&resource, value)
-    case "subresource": decoder.decode(&subresource, value)
-    case "verb": decoder.decode(&verb, value)
-    case "version": decoder.decode(&version, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fieldSelector", fieldSelector)
-    encoder.encode("group", group)
-    encoder.encode("labelSelector", labelSelector)
-    encoder.encode("name", name)
-    encoder.encode("namespace", namespace)
-    encoder.encode("resource", resource)
-    encoder.encode("subresource", subresource)
-    encoder.encode("verb", verb)
-    encoder.encode("version", version)
-  }
-}
-
-package struct ResourceClaim: KubeObject {
-  package var name: String = ""
-  package var request: String?
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "request": decoder.decode(&request, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("request", request)
-  }
-}
-
-package struct ResourceFieldSelector: KubeObject {
-  package var containerName: String?
-  package var divisor: Quantity?
-  package var resource: String = ""
-  package static let requiredFields: [String] = ["resource"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "containerName": decoder.decode(&containerName, value)
-    case "divisor": decoder.decode(&divisor, value)
-    case "resource": decoder.decode(&resource, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("containerName", containerName)
-    encoder.encode("divisor", divisor)
-    encoder.encode("resource", resource, always: true)
-  }
-}
-
-package struct ResourceHealth: KubeObject {
-  package var health: String?
-  package var message: String?
-  package var resourceID: String = ""
-  package static let requiredFields: [String] = ["resourceID"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "health": decoder.decode(&health, value)
-    case "message": decoder.decode(&message, value)
-    case "resourceID": decoder.decode(&resourceID, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("health", health)
-    encoder.encode("message", message)
-    encoder.encode("resourceID", resourceID, always: true)
-  }
-}
-
-package struct ResourceRequirements: KubeObject {
-  package var claims: [ResourceClaim] = []
-  package var limits: [String: Quantity] = [:]
-  package var requests: [String: Quantity] = [:]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "claims": decoder.decode(&claims, value)
-    case "limits": decoder.decode(&limits, value)
-    case "requests": decoder.decode(&requests, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("claims", claims)
-    encoder.encode("limits", limits)
-    encoder.encode("requests", requests)
-  }
-}
-
-package struct ResourceRule: KubeObject {
-  package var apiGroups: [String] = []
-  package var resourceNames: [String] = []
-  package var resources: [String] = []
-  package var verbs: [String] = []
-  package static let requiredFields: [String] = ["verbs"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiGroups": decoder.decode(&apiGroups, value)
-    case "resourceNames": decoder.decode(&resourceNames, value)
-    case "resources": decoder.decode(&resources, value)
-    case "verbs": decoder.decode(&verbs, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiGroups", apiGroups)
-    encoder.encode("resourceNames", resourceNames)
-    encoder.encode("resources", resources)
-    encoder.encode("verbs", verbs, always: true)
-  }
-}
-
-package struct ResourceStatus: KubeObject {
-  package var name: String = ""
-  package var resources: [ResourceHealth] = []
-  package static let requiredFields: [String] = ["name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "resources": decoder.decode(&resources, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("resources", resources)
-  }
-}
-
-package struct RollingUpdateDeployment: KubeObject {
-  package var maxSurge: IntOrString?
-  package var maxUnavailable: IntOrString?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "maxSurge": decoder.decode(&maxSurge, value)
-    case "maxUnavailable": decoder.decode(&maxUnavailable, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("maxSurge", maxSurge)
-    encoder.encode("maxUnavailable", maxUnavailable)
-  }
-}
-
-package struct SELinuxOptions: KubeObject {
-  package var level: String?
-  package var role: String?
-  package var type: String?
-  package var user: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "level": decoder.decode(&level, value)
-    case "role": decoder.decode(&role, value)
-    case "type": decoder.decode(&type, value)
-    case "user": decoder.decode(&user, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("level", level)
-    encoder.encode("role", role)
-    encoder.encode("type", type)
-    encoder.encode("user", user)
-  }
-}
-
-package struct Scale: KubeKind {
-  package static let apiVersion = "autoscaling/v1"
-  package static let kind = "Scale"
+package struct NetworkPolicy: KubeKind {
+  package static let apiVersion = "networking.k8s.io/v1"
+  package static let kind = "NetworkPolicy"
   package var metadata = ObjectMeta()
-  package var spec = ScaleSpec()
-  package var status = ScaleStatus()
+  package var spec = NetworkPolicySpec()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+  }
+}
+
+package struct NetworkPolicyEgressRule: KubeObject {
+  package var ports: [NetworkPolicyPort] = []
+  package var to: [NetworkPolicyPeer] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ports": decoder.decode(&ports, value)
+    case "to": decoder.decode(&to, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ports", ports)
+    encoder.encode("to", to)
+  }
+}
+
+package struct NetworkPolicyIngressRule: KubeObject {
+  package var from: [NetworkPolicyPeer] = []
+  package var ports: [NetworkPolicyPort] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "from": decoder.decode(&from, value)
+    case "ports": decoder.decode(&ports, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("from", from)
+    encoder.encode("ports", ports)
+  }
+}
+
+package struct NetworkPolicyPeer: KubeObject {
+  @Boxed package var ipBlock: IPBlock? = nil
+  @Boxed package var namespaceSelector: LabelSelector? = nil
+  @Boxed package var podSelector: LabelSelector? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ipBlock": decoder.decode(&ipBlock, value)
+    case "namespaceSelector": decoder.decode(&namespaceSelector, value)
+    case "podSelector": decoder.decode(&podSelector, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ipBlock", ipBlock)
+    encoder.encode("namespaceSelector", namespaceSelector)
+    encoder.encode("podSelector", podSelector)
+  }
+}
+
+package struct NetworkPolicyPort: KubeObject {
+  package var endPort: Int32?
+  package var port: IntOrString?
+  package var `protocol`: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "endPort": decoder.decode(&endPort, value)
+    case "port": decoder.decode(&port, value)
+    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("endPort", endPort)
+    encoder.encode("port", port)
+    encoder.encode("protocol", `protocol`)
+  }
+}
+
+package struct NetworkPolicySpec: KubeObject {
+  package var egress: [NetworkPolicyEgressRule] = []
+  package var ingress: [NetworkPolicyIngressRule] = []
+  package var podSelector = LabelSelector()
+  package var policyTypes: [String] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "egress": decoder.decode(&egress, value)
+    case "ingress": decoder.decode(&ingress, value)
+    case "podSelector": decoder.decode(&podSelector, value)
+    case "policyTypes": decoder.decode(&policyTypes, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("egress", egress)
+    encoder.encode("ingress", ingress)
+    encoder.encode("podSelector", podSelector)
+    encoder.encode("policyTypes", policyTypes)
+  }
+}
+
+package struct Node: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Node"
+  package var metadata = ObjectMeta()
+  package var spec = NodeSpec()
+  package var status = NodeStatus()
 
   package init() {}
 
@@ -683,205 +890,5 @@ package struct Scale: KubeKind {
     encoder.encode("metadata", metadata)
     encoder.encode("spec", spec)
     encoder.encode("status", status)
-  }
-}
-
-package struct ScaleIOVolumeSource: KubeObject {
-  package var fsType: String?
-  package var gateway: String = ""
-  package var protectionDomain: String?
-  package var readOnly: Bool?
-  package var secretRef = LocalObjectReference()
-  package var sslEnabled: Bool?
-  package var storageMode: String?
-  package var storagePool: String?
-  package var system: String = ""
-  package var volumeName: String?
-  package static let requiredFields: [String] = ["gateway", "secretRef", "system"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "gateway": decoder.decode(&gateway, value)
-    case "protectionDomain": decoder.decode(&protectionDomain, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    case "sslEnabled": decoder.decode(&sslEnabled, value)
-    case "storageMode": decoder.decode(&storageMode, value)
-    case "storagePool": decoder.decode(&storagePool, value)
-    case "system": decoder.decode(&system, value)
-    case "volumeName": decoder.decode(&volumeName, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("gateway", gateway, always: true)
-    encoder.encode("protectionDomain", protectionDomain)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("secretRef", secretRef, always: true)
-    encoder.encode("sslEnabled", sslEnabled)
-    encoder.encode("storageMode", storageMode)
-    encoder.encode("storagePool", storagePool)
-    encoder.encode("system", system, always: true)
-    encoder.encode("volumeName", volumeName)
-  }
-}
-
-package struct ScaleSpec: KubeObject {
-  package var replicas: Int32?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "replicas": decoder.decode(&replicas, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("replicas", replicas)
-  }
-}
-
-package struct ScaleStatus: KubeObject {
-  package var replicas: Int32 = 0
-  package var selector: String?
-  package static let requiredFields: [String] = ["replicas"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "replicas": decoder.decode(&replicas, value)
-    case "selector": decoder.decode(&selector, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("replicas", replicas, always: true)
-    encoder.encode("selector", selector)
-  }
-}
-
-package struct SeccompProfile: KubeObject {
-  package var localhostProfile: String?
-  package var type: String = ""
-  package static let requiredFields: [String] = ["type"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "localhostProfile": decoder.decode(&localhostProfile, value)
-    case "type": decoder.decode(&type, value, oneOf: ["Localhost", "RuntimeDefault", "Unconfined"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("localhostProfile", localhostProfile)
-    encoder.encode("type", type, always: true)
-  }
-}
-
-package struct Secret: KubeKind {
-  package static let apiVersion = "v1"
-  package static let kind = "Secret"
-  package var data: [String: Bytes] = [:]
-  package var immutable: Bool?
-  package var metadata = ObjectMeta()
-  package var stringData: [String: String] = [:]
-  package var type: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "data": decoder.decode(&data, value)
-    case "immutable": decoder.decode(&immutable, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "stringData": decoder.decode(&stringData, value)
-    case "type": decoder.decode(&type, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("data", data)
-    encoder.encode("immutable", immutable)
-    encoder.encode("metadata", metadata)
-    encoder.encode("stringData", stringData)
-    encoder.encode("type", type)
-  }
-}
-
-package struct SecretEnvSource: KubeObject {
-  package var name: String?
-  package var optional: Bool?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name)
-    encoder.encode("optional", optional)
-  }
-}
-
-package struct SecretKeySelector: KubeObject {
-  package var key: String = ""
-  package var name: String?
-  package var optional: Bool?
-  package static let requiredFields: [String] = ["key"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "key": decoder.decode(&self.key, value)
-    case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("key", key, always: true)
-    encoder.encode("name", name)
-    encoder.encode("optional", optional)
   }
 }

@@ -2,10 +2,210 @@
 
 package import JSON
 
-package struct SecretProjection: KubeObject {
-  package var items: [KeyToPath] = []
+package struct NodeAddress: KubeObject {
+  package var address: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["address", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "address": decoder.decode(&address, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("address", address, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct NodeAffinity: KubeObject {
+  package var preferredDuringSchedulingIgnoredDuringExecution: [PreferredSchedulingTerm] = []
+  @Boxed package var requiredDuringSchedulingIgnoredDuringExecution: NodeSelector? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "preferredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
+    case "requiredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
+    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
+  }
+}
+
+package struct NodeAllocatableResourceClaimStatus: KubeObject {
+  package var containers: [String] = []
+  package var resourceClaimName: String = ""
+  package var resources: [String: Quantity] = [:]
+  package static let requiredFields: [String] = ["resourceClaimName", "resources"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containers": decoder.decode(&containers, value)
+    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
+    case "resources": decoder.decode(&resources, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containers", containers)
+    encoder.encode("resourceClaimName", resourceClaimName, always: true)
+    encoder.encode("resources", resources, always: true)
+  }
+}
+
+package struct NodeCondition: KubeObject {
+  package var lastHeartbeatTime: Time?
+  package var lastTransitionTime: Time?
+  package var message: String?
+  package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "lastHeartbeatTime": decoder.decode(&lastHeartbeatTime, value)
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
+    case "message": decoder.decode(&message, value)
+    case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("lastHeartbeatTime", lastHeartbeatTime)
+    encoder.encode("lastTransitionTime", lastTransitionTime)
+    encoder.encode("message", message)
+    encoder.encode("reason", reason)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct NodeConfigSource: KubeObject {
+  @Boxed package var configMap: ConfigMapNodeConfigSource? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "configMap": decoder.decode(&configMap, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("configMap", configMap)
+  }
+}
+
+package struct NodeConfigStatus: KubeObject {
+  @Boxed package var active: NodeConfigSource? = nil
+  @Boxed package var assigned: NodeConfigSource? = nil
+  package var error: String?
+  @Boxed package var lastKnownGood: NodeConfigSource? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "active": decoder.decode(&active, value)
+    case "assigned": decoder.decode(&assigned, value)
+    case "error": decoder.decode(&error, value)
+    case "lastKnownGood": decoder.decode(&lastKnownGood, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("active", active)
+    encoder.encode("assigned", assigned)
+    encoder.encode("error", error)
+    encoder.encode("lastKnownGood", lastKnownGood)
+  }
+}
+
+package struct NodeDaemonEndpoints: KubeObject {
+  package var kubeletEndpoint = DaemonEndpoint()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "kubeletEndpoint": decoder.decode(&kubeletEndpoint, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("kubeletEndpoint", kubeletEndpoint)
+  }
+}
+
+package struct NodeFeatures: KubeObject {
+  package var supplementalGroupsPolicy: Bool?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "supplementalGroupsPolicy": decoder.decode(&supplementalGroupsPolicy, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("supplementalGroupsPolicy", supplementalGroupsPolicy)
+  }
+}
+
+package struct NodeRuntimeHandler: KubeObject {
+  @Boxed package var features: NodeRuntimeHandlerFeatures? = nil
   package var name: String?
-  package var optional: Bool?
 
   package init() {}
 
@@ -13,26 +213,22 @@ package struct SecretProjection: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "items": decoder.decode(&items, value)
+    case "features": decoder.decode(&features, value)
     case "name": decoder.decode(&name, value)
-    case "optional": decoder.decode(&optional, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("items", items)
+    encoder.encode("features", features)
     encoder.encode("name", name)
-    encoder.encode("optional", optional)
   }
 }
 
-package struct SecretVolumeSource: KubeObject {
-  package var defaultMode: Int32?
-  package var items: [KeyToPath] = []
-  package var optional: Bool?
-  package var secretName: String?
+package struct NodeRuntimeHandlerFeatures: KubeObject {
+  package var recursiveReadOnlyMounts: Bool?
+  package var userNamespaces: Bool?
 
   package init() {}
 
@@ -40,36 +236,22 @@ package struct SecretVolumeSource: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "defaultMode": decoder.decode(&defaultMode, value)
-    case "items": decoder.decode(&items, value)
-    case "optional": decoder.decode(&optional, value)
-    case "secretName": decoder.decode(&secretName, value)
+    case "recursiveReadOnlyMounts": decoder.decode(&recursiveReadOnlyMounts, value)
+    case "userNamespaces": decoder.decode(&userNamespaces, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("defaultMode", defaultMode)
-    encoder.encode("items", items)
-    encoder.encode("optional", optional)
-    encoder.encode("secretName", secretName)
+    encoder.encode("recursiveReadOnlyMounts", recursiveReadOnlyMounts)
+    encoder.encode("userNamespaces", userNamespaces)
   }
 }
 
-package struct SecurityContext: KubeObject {
-  package var allowPrivilegeEscalation: Bool?
-  @Boxed package var appArmorProfile: AppArmorProfile? = nil
-  @Boxed package var capabilities: Capabilities? = nil
-  package var privileged: Bool?
-  package var procMount: String?
-  package var readOnlyRootFilesystem: Bool?
-  package var runAsGroup: Int64?
-  package var runAsNonRoot: Bool?
-  package var runAsUser: Int64?
-  @Boxed package var seLinuxOptions: SELinuxOptions? = nil
-  @Boxed package var seccompProfile: SeccompProfile? = nil
-  @Boxed package var windowsOptions: WindowsSecurityContextOptions? = nil
+package struct NodeSelector: KubeObject {
+  package var nodeSelectorTerms: [NodeSelectorTerm] = []
+  package static let requiredFields: [String] = ["nodeSelectorTerms"]
 
   package init() {}
 
@@ -77,46 +259,22 @@ package struct SecurityContext: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "allowPrivilegeEscalation": decoder.decode(&allowPrivilegeEscalation, value)
-    case "appArmorProfile": decoder.decode(&appArmorProfile, value)
-    case "capabilities": decoder.decode(&capabilities, value)
-    case "privileged": decoder.decode(&privileged, value)
-    case "procMount": decoder.decode(&procMount, value, oneOf: ["Default", "Unmasked"])
-    case "readOnlyRootFilesystem": decoder.decode(&readOnlyRootFilesystem, value)
-    case "runAsGroup": decoder.decode(&runAsGroup, value)
-    case "runAsNonRoot": decoder.decode(&runAsNonRoot, value)
-    case "runAsUser": decoder.decode(&runAsUser, value)
-    case "seLinuxOptions": decoder.decode(&seLinuxOptions, value)
-    case "seccompProfile": decoder.decode(&seccompProfile, value)
-    case "windowsOptions": decoder.decode(&windowsOptions, value)
+    case "nodeSelectorTerms": decoder.decode(&nodeSelectorTerms, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allowPrivilegeEscalation", allowPrivilegeEscalation)
-    encoder.encode("appArmorProfile", appArmorProfile)
-    encoder.encode("capabilities", capabilities)
-    encoder.encode("privileged", privileged)
-    encoder.encode("procMount", procMount)
-    encoder.encode("readOnlyRootFilesystem", readOnlyRootFilesystem)
-    encoder.encode("runAsGroup", runAsGroup)
-    encoder.encode("runAsNonRoot", runAsNonRoot)
-    encoder.encode("runAsUser", runAsUser)
-    encoder.encode("seLinuxOptions", seLinuxOptions)
-    encoder.encode("seccompProfile", seccompProfile)
-    encoder.encode("windowsOptions", windowsOptions)
+    encoder.encode("nodeSelectorTerms", nodeSelectorTerms, always: true)
   }
 }
 
-package struct SelfSubjectAccessReview: KubeKind {
-  package static let apiVersion = "authorization.k8s.io/v1"
-  package static let kind = "SelfSubjectAccessReview"
-  package var metadata = ObjectMeta()
-  package var spec = SelfSubjectAccessReviewSpec()
-  package var status = SubjectAccessReviewStatus()
-  package static let requiredFields: [String] = ["spec"]
+package struct NodeSelectorRequirement: KubeObject {
+  package var key: String = ""
+  package var `operator`: String = ""
+  package var values: [String] = []
+  package static let requiredFields: [String] = ["key", "operator"]
 
   package init() {}
 
@@ -124,24 +282,24 @@ package struct SelfSubjectAccessReview: KubeKind {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
+    case "key": decoder.decode(&self.key, value)
+    case "operator": decoder.decode(&`operator`, value, oneOf: ["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"])
+    case "values": decoder.decode(&values, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec, always: true)
-    encoder.encode("status", status)
+    encoder.encode("key", key, always: true)
+    encoder.encode("operator", `operator`, always: true)
+    encoder.encode("values", values)
   }
 }
 
-package struct SelfSubjectAccessReviewSpec: KubeObject {
-  @Boxed package var nonResourceAttributes: NonResourceAttributes? = nil
-  @Boxed package var resourceAttributes: ResourceAttributes? = nil
+package struct NodeSelectorTerm: KubeObject {
+  package var matchExpressions: [NodeSelectorRequirement] = []
+  package var matchFields: [NodeSelectorRequirement] = []
 
   package init() {}
 
@@ -149,26 +307,27 @@ package struct SelfSubjectAccessReviewSpec: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "nonResourceAttributes": decoder.decode(&nonResourceAttributes, value)
-    case "resourceAttributes": decoder.decode(&resourceAttributes, value)
+    case "matchExpressions": decoder.decode(&matchExpressions, value)
+    case "matchFields": decoder.decode(&matchFields, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("nonResourceAttributes", nonResourceAttributes)
-    encoder.encode("resourceAttributes", resourceAttributes)
+    encoder.encode("matchExpressions", matchExpressions)
+    encoder.encode("matchFields", matchFields)
   }
 }
 
-package struct SelfSubjectRulesReview: KubeKind {
-  package static let apiVersion = "authorization.k8s.io/v1"
-  package static let kind = "SelfSubjectRulesReview"
-  package var metadata = ObjectMeta()
-  package var spec = SelfSubjectRulesReviewSpec()
-  package var status = SubjectRulesReviewStatus()
-  package static let requiredFields: [String] = ["spec"]
+package struct NodeSpec: KubeObject {
+  @Boxed package var configSource: NodeConfigSource? = nil
+  package var externalID: String?
+  package var podCIDR: String?
+  package var podCIDRs: [String] = []
+  package var providerID: String?
+  package var taints: [Taint] = []
+  package var unschedulable: Bool?
 
   package init() {}
 
@@ -176,23 +335,246 @@ package struct SelfSubjectRulesReview: KubeKind {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "metadata": decoder.decode(&metadata, value)
-    case "spec": decoder.decode(&spec, value)
-    case "status": decoder.decode(&status, value)
+    case "configSource": decoder.decode(&configSource, value)
+    case "externalID": decoder.decode(&externalID, value)
+    case "podCIDR": decoder.decode(&podCIDR, value)
+    case "podCIDRs": decoder.decode(&podCIDRs, value)
+    case "providerID": decoder.decode(&providerID, value)
+    case "taints": decoder.decode(&taints, value)
+    case "unschedulable": decoder.decode(&unschedulable, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("metadata", metadata)
-    encoder.encode("spec", spec, always: true)
-    encoder.encode("status", status)
+    encoder.encode("configSource", configSource)
+    encoder.encode("externalID", externalID)
+    encoder.encode("podCIDR", podCIDR)
+    encoder.encode("podCIDRs", podCIDRs)
+    encoder.encode("providerID", providerID)
+    encoder.encode("taints", taints)
+    encoder.encode("unschedulable", unschedulable)
   }
 }
 
-package struct SelfSubjectRulesReviewSpec: KubeObject {
+package struct NodeStatus: KubeObject {
+  package var addresses: [NodeAddress] = []
+  package var allocatable: [String: Quantity] = [:]
+  package var capacity: [String: Quantity] = [:]
+  package var conditions: [NodeCondition] = []
+  @Boxed package var config: NodeConfigStatus? = nil
+  package var daemonEndpoints = NodeDaemonEndpoints()
+  package var declaredFeatures: [String] = []
+  @Boxed package var features: NodeFeatures? = nil
+  package var images: [ContainerImage] = []
+  package var nodeInfo = NodeSystemInfo()
+  package var phase: String?
+  package var runtimeHandlers: [NodeRuntimeHandler] = []
+  package var volumesAttached: [AttachedVolume] = []
+  package var volumesInUse: [String] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "addresses": decoder.decode(&addresses, value)
+    case "allocatable": decoder.decode(&allocatable, value)
+    case "capacity": decoder.decode(&capacity, value)
+    case "conditions": decoder.decode(&conditions, value)
+    case "config": decoder.decode(&config, value)
+    case "daemonEndpoints": decoder.decode(&daemonEndpoints, value)
+    case "declaredFeatures": decoder.decode(&declaredFeatures, value)
+    case "features": decoder.decode(&features, value)
+    case "images": decoder.decode(&images, value)
+    case "nodeInfo": decoder.decode(&nodeInfo, value)
+    case "phase": decoder.decode(&phase, value, oneOf: ["Pending", "Running", "Terminated"])
+    case "runtimeHandlers": decoder.decode(&runtimeHandlers, value)
+    case "volumesAttached": decoder.decode(&volumesAttached, value)
+    case "volumesInUse": decoder.decode(&volumesInUse, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("addresses", addresses)
+    encoder.encode("allocatable", allocatable)
+    encoder.encode("capacity", capacity)
+    encoder.encode("conditions", conditions)
+    encoder.encode("config", config)
+    encoder.encode("daemonEndpoints", daemonEndpoints)
+    encoder.encode("declaredFeatures", declaredFeatures)
+    encoder.encode("features", features)
+    encoder.encode("images", images)
+    encoder.encode("nodeInfo", nodeInfo)
+    encoder.encode("phase", phase)
+    encoder.encode("runtimeHandlers", runtimeHandlers)
+    encoder.encode("volumesAttached", volumesAttached)
+    encoder.encode("volumesInUse", volumesInUse)
+  }
+}
+
+package struct NodeSwapStatus: KubeObject {
+  package var capacity: Int64?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "capacity": decoder.decode(&capacity, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("capacity", capacity)
+  }
+}
+
+package struct NodeSystemInfo: KubeObject {
+  package var architecture: String = ""
+  package var bootID: String = ""
+  package var containerRuntimeVersion: String = ""
+  package var kernelVersion: String = ""
+  package var kubeProxyVersion: String = ""
+  package var kubeletVersion: String = ""
+  package var machineID: String = ""
+  package var operatingSystem: String = ""
+  package var osImage: String = ""
+  @Boxed package var swap: NodeSwapStatus? = nil
+  package var systemUUID: String = ""
+  package static let requiredFields: [String] = ["architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID", "operatingSystem", "osImage", "systemUUID"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "architecture": decoder.decode(&architecture, value)
+    case "bootID": decoder.decode(&bootID, value)
+    case "containerRuntimeVersion": decoder.decode(&containerRuntimeVersion, value)
+    case "kernelVersion": decoder.decode(&kernelVersion, value)
+    case "kubeProxyVersion": decoder.decode(&kubeProxyVersion, value)
+    case "kubeletVersion": decoder.decode(&kubeletVersion, value)
+    case "machineID": decoder.decode(&machineID, value)
+    case "operatingSystem": decoder.decode(&operatingSystem, value)
+    case "osImage": decoder.decode(&osImage, value)
+    case "swap": decoder.decode(&swap, value)
+    case "systemUUID": decoder.decode(&systemUUID, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("architecture", architecture, always: true)
+    encoder.encode("bootID", bootID, always: true)
+    encoder.encode("containerRuntimeVersion", containerRuntimeVersion, always: true)
+    encoder.encode("kernelVersion", kernelVersion, always: true)
+    encoder.encode("kubeProxyVersion", kubeProxyVersion, always: true)
+    encoder.encode("kubeletVersion", kubeletVersion, always: true)
+    encoder.encode("machineID", machineID, always: true)
+    encoder.encode("operatingSystem", operatingSystem, always: true)
+    encoder.encode("osImage", osImage, always: true)
+    encoder.encode("swap", swap)
+    encoder.encode("systemUUID", systemUUID, always: true)
+  }
+}
+
+package struct NonResourceAttributes: KubeObject {
+  package var path: String?
+  package var verb: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "path": decoder.decode(&path, value)
+    case "verb": decoder.decode(&verb, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("path", path)
+    encoder.encode("verb", verb)
+  }
+}
+
+package struct NonResourceRule: KubeObject {
+  package var nonResourceURLs: [String] = []
+  package var verbs: [String] = []
+  package static let requiredFields: [String] = ["verbs"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "nonResourceURLs": decoder.decode(&nonResourceURLs, value)
+    case "verbs": decoder.decode(&verbs, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("nonResourceURLs", nonResourceURLs)
+    encoder.encode("verbs", verbs, always: true)
+  }
+}
+
+package struct ObjectFieldSelector: KubeObject {
+  package var apiVersion: String?
+  package var fieldPath: String = ""
+  package static let requiredFields: [String] = ["fieldPath"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "fieldPath": decoder.decode(&fieldPath, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("fieldPath", fieldPath, always: true)
+  }
+}
+
+package struct ObjectMeta: KubeObject {
+  package var annotations: [String: String] = [:]
+  package var creationTimestamp: Time?
+  package var deletionGracePeriodSeconds: Int64?
+  package var deletionTimestamp: Time?
+  package var finalizers: [String] = []
+  package var generateName: String?
+  package var generation: Int64?
+  package var labels: [String: String] = [:]
+  package var managedFields: [ManagedFieldsEntry] = []
+  package var name: String?
   package var namespace: String?
+  package var ownerReferences: [OwnerReference] = []
+  package var resourceVersion: String?
+  package var selfLink: String?
+  package var uid: String?
 
   package init() {}
 
@@ -200,23 +582,199 @@ package struct SelfSubjectRulesReviewSpec: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
+    case "annotations": decoder.decode(&annotations, value)
+    case "creationTimestamp": decoder.decode(&creationTimestamp, value)
+    case "deletionGracePeriodSeconds": decoder.decode(&deletionGracePeriodSeconds, value)
+    case "deletionTimestamp": decoder.decode(&deletionTimestamp, value)
+    case "finalizers": decoder.decode(&finalizers, value)
+    case "generateName": decoder.decode(&generateName, value)
+    case "generation": decoder.decode(&generation, value)
+    case "labels": decoder.decode(&labels, value)
+    case "managedFields": decoder.decode(&managedFields, value)
+    case "name": decoder.decode(&name, value)
     case "namespace": decoder.decode(&namespace, value)
+    case "ownerReferences": decoder.decode(&ownerReferences, value)
+    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "selfLink": decoder.decode(&selfLink, value)
+    case "uid": decoder.decode(&uid, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("annotations", annotations)
+    encoder.encode("creationTimestamp", creationTimestamp)
+    encoder.encode("deletionGracePeriodSeconds", deletionGracePeriodSeconds)
+    encoder.encode("deletionTimestamp", deletionTimestamp)
+    encoder.encode("finalizers", finalizers)
+    encoder.encode("generateName", generateName)
+    encoder.encode("generation", generation)
+    encoder.encode("labels", labels)
+    encoder.encode("managedFields", managedFields)
+    encoder.encode("name", name)
     encoder.encode("namespace", namespace)
+    encoder.encode("ownerReferences", ownerReferences)
+    encoder.encode("resourceVersion", resourceVersion)
+    encoder.encode("selfLink", selfLink)
+    encoder.encode("uid", uid)
   }
 }
 
-package struct Service: KubeKind {
+package struct ObjectMetricSource: KubeObject {
+  package var describedObject = CrossVersionObjectReference()
+  package var metric = MetricIdentifier()
+  package var target = MetricTarget()
+  package static let requiredFields: [String] = ["describedObject", "metric", "target"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "describedObject": decoder.decode(&describedObject, value)
+    case "metric": decoder.decode(&metric, value)
+    case "target": decoder.decode(&target, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("describedObject", describedObject, always: true)
+    encoder.encode("metric", metric, always: true)
+    encoder.encode("target", target, always: true)
+  }
+}
+
+package struct ObjectMetricStatus: KubeObject {
+  package var current = MetricValueStatus()
+  package var describedObject = CrossVersionObjectReference()
+  package var metric = MetricIdentifier()
+  package static let requiredFields: [String] = ["current", "describedObject", "metric"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "current": decoder.decode(&current, value)
+    case "describedObject": decoder.decode(&describedObject, value)
+    case "metric": decoder.decode(&metric, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("current", current, always: true)
+    encoder.encode("describedObject", describedObject, always: true)
+    encoder.encode("metric", metric, always: true)
+  }
+}
+
+package struct ObjectReference: KubeObject {
+  package var apiVersion: String?
+  package var fieldPath: String?
+  package var kind: String?
+  package var name: String?
+  package var namespace: String?
+  package var resourceVersion: String?
+  package var uid: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "fieldPath": decoder.decode(&fieldPath, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "namespace": decoder.decode(&namespace, value)
+    case "resourceVersion": decoder.decode(&resourceVersion, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion)
+    encoder.encode("fieldPath", fieldPath)
+    encoder.encode("kind", kind)
+    encoder.encode("name", name)
+    encoder.encode("namespace", namespace)
+    encoder.encode("resourceVersion", resourceVersion)
+    encoder.encode("uid", uid)
+  }
+}
+
+package struct Overhead: KubeObject {
+  package var podFixed: [String: Quantity] = [:]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "podFixed": decoder.decode(&podFixed, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("podFixed", podFixed)
+  }
+}
+
+package struct OwnerReference: KubeObject {
+  package var apiVersion: String = ""
+  package var blockOwnerDeletion: Bool?
+  package var controller: Bool?
+  package var kind: String = ""
+  package var name: String = ""
+  package var uid: String = ""
+  package static let requiredFields: [String] = ["apiVersion", "kind", "name", "uid"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "apiVersion": decoder.decode(&apiVersion, value)
+    case "blockOwnerDeletion": decoder.decode(&blockOwnerDeletion, value)
+    case "controller": decoder.decode(&controller, value)
+    case "kind": decoder.decode(&kind, value)
+    case "name": decoder.decode(&name, value)
+    case "uid": decoder.decode(&uid, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("apiVersion", apiVersion, always: true)
+    encoder.encode("blockOwnerDeletion", blockOwnerDeletion)
+    encoder.encode("controller", controller)
+    encoder.encode("kind", kind, always: true)
+    encoder.encode("name", name, always: true)
+    encoder.encode("uid", uid, always: true)
+  }
+}
+
+package struct PersistentVolume: KubeKind {
   package static let apiVersion = "v1"
-  package static let kind = "Service"
+  package static let kind = "PersistentVolume"
   package var metadata = ObjectMeta()
-  package var spec = ServiceSpec()
-  package var status = ServiceStatus()
+  package var spec = PersistentVolumeSpec()
+  package var status = PersistentVolumeStatus()
 
   package init() {}
 
@@ -239,13 +797,12 @@ package struct Service: KubeKind {
   }
 }
 
-package struct ServiceAccount: KubeKind {
+package struct PersistentVolumeClaim: KubeKind {
   package static let apiVersion = "v1"
-  package static let kind = "ServiceAccount"
-  package var automountServiceAccountToken: Bool?
-  package var imagePullSecrets: [LocalObjectReference] = []
+  package static let kind = "PersistentVolumeClaim"
   package var metadata = ObjectMeta()
-  package var secrets: [ObjectReference] = []
+  package var spec = PersistentVolumeClaimSpec()
+  package var status = PersistentVolumeClaimStatus()
 
   package init() {}
 
@@ -253,272 +810,8 @@ package struct ServiceAccount: KubeKind {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "automountServiceAccountToken": decoder.decode(&automountServiceAccountToken, value)
-    case "imagePullSecrets": decoder.decode(&imagePullSecrets, value)
     case "metadata": decoder.decode(&metadata, value)
-    case "secrets": decoder.decode(&secrets, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("automountServiceAccountToken", automountServiceAccountToken)
-    encoder.encode("imagePullSecrets", imagePullSecrets)
-    encoder.encode("metadata", metadata)
-    encoder.encode("secrets", secrets)
-  }
-}
-
-package struct ServiceAccountTokenProjection: KubeObject {
-  package var audience: String?
-  package var expirationSeconds: Int64?
-  package var path: String = ""
-  package static let requiredFields: [String] = ["path"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "audience": decoder.decode(&audience, value)
-    case "expirationSeconds": decoder.decode(&expirationSeconds, value)
-    case "path": decoder.decode(&path, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("audience", audience)
-    encoder.encode("expirationSeconds", expirationSeconds)
-    encoder.encode("path", path, always: true)
-  }
-}
-
-package struct ServicePort: KubeObject {
-  package var appProtocol: String?
-  package var name: String?
-  package var nodePort: Int32?
-  package var port: Int32 = 0
-  package var `protocol`: String?
-  package var targetPort: IntOrString?
-  package static let requiredFields: [String] = ["port"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "appProtocol": decoder.decode(&appProtocol, value)
-    case "name": decoder.decode(&name, value)
-    case "nodePort": decoder.decode(&nodePort, value)
-    case "port": decoder.decode(&port, value)
-    case "protocol": decoder.decode(&`protocol`, value, oneOf: ["SCTP", "TCP", "UDP"])
-    case "targetPort": decoder.decode(&targetPort, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("appProtocol", appProtocol)
-    encoder.encode("name", name)
-    encoder.encode("nodePort", nodePort)
-    encoder.encode("port", port, always: true)
-    encoder.encode("protocol", `protocol`)
-    encoder.encode("targetPort", targetPort)
-  }
-}
-
-package struct ServiceSpec: KubeObject {
-  package var allocateLoadBalancerNodePorts: Bool?
-  package var clusterIP: String?
-  package var clusterIPs: [String] = []
-  package var externalIPs: [String] = []
-  package var externalName: String?
-  package var externalTrafficPolicy: String?
-  package var healthCheckNodePort: Int32?
-  package var internalTrafficPolicy: String?
-  package var ipFamilies: [String] = []
-  package var ipFamilyPolicy: String?
-  package var loadBalancerClass: String?
-  package var loadBalancerIP: String?
-  package var loadBalancerSourceRanges: [String] = []
-  package var ports: [ServicePort] = []
-  package var publishNotReadyAddresses: Bool?
-  package var selector: [String: String] = [:]
-  package var sessionAffinity: String?
-  @Boxed package var sessionAffinityConfig: SessionAffinityConfig? = nil
-  package var trafficDistribution: String?
-  package var type: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "allocateLoadBalancerNodePorts": decoder.decode(&allocateLoadBalancerNodePorts, value)
-    case "clusterIP": decoder.decode(&clusterIP, value)
-    case "clusterIPs": decoder.decode(&clusterIPs, value)
-    case "externalIPs": decoder.decode(&externalIPs, value)
-    case "externalName": decoder.decode(&externalName, value)
-    case "externalTrafficPolicy": decoder.decode(&externalTrafficPolicy, value, oneOf: ["Cluster", "Local"])
-    case "healthCheckNodePort": decoder.decode(&healthCheckNodePort, value)
-    case "internalTrafficPolicy": decoder.decode(&internalTrafficPolicy, value, oneOf: ["Cluster", "Local"])
-    case "ipFamilies": decoder.decode(&ipFamilies, value)
-    case "ipFamilyPolicy":
-      decoder.decode(&ipFamilyPolicy, value, oneOf: ["PreferDualStack", "RequireDualStack", "SingleStack"])
-    case "loadBalancerClass": decoder.decode(&loadBalancerClass, value)
-    case "loadBalancerIP": decoder.decode(&loadBalancerIP, value)
-    case "loadBalancerSourceRanges": decoder.decode(&loadBalancerSourceRanges, value)
-    case "ports": decoder.decode(&ports, value)
-    case "publishNotReadyAddresses": decoder.decode(&publishNotReadyAddresses, value)
-    case "selector": decoder.decode(&selector, value)
-    case "sessionAffinity": decoder.decode(&sessionAffinity, value, oneOf: ["ClientIP", "None"])
-    case "sessionAffinityConfig": decoder.decode(&sessionAffinityConfig, value)
-    case "trafficDistribution": decoder.decode(&trafficDistribution, value)
-    case "type": decoder.decode(&type, value, oneOf: ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allocateLoadBalancerNodePorts", allocateLoadBalancerNodePorts)
-    encoder.encode("clusterIP", clusterIP)
-    encoder.encode("clusterIPs", clusterIPs)
-    encoder.encode("externalIPs", externalIPs)
-    encoder.encode("externalName", externalName)
-    encoder.encode("externalTrafficPolicy", externalTrafficPolicy)
-    encoder.encode("healthCheckNodePort", healthCheckNodePort)
-    encoder.encode("internalTrafficPolicy", internalTrafficPolicy)
-    encoder.encode("ipFamilies", ipFamilies)
-    encoder.encode("ipFamilyPolicy", ipFamilyPolicy)
-    encoder.encode("loadBalancerClass", loadBalancerClass)
-    encoder.encode("loadBalancerIP", loadBalancerIP)
-    encoder.encode("loadBalancerSourceRanges", loadBalancerSourceRanges)
-    encoder.encode("ports", ports)
-    encoder.encode("publishNotReadyAddresses", publishNotReadyAddresses)
-    encoder.encode("selector", selector)
-    encoder.encode("sessionAffinity", sessionAffinity)
-    encoder.encode("sessionAffinityConfig", sessionAffinityConfig)
-    encoder.encode("trafficDistribution", trafficDistribution)
-    encoder.encode("type", type)
-  }
-}
-
-package struct ServiceStatus: KubeObject {
-  package var conditions: [Condition] = []
-  package var loadBalancer = LoadBalancerStatus()
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "conditions": decoder.decode(&conditions, value)
-    case "loadBalancer": decoder.decode(&loadBalancer, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("conditions", conditions)
-    encoder.encode("loadBalancer", loadBalancer)
-  }
-}
-
-package struct SessionAffinityConfig: KubeObject {
-  @Boxed package var clientIP: ClientIPConfig? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "clientIP": decoder.decode(&clientIP, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("clientIP", clientIP)
-  }
-}
-
-package struct ShardInfo: KubeObject {
-  package var selector: String = ""
-  package static let requiredFields: [String] = ["selector"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "selector": decoder.decode(&selector, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("selector", selector, always: true)
-  }
-}
-
-package struct SleepAction: KubeObject {
-  package var seconds: Int64 = 0
-  package static let requiredFields: [String] = ["seconds"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "seconds": decoder.decode(&seconds, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("seconds", seconds, always: true)
-  }
-}
-
-package struct Status: KubeObject {
-  package var apiVersion: String?
-  package var code: Int32?
-  @Boxed package var details: StatusDetails? = nil
-  package var kind: String?
-  package var message: String?
-  package var metadata = ListMeta()
-  package var reason: String?
-  package var status: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiVersion": decoder.decode(&apiVersion, value)
-    case "code": decoder.decode(&code, value)
-    case "details": decoder.decode(&details, value)
-    case "kind": decoder.decode(&kind, value)
-    case "message": decoder.decode(&message, value)
-    case "metadata": decoder.decode(&metadata, value)
-    case "reason": decoder.decode(&reason, value)
+    case "spec": decoder.decode(&spec, value)
     case "status": decoder.decode(&status, value)
     default: return false
     }
@@ -526,21 +819,20 @@ package struct Status: KubeObject {
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiVersion", apiVersion)
-    encoder.encode("code", code)
-    encoder.encode("details", details)
-    encoder.encode("kind", kind)
-    encoder.encode("message", message)
     encoder.encode("metadata", metadata)
-    encoder.encode("reason", reason)
+    encoder.encode("spec", spec)
     encoder.encode("status", status)
   }
 }
 
-package struct StatusCause: KubeObject {
-  package var field: String?
+package struct PersistentVolumeClaimCondition: KubeObject {
+  package var lastProbeTime: Time?
+  package var lastTransitionTime: Time?
   package var message: String?
   package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
 
   package init() {}
 
@@ -548,353 +840,23 @@ package struct StatusCause: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "field": decoder.decode(&field, value)
+    case "lastProbeTime": decoder.decode(&lastProbeTime, value)
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
     case "message": decoder.decode(&message, value)
     case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("field", field)
+    encoder.encode("lastProbeTime", lastProbeTime)
+    encoder.encode("lastTransitionTime", lastTransitionTime)
     encoder.encode("message", message)
     encoder.encode("reason", reason)
-  }
-}
-
-package struct StatusDetails: KubeObject {
-  package var causes: [StatusCause] = []
-  package var group: String?
-  package var kind: String?
-  package var name: String?
-  package var retryAfterSeconds: Int32?
-  package var uid: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "causes": decoder.decode(&causes, value)
-    case "group": decoder.decode(&group, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "retryAfterSeconds": decoder.decode(&retryAfterSeconds, value)
-    case "uid": decoder.decode(&uid, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("causes", causes)
-    encoder.encode("group", group)
-    encoder.encode("kind", kind)
-    encoder.encode("name", name)
-    encoder.encode("retryAfterSeconds", retryAfterSeconds)
-    encoder.encode("uid", uid)
-  }
-}
-
-package struct StorageOSVolumeSource: KubeObject {
-  package var fsType: String?
-  package var readOnly: Bool?
-  @Boxed package var secretRef: LocalObjectReference? = nil
-  package var volumeName: String?
-  package var volumeNamespace: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "fsType": decoder.decode(&fsType, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "secretRef": decoder.decode(&secretRef, value)
-    case "volumeName": decoder.decode(&volumeName, value)
-    case "volumeNamespace": decoder.decode(&volumeNamespace, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("fsType", fsType)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("secretRef", secretRef)
-    encoder.encode("volumeName", volumeName)
-    encoder.encode("volumeNamespace", volumeNamespace)
-  }
-}
-
-package struct SubjectAccessReviewStatus: KubeObject {
-  package var allowed: Bool = false
-  package var denied: Bool?
-  package var evaluationError: String?
-  package var reason: String?
-  package static let requiredFields: [String] = ["allowed"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "allowed": decoder.decode(&allowed, value)
-    case "denied": decoder.decode(&denied, value)
-    case "evaluationError": decoder.decode(&evaluationError, value)
-    case "reason": decoder.decode(&reason, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("allowed", allowed, always: true)
-    encoder.encode("denied", denied)
-    encoder.encode("evaluationError", evaluationError)
-    encoder.encode("reason", reason)
-  }
-}
-
-package struct SubjectRulesReviewStatus: KubeObject {
-  package var evaluationError: String?
-  package var incomplete: Bool = false
-  package var nonResourceRules: [NonResourceRule] = []
-  package var resourceRules: [ResourceRule] = []
-  package static let requiredFields: [String] = ["incomplete", "nonResourceRules", "resourceRules"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "evaluationError": decoder.decode(&evaluationError, value)
-    case "incomplete": decoder.decode(&incomplete, value)
-    case "nonResourceRules": decoder.decode(&nonResourceRules, value)
-    case "resourceRules": decoder.decode(&resourceRules, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("evaluationError", evaluationError)
-    encoder.encode("incomplete", incomplete, always: true)
-    encoder.encode("nonResourceRules", nonResourceRules, always: true)
-    encoder.encode("resourceRules", resourceRules, always: true)
-  }
-}
-
-package struct Sysctl: KubeObject {
-  package var name: String = ""
-  package var value: String = ""
-  package static let requiredFields: [String] = ["name", "value"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "name": decoder.decode(&name, value)
-    case "value": decoder.decode(&self.value, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("name", name, always: true)
-    encoder.encode("value", value, always: true)
-  }
-}
-
-package struct TCPSocketAction: KubeObject {
-  package var host: String?
-  package var port: IntOrString = IntOrString()
-  package static let requiredFields: [String] = ["port"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "host": decoder.decode(&host, value)
-    case "port": decoder.decode(&port, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("host", host)
-    encoder.encode("port", port, always: true)
-  }
-}
-
-package struct Taint: KubeObject {
-  package var effect: String = ""
-  package var key: String = ""
-  package var timeAdded: Time?
-  package var value: String?
-  package static let requiredFields: [String] = ["effect", "key"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "effect": decoder.decode(&effect, value, oneOf: ["NoExecute", "NoSchedule", "PreferNoSchedule"])
-    case "key": decoder.decode(&self.key, value)
-    case "timeAdded": decoder.decode(&timeAdded, value)
-    case "value": decoder.decode(&self.value, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("effect", effect, always: true)
-    encoder.encode("key", key, always: true)
-    encoder.encode("timeAdded", timeAdded)
-    encoder.encode("value", value)
-  }
-}
-
-package struct Toleration: KubeObject {
-  package var effect: String?
-  package var key: String?
-  package var `operator`: String?
-  package var tolerationSeconds: Int64?
-  package var value: String?
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "effect": decoder.decode(&effect, value, oneOf: ["NoExecute", "NoSchedule", "PreferNoSchedule"])
-    case "key": decoder.decode(&self.key, value)
-    case "operator": decoder.decode(&`operator`, value, oneOf: ["Equal", "Exists", "Gt", "Lt"])
-    case "tolerationSeconds": decoder.decode(&tolerationSeconds, value)
-    case "value": decoder.decode(&self.value, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("effect", effect)
-    encoder.encode("key", key)
-    encoder.encode("operator", `operator`)
-    encoder.encode("tolerationSeconds", tolerationSeconds)
-    encoder.encode("value", value)
-  }
-}
-
-package struct TopologySpreadConstraint: KubeObject {
-  @Boxed package var labelSelector: LabelSelector? = nil
-  package var matchLabelKeys: [String] = []
-  package var maxSkew: Int32 = 0
-  package var minDomains: Int32?
-  package var nodeAffinityPolicy: String?
-  package var nodeTaintsPolicy: String?
-  package var topologyKey: String = ""
-  package var whenUnsatisfiable: String = ""
-  package static let requiredFields: [String] = ["maxSkew", "topologyKey", "whenUnsatisfiable"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "labelSelector": decoder.decode(&labelSelector, value)
-    case "matchLabelKeys": decoder.decode(&matchLabelKeys, value)
-    case "maxSkew": decoder.decode(&maxSkew, value)
-    case "minDomains": decoder.decode(&minDomains, value)
-    case "nodeAffinityPolicy": decoder.decode(&nodeAffinityPolicy, value, oneOf: ["Honor", "Ignore"])
-    case "nodeTaintsPolicy": decoder.decode(&nodeTaintsPolicy, value, oneOf: ["Honor", "Ignore"])
-    case "topologyKey": decoder.decode(&topologyKey, value)
-    case "whenUnsatisfiable": decoder.decode(&whenUnsatisfiable, value, oneOf: ["DoNotSchedule", "ScheduleAnyway"])
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("labelSelector", labelSelector)
-    encoder.encode("matchLabelKeys", matchLabelKeys)
-    encoder.encode("maxSkew", maxSkew, always: true)
-    encoder.encode("minDomains", minDomains)
-    encoder.encode("nodeAffinityPolicy", nodeAffinityPolicy)
-    encoder.encode("nodeTaintsPolicy", nodeTaintsPolicy)
-    encoder.encode("topologyKey", topologyKey, always: true)
-    encoder.encode("whenUnsatisfiable", whenUnsatisfiable, always: true)
-  }
-}
-
-package struct TypedLocalObjectReference: KubeObject {
-  package var apiGroup: String?
-  package var kind: String = ""
-  package var name: String = ""
-  package static let requiredFields: [String] = ["kind", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiGroup": decoder.decode(&apiGroup, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiGroup", apiGroup)
-    encoder.encode("kind", kind, always: true)
-    encoder.encode("name", name, always: true)
-  }
-}
-
-package struct TypedObjectReference: KubeObject {
-  package var apiGroup: String?
-  package var kind: String = ""
-  package var name: String = ""
-  package var namespace: String?
-  package static let requiredFields: [String] = ["kind", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "apiGroup": decoder.decode(&apiGroup, value)
-    case "kind": decoder.decode(&kind, value)
-    case "name": decoder.decode(&name, value)
-    case "namespace": decoder.decode(&namespace, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("apiGroup", apiGroup)
-    encoder.encode("kind", kind, always: true)
-    encoder.encode("name", name, always: true)
-    encoder.encode("namespace", namespace)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
   }
 }

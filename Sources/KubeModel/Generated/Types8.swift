@@ -2,39 +2,16 @@
 
 package import JSON
 
-package struct Volume: KubeObject {
-  @Boxed package var awsElasticBlockStore: AWSElasticBlockStoreVolumeSource? = nil
-  @Boxed package var azureDisk: AzureDiskVolumeSource? = nil
-  @Boxed package var azureFile: AzureFileVolumeSource? = nil
-  @Boxed package var cephfs: CephFSVolumeSource? = nil
-  @Boxed package var cinder: CinderVolumeSource? = nil
-  @Boxed package var configMap: ConfigMapVolumeSource? = nil
-  @Boxed package var csi: CSIVolumeSource? = nil
-  @Boxed package var downwardAPI: DownwardAPIVolumeSource? = nil
-  @Boxed package var emptyDir: EmptyDirVolumeSource? = nil
-  @Boxed package var ephemeral: EphemeralVolumeSource? = nil
-  @Boxed package var fc: FCVolumeSource? = nil
-  @Boxed package var flexVolume: FlexVolumeSource? = nil
-  @Boxed package var flocker: FlockerVolumeSource? = nil
-  @Boxed package var gcePersistentDisk: GCEPersistentDiskVolumeSource? = nil
-  @Boxed package var gitRepo: GitRepoVolumeSource? = nil
-  @Boxed package var glusterfs: GlusterfsVolumeSource? = nil
-  @Boxed package var hostPath: HostPathVolumeSource? = nil
-  @Boxed package var image: ImageVolumeSource? = nil
-  @Boxed package var iscsi: ISCSIVolumeSource? = nil
-  package var name: String = ""
-  @Boxed package var nfs: NFSVolumeSource? = nil
-  @Boxed package var persistentVolumeClaim: PersistentVolumeClaimVolumeSource? = nil
-  @Boxed package var photonPersistentDisk: PhotonPersistentDiskVolumeSource? = nil
-  @Boxed package var portworxVolume: PortworxVolumeSource? = nil
-  @Boxed package var projected: ProjectedVolumeSource? = nil
-  @Boxed package var quobyte: QuobyteVolumeSource? = nil
-  @Boxed package var rbd: RBDVolumeSource? = nil
-  @Boxed package var scaleIO: ScaleIOVolumeSource? = nil
-  @Boxed package var secret: SecretVolumeSource? = nil
-  @Boxed package var storageos: StorageOSVolumeSource? = nil
-  @Boxed package var vsphereVolume: VsphereVirtualDiskVolumeSource? = nil
-  package static let requiredFields: [String] = ["name"]
+package struct PersistentVolumeClaimSpec: KubeObject {
+  package var accessModes: [String] = []
+  @Boxed package var dataSource: TypedLocalObjectReference? = nil
+  @Boxed package var dataSourceRef: TypedObjectReference? = nil
+  package var resources = VolumeResourceRequirements()
+  @Boxed package var selector: LabelSelector? = nil
+  package var storageClassName: String?
+  package var volumeAttributesClassName: String?
+  package var volumeMode: String?
+  package var volumeName: String?
 
   package init() {}
 
@@ -42,36 +19,192 @@ package struct Volume: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
+    case "accessModes": decoder.decode(&accessModes, value)
+    case "dataSource": decoder.decode(&dataSource, value)
+    case "dataSourceRef": decoder.decode(&dataSourceRef, value)
+    case "resources": decoder.decode(&resources, value)
+    case "selector": decoder.decode(&selector, value)
+    case "storageClassName": decoder.decode(&storageClassName, value)
+    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
+    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
+    case "volumeName": decoder.decode(&volumeName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("accessModes", accessModes)
+    encoder.encode("dataSource", dataSource)
+    encoder.encode("dataSourceRef", dataSourceRef)
+    encoder.encode("resources", resources)
+    encoder.encode("selector", selector)
+    encoder.encode("storageClassName", storageClassName)
+    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
+    encoder.encode("volumeMode", volumeMode)
+    encoder.encode("volumeName", volumeName)
+  }
+}
+
+package struct PersistentVolumeClaimStatus: KubeObject {
+  package var accessModes: [String] = []
+  package var allocatedResourceStatuses: [String: String] = [:]
+  package var allocatedResources: [String: Quantity] = [:]
+  package var capacity: [String: Quantity] = [:]
+  package var conditions: [PersistentVolumeClaimCondition] = []
+  package var currentVolumeAttributesClassName: String?
+  @Boxed package var modifyVolumeStatus: ModifyVolumeStatus? = nil
+  package var phase: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "accessModes": decoder.decode(&accessModes, value)
+    case "allocatedResourceStatuses": decoder.decode(&allocatedResourceStatuses, value)
+    case "allocatedResources": decoder.decode(&allocatedResources, value)
+    case "capacity": decoder.decode(&capacity, value)
+    case "conditions": decoder.decode(&conditions, value)
+    case "currentVolumeAttributesClassName": decoder.decode(&currentVolumeAttributesClassName, value)
+    case "modifyVolumeStatus": decoder.decode(&modifyVolumeStatus, value)
+    case "phase": decoder.decode(&phase, value, oneOf: ["Bound", "Lost", "Pending"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("accessModes", accessModes)
+    encoder.encode("allocatedResourceStatuses", allocatedResourceStatuses)
+    encoder.encode("allocatedResources", allocatedResources)
+    encoder.encode("capacity", capacity)
+    encoder.encode("conditions", conditions)
+    encoder.encode("currentVolumeAttributesClassName", currentVolumeAttributesClassName)
+    encoder.encode("modifyVolumeStatus", modifyVolumeStatus)
+    encoder.encode("phase", phase)
+  }
+}
+
+package struct PersistentVolumeClaimTemplate: KubeObject {
+  package var metadata = ObjectMeta()
+  package var spec = PersistentVolumeClaimSpec()
+  package static let requiredFields: [String] = ["spec"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec, always: true)
+  }
+}
+
+package struct PersistentVolumeClaimVolumeSource: KubeObject {
+  package var claimName: String = ""
+  package var readOnly: Bool?
+  package static let requiredFields: [String] = ["claimName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "claimName": decoder.decode(&claimName, value)
+    case "readOnly": decoder.decode(&readOnly, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("claimName", claimName, always: true)
+    encoder.encode("readOnly", readOnly)
+  }
+}
+
+package struct PersistentVolumeSpec: KubeObject {
+  package var accessModes: [String] = []
+  @Boxed package var awsElasticBlockStore: AWSElasticBlockStoreVolumeSource? = nil
+  @Boxed package var azureDisk: AzureDiskVolumeSource? = nil
+  @Boxed package var azureFile: AzureFilePersistentVolumeSource? = nil
+  package var capacity: [String: Quantity] = [:]
+  @Boxed package var cephfs: CephFSPersistentVolumeSource? = nil
+  @Boxed package var cinder: CinderPersistentVolumeSource? = nil
+  @Boxed package var claimRef: ObjectReference? = nil
+  @Boxed package var csi: CSIPersistentVolumeSource? = nil
+  @Boxed package var fc: FCVolumeSource? = nil
+  @Boxed package var flexVolume: FlexPersistentVolumeSource? = nil
+  @Boxed package var flocker: FlockerVolumeSource? = nil
+  @Boxed package var gcePersistentDisk: GCEPersistentDiskVolumeSource? = nil
+  @Boxed package var glusterfs: GlusterfsPersistentVolumeSource? = nil
+  @Boxed package var hostPath: HostPathVolumeSource? = nil
+  @Boxed package var iscsi: ISCSIPersistentVolumeSource? = nil
+  @Boxed package var local: LocalVolumeSource? = nil
+  package var mountOptions: [String] = []
+  @Boxed package var nfs: NFSVolumeSource? = nil
+  @Boxed package var nodeAffinity: VolumeNodeAffinity? = nil
+  package var persistentVolumeReclaimPolicy: String?
+  @Boxed package var photonPersistentDisk: PhotonPersistentDiskVolumeSource? = nil
+  @Boxed package var portworxVolume: PortworxVolumeSource? = nil
+  @Boxed package var quobyte: QuobyteVolumeSource? = nil
+  @Boxed package var rbd: RBDPersistentVolumeSource? = nil
+  @Boxed package var scaleIO: ScaleIOPersistentVolumeSource? = nil
+  package var storageClassName: String?
+  @Boxed package var storageos: StorageOSPersistentVolumeSource? = nil
+  package var volumeAttributesClassName: String?
+  package var volumeMode: String?
+  @Boxed package var vsphereVolume: VsphereVirtualDiskVolumeSource? = nil
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "accessModes": decoder.decode(&accessModes, value)
     case "awsElasticBlockStore": decoder.decode(&awsElasticBlockStore, value)
     case "azureDisk": decoder.decode(&azureDisk, value)
     case "azureFile": decoder.decode(&azureFile, value)
+    case "capacity": decoder.decode(&capacity, value)
     case "cephfs": decoder.decode(&cephfs, value)
     case "cinder": decoder.decode(&cinder, value)
-    case "configMap": decoder.decode(&configMap, value)
+    case "claimRef": decoder.decode(&claimRef, value)
     case "csi": decoder.decode(&csi, value)
-    case "downwardAPI": decoder.decode(&downwardAPI, value)
-    case "emptyDir": decoder.decode(&emptyDir, value)
-    case "ephemeral": decoder.decode(&ephemeral, value)
     case "fc": decoder.decode(&fc, value)
     case "flexVolume": decoder.decode(&flexVolume, value)
     case "flocker": decoder.decode(&flocker, value)
     case "gcePersistentDisk": decoder.decode(&gcePersistentDisk, value)
-    case "gitRepo": decoder.decode(&gitRepo, value)
     case "glusterfs": decoder.decode(&glusterfs, value)
     case "hostPath": decoder.decode(&hostPath, value)
-    case "image": decoder.decode(&image, value)
     case "iscsi": decoder.decode(&iscsi, value)
-    case "name": decoder.decode(&name, value)
+    case "local": decoder.decode(&local, value)
+    case "mountOptions": decoder.decode(&mountOptions, value)
     case "nfs": decoder.decode(&nfs, value)
-    case "persistentVolumeClaim": decoder.decode(&persistentVolumeClaim, value)
+    case "nodeAffinity": decoder.decode(&nodeAffinity, value)
+    case "persistentVolumeReclaimPolicy":
+      decoder.decode(&persistentVolumeReclaimPolicy, value, oneOf: ["Delete", "Recycle", "Retain"])
     case "photonPersistentDisk": decoder.decode(&photonPersistentDisk, value)
     case "portworxVolume": decoder.decode(&portworxVolume, value)
-    case "projected": decoder.decode(&projected, value)
     case "quobyte": decoder.decode(&quobyte, value)
     case "rbd": decoder.decode(&rbd, value)
     case "scaleIO": decoder.decode(&scaleIO, value)
-    case "secret": decoder.decode(&secret, value)
+    case "storageClassName": decoder.decode(&storageClassName, value)
     case "storageos": decoder.decode(&storageos, value)
+    case "volumeAttributesClassName": decoder.decode(&volumeAttributesClassName, value)
+    case "volumeMode": decoder.decode(&volumeMode, value, oneOf: ["Block", "Filesystem"])
     case "vsphereVolume": decoder.decode(&vsphereVolume, value)
     default: return false
     }
@@ -79,44 +212,45 @@ package struct Volume: KubeObject {
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("accessModes", accessModes)
     encoder.encode("awsElasticBlockStore", awsElasticBlockStore)
     encoder.encode("azureDisk", azureDisk)
     encoder.encode("azureFile", azureFile)
+    encoder.encode("capacity", capacity)
     encoder.encode("cephfs", cephfs)
     encoder.encode("cinder", cinder)
-    encoder.encode("configMap", configMap)
+    encoder.encode("claimRef", claimRef)
     encoder.encode("csi", csi)
-    encoder.encode("downwardAPI", downwardAPI)
-    encoder.encode("emptyDir", emptyDir)
-    encoder.encode("ephemeral", ephemeral)
     encoder.encode("fc", fc)
     encoder.encode("flexVolume", flexVolume)
     encoder.encode("flocker", flocker)
     encoder.encode("gcePersistentDisk", gcePersistentDisk)
-    encoder.encode("gitRepo", gitRepo)
     encoder.encode("glusterfs", glusterfs)
     encoder.encode("hostPath", hostPath)
-    encoder.encode("image", image)
     encoder.encode("iscsi", iscsi)
-    encoder.encode("name", name, always: true)
+    encoder.encode("local", local)
+    encoder.encode("mountOptions", mountOptions)
     encoder.encode("nfs", nfs)
-    encoder.encode("persistentVolumeClaim", persistentVolumeClaim)
+    encoder.encode("nodeAffinity", nodeAffinity)
+    encoder.encode("persistentVolumeReclaimPolicy", persistentVolumeReclaimPolicy)
     encoder.encode("photonPersistentDisk", photonPersistentDisk)
     encoder.encode("portworxVolume", portworxVolume)
-    encoder.encode("projected", projected)
     encoder.encode("quobyte", quobyte)
     encoder.encode("rbd", rbd)
     encoder.encode("scaleIO", scaleIO)
-    encoder.encode("secret", secret)
+    encoder.encode("storageClassName", storageClassName)
     encoder.encode("storageos", storageos)
+    encoder.encode("volumeAttributesClassName", volumeAttributesClassName)
+    encoder.encode("volumeMode", volumeMode)
     encoder.encode("vsphereVolume", vsphereVolume)
   }
 }
 
-package struct VolumeDevice: KubeObject {
-  package var devicePath: String = ""
-  package var name: String = ""
-  package static let requiredFields: [String] = ["devicePath", "name"]
+package struct PersistentVolumeStatus: KubeObject {
+  package var lastPhaseTransitionTime: Time?
+  package var message: String?
+  package var phase: String?
+  package var reason: String?
 
   package init() {}
 
@@ -124,176 +258,27 @@ package struct VolumeDevice: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "devicePath": decoder.decode(&devicePath, value)
-    case "name": decoder.decode(&name, value)
+    case "lastPhaseTransitionTime": decoder.decode(&lastPhaseTransitionTime, value)
+    case "message": decoder.decode(&message, value)
+    case "phase": decoder.decode(&phase, value, oneOf: ["Available", "Bound", "Failed", "Pending", "Released"])
+    case "reason": decoder.decode(&reason, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("devicePath", devicePath, always: true)
-    encoder.encode("name", name, always: true)
+    encoder.encode("lastPhaseTransitionTime", lastPhaseTransitionTime)
+    encoder.encode("message", message)
+    encoder.encode("phase", phase)
+    encoder.encode("reason", reason)
   }
 }
 
-package struct VolumeMount: KubeObject {
-  package var mountPath: String = ""
-  package var mountPropagation: String?
-  package var name: String = ""
-  package var readOnly: Bool?
-  package var recursiveReadOnly: String?
-  package var subPath: String?
-  package var subPathExpr: String?
-  package static let requiredFields: [String] = ["mountPath", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "mountPath": decoder.decode(&mountPath, value)
-    case "mountPropagation":
-      decoder.decode(&mountPropagation, value, oneOf: ["Bidirectional", "HostToContainer", "None"])
-    case "name": decoder.decode(&name, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "recursiveReadOnly": decoder.decode(&recursiveReadOnly, value)
-    case "subPath": decoder.decode(&subPath, value)
-    case "subPathExpr": decoder.decode(&subPathExpr, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("mountPath", mountPath, always: true)
-    encoder.encode("mountPropagation", mountPropagation)
-    encoder.encode("name", name, always: true)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("recursiveReadOnly", recursiveReadOnly)
-    encoder.encode("subPath", subPath)
-    encoder.encode("subPathExpr", subPathExpr)
-  }
-}
-
-package struct VolumeMountStatus: KubeObject {
-  package var mountPath: String = ""
-  package var name: String = ""
-  package var readOnly: Bool?
-  package var recursiveReadOnly: String?
-  @Boxed package var volumeStatus: VolumeStatus? = nil
-  package static let requiredFields: [String] = ["mountPath", "name"]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "mountPath": decoder.decode(&mountPath, value)
-    case "name": decoder.decode(&name, value)
-    case "readOnly": decoder.decode(&readOnly, value)
-    case "recursiveReadOnly": decoder.decode(&recursiveReadOnly, value)
-    case "volumeStatus": decoder.decode(&volumeStatus, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("mountPath", mountPath, always: true)
-    encoder.encode("name", name, always: true)
-    encoder.encode("readOnly", readOnly)
-    encoder.encode("recursiveReadOnly", recursiveReadOnly)
-    encoder.encode("volumeStatus", volumeStatus)
-  }
-}
-
-package struct VolumeProjection: KubeObject {
-  @Boxed package var clusterTrustBundle: ClusterTrustBundleProjection? = nil
-  @Boxed package var configMap: ConfigMapProjection? = nil
-  @Boxed package var downwardAPI: DownwardAPIProjection? = nil
-  @Boxed package var podCertificate: PodCertificateProjection? = nil
-  @Boxed package var secret: SecretProjection? = nil
-  @Boxed package var serviceAccountToken: ServiceAccountTokenProjection? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "clusterTrustBundle": decoder.decode(&clusterTrustBundle, value)
-    case "configMap": decoder.decode(&configMap, value)
-    case "downwardAPI": decoder.decode(&downwardAPI, value)
-    case "podCertificate": decoder.decode(&podCertificate, value)
-    case "secret": decoder.decode(&secret, value)
-    case "serviceAccountToken": decoder.decode(&serviceAccountToken, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("clusterTrustBundle", clusterTrustBundle)
-    encoder.encode("configMap", configMap)
-    encoder.encode("downwardAPI", downwardAPI)
-    encoder.encode("podCertificate", podCertificate)
-    encoder.encode("secret", secret)
-    encoder.encode("serviceAccountToken", serviceAccountToken)
-  }
-}
-
-package struct VolumeResourceRequirements: KubeObject {
-  package var limits: [String: Quantity] = [:]
-  package var requests: [String: Quantity] = [:]
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "limits": decoder.decode(&limits, value)
-    case "requests": decoder.decode(&requests, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("limits", limits)
-    encoder.encode("requests", requests)
-  }
-}
-
-package struct VolumeStatus: KubeObject {
-  @Boxed package var image: ImageVolumeStatus? = nil
-
-  package init() {}
-
-  package mutating func decodeField(
-    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
-  ) -> Bool {
-    switch key {
-    case "image": decoder.decode(&image, value)
-    default: return false
-    }
-    return true
-  }
-
-  package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("image", image)
-  }
-}
-
-package struct VsphereVirtualDiskVolumeSource: KubeObject {
+package struct PhotonPersistentDiskVolumeSource: KubeObject {
   package var fsType: String?
-  package var storagePolicyID: String?
-  package var storagePolicyName: String?
-  package var volumePath: String = ""
-  package static let requiredFields: [String] = ["volumePath"]
+  package var pdID: String = ""
+  package static let requiredFields: [String] = ["pdID"]
 
   package init() {}
 
@@ -302,9 +287,7 @@ package struct VsphereVirtualDiskVolumeSource: KubeObject {
   ) -> Bool {
     switch key {
     case "fsType": decoder.decode(&fsType, value)
-    case "storagePolicyID": decoder.decode(&storagePolicyID, value)
-    case "storagePolicyName": decoder.decode(&storagePolicyName, value)
-    case "volumePath": decoder.decode(&volumePath, value)
+    case "pdID": decoder.decode(&pdID, value)
     default: return false
     }
     return true
@@ -312,16 +295,16 @@ package struct VsphereVirtualDiskVolumeSource: KubeObject {
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
     encoder.encode("fsType", fsType)
-    encoder.encode("storagePolicyID", storagePolicyID)
-    encoder.encode("storagePolicyName", storagePolicyName)
-    encoder.encode("volumePath", volumePath, always: true)
+    encoder.encode("pdID", pdID, always: true)
   }
 }
 
-package struct WeightedPodAffinityTerm: KubeObject {
-  package var podAffinityTerm = PodAffinityTerm()
-  package var weight: Int32 = 0
-  package static let requiredFields: [String] = ["podAffinityTerm", "weight"]
+package struct Pod: KubeKind {
+  package static let apiVersion = "v1"
+  package static let kind = "Pod"
+  package var metadata = ObjectMeta()
+  package var spec = PodSpec()
+  package var status = PodStatus()
 
   package init() {}
 
@@ -329,24 +312,24 @@ package struct WeightedPodAffinityTerm: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "podAffinityTerm": decoder.decode(&podAffinityTerm, value)
-    case "weight": decoder.decode(&weight, value)
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("podAffinityTerm", podAffinityTerm, always: true)
-    encoder.encode("weight", weight, always: true)
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
   }
 }
 
-package struct WindowsSecurityContextOptions: KubeObject {
-  package var gmsaCredentialSpec: String?
-  package var gmsaCredentialSpecName: String?
-  package var hostProcess: Bool?
-  package var runAsUserName: String?
+package struct PodAffinity: KubeObject {
+  package var preferredDuringSchedulingIgnoredDuringExecution: [WeightedPodAffinityTerm] = []
+  package var requiredDuringSchedulingIgnoredDuringExecution: [PodAffinityTerm] = []
 
   package init() {}
 
@@ -354,19 +337,559 @@ package struct WindowsSecurityContextOptions: KubeObject {
     _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
   ) -> Bool {
     switch key {
-    case "gmsaCredentialSpec": decoder.decode(&gmsaCredentialSpec, value)
-    case "gmsaCredentialSpecName": decoder.decode(&gmsaCredentialSpecName, value)
-    case "hostProcess": decoder.decode(&hostProcess, value)
-    case "runAsUserName": decoder.decode(&runAsUserName, value)
+    case "preferredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
+    case "requiredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
     default: return false
     }
     return true
   }
 
   package func encodeFields(_ encoder: inout FieldEncoder) {
-    encoder.encode("gmsaCredentialSpec", gmsaCredentialSpec)
-    encoder.encode("gmsaCredentialSpecName", gmsaCredentialSpecName)
-    encoder.encode("hostProcess", hostProcess)
-    encoder.encode("runAsUserName", runAsUserName)
+    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
+    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
+  }
+}
+
+package struct PodAffinityTerm: KubeObject {
+  @Boxed package var labelSelector: LabelSelector? = nil
+  package var matchLabelKeys: [String] = []
+  package var mismatchLabelKeys: [String] = []
+  @Boxed package var namespaceSelector: LabelSelector? = nil
+  package var namespaces: [String] = []
+  package var topologyKey: String = ""
+  package static let requiredFields: [String] = ["topologyKey"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "labelSelector": decoder.decode(&labelSelector, value)
+    case "matchLabelKeys": decoder.decode(&matchLabelKeys, value)
+    case "mismatchLabelKeys": decoder.decode(&mismatchLabelKeys, value)
+    case "namespaceSelector": decoder.decode(&namespaceSelector, value)
+    case "namespaces": decoder.decode(&namespaces, value)
+    case "topologyKey": decoder.decode(&topologyKey, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("labelSelector", labelSelector)
+    encoder.encode("matchLabelKeys", matchLabelKeys)
+    encoder.encode("mismatchLabelKeys", mismatchLabelKeys)
+    encoder.encode("namespaceSelector", namespaceSelector)
+    encoder.encode("namespaces", namespaces)
+    encoder.encode("topologyKey", topologyKey, always: true)
+  }
+}
+
+package struct PodAntiAffinity: KubeObject {
+  package var preferredDuringSchedulingIgnoredDuringExecution: [WeightedPodAffinityTerm] = []
+  package var requiredDuringSchedulingIgnoredDuringExecution: [PodAffinityTerm] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "preferredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&preferredDuringSchedulingIgnoredDuringExecution, value)
+    case "requiredDuringSchedulingIgnoredDuringExecution":
+      decoder.decode(&requiredDuringSchedulingIgnoredDuringExecution, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("preferredDuringSchedulingIgnoredDuringExecution", preferredDuringSchedulingIgnoredDuringExecution)
+    encoder.encode("requiredDuringSchedulingIgnoredDuringExecution", requiredDuringSchedulingIgnoredDuringExecution)
+  }
+}
+
+package struct PodCertificateProjection: KubeObject {
+  package var certificateChainPath: String?
+  package var credentialBundlePath: String?
+  package var keyPath: String?
+  package var keyType: String = ""
+  package var maxExpirationSeconds: Int32?
+  package var signerName: String = ""
+  package var userAnnotations: [String: String] = [:]
+  package static let requiredFields: [String] = ["keyType", "signerName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "certificateChainPath": decoder.decode(&certificateChainPath, value)
+    case "credentialBundlePath": decoder.decode(&credentialBundlePath, value)
+    case "keyPath": decoder.decode(&keyPath, value)
+    case "keyType": decoder.decode(&keyType, value)
+    case "maxExpirationSeconds": decoder.decode(&maxExpirationSeconds, value)
+    case "signerName": decoder.decode(&signerName, value)
+    case "userAnnotations": decoder.decode(&userAnnotations, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("certificateChainPath", certificateChainPath)
+    encoder.encode("credentialBundlePath", credentialBundlePath)
+    encoder.encode("keyPath", keyPath)
+    encoder.encode("keyType", keyType, always: true)
+    encoder.encode("maxExpirationSeconds", maxExpirationSeconds)
+    encoder.encode("signerName", signerName, always: true)
+    encoder.encode("userAnnotations", userAnnotations)
+  }
+}
+
+package struct PodCondition: KubeObject {
+  package var lastProbeTime: Time?
+  package var lastTransitionTime: Time?
+  package var message: String?
+  package var observedGeneration: Int64?
+  package var reason: String?
+  package var status: String = ""
+  package var type: String = ""
+  package static let requiredFields: [String] = ["status", "type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "lastProbeTime": decoder.decode(&lastProbeTime, value)
+    case "lastTransitionTime": decoder.decode(&lastTransitionTime, value)
+    case "message": decoder.decode(&message, value)
+    case "observedGeneration": decoder.decode(&observedGeneration, value)
+    case "reason": decoder.decode(&reason, value)
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("lastProbeTime", lastProbeTime)
+    encoder.encode("lastTransitionTime", lastTransitionTime)
+    encoder.encode("message", message)
+    encoder.encode("observedGeneration", observedGeneration)
+    encoder.encode("reason", reason)
+    encoder.encode("status", status, always: true)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct PodDNSConfig: KubeObject {
+  package var nameservers: [String] = []
+  package var options: [PodDNSConfigOption] = []
+  package var searches: [String] = []
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "nameservers": decoder.decode(&nameservers, value)
+    case "options": decoder.decode(&options, value)
+    case "searches": decoder.decode(&searches, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("nameservers", nameservers)
+    encoder.encode("options", options)
+    encoder.encode("searches", searches)
+  }
+}
+
+package struct PodDNSConfigOption: KubeObject {
+  package var name: String?
+  package var value: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "value": decoder.decode(&self.value, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name)
+    encoder.encode("value", value)
+  }
+}
+
+package struct PodDisruptionBudget: KubeKind {
+  package static let apiVersion = "policy/v1"
+  package static let kind = "PodDisruptionBudget"
+  package var metadata = ObjectMeta()
+  package var spec = PodDisruptionBudgetSpec()
+  package var status = PodDisruptionBudgetStatus()
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "metadata": decoder.decode(&metadata, value)
+    case "spec": decoder.decode(&spec, value)
+    case "status": decoder.decode(&status, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("metadata", metadata)
+    encoder.encode("spec", spec)
+    encoder.encode("status", status)
+  }
+}
+
+package struct PodDisruptionBudgetSpec: KubeObject {
+  package var maxUnavailable: IntOrString?
+  package var minAvailable: IntOrString?
+  @Boxed package var selector: LabelSelector? = nil
+  package var unhealthyPodEvictionPolicy: String?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "maxUnavailable": decoder.decode(&maxUnavailable, value)
+    case "minAvailable": decoder.decode(&minAvailable, value)
+    case "selector": decoder.decode(&selector, value)
+    case "unhealthyPodEvictionPolicy":
+      decoder.decode(&unhealthyPodEvictionPolicy, value, oneOf: ["AlwaysAllow", "IfHealthyBudget"])
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("maxUnavailable", maxUnavailable)
+    encoder.encode("minAvailable", minAvailable)
+    encoder.encode("selector", selector)
+    encoder.encode("unhealthyPodEvictionPolicy", unhealthyPodEvictionPolicy)
+  }
+}
+
+package struct PodDisruptionBudgetStatus: KubeObject {
+  package var conditions: [Condition] = []
+  package var currentHealthy: Int32?
+  package var desiredHealthy: Int32?
+  package var disruptedPods: [String: Time] = [:]
+  package var disruptionsAllowed: Int32?
+  package var expectedPods: Int32?
+  package var observedGeneration: Int64?
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "conditions": decoder.decode(&conditions, value)
+    case "currentHealthy": decoder.decode(&currentHealthy, value)
+    case "desiredHealthy": decoder.decode(&desiredHealthy, value)
+    case "disruptedPods": decoder.decode(&disruptedPods, value)
+    case "disruptionsAllowed": decoder.decode(&disruptionsAllowed, value)
+    case "expectedPods": decoder.decode(&expectedPods, value)
+    case "observedGeneration": decoder.decode(&observedGeneration, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("conditions", conditions)
+    encoder.encode("currentHealthy", currentHealthy)
+    encoder.encode("desiredHealthy", desiredHealthy)
+    encoder.encode("disruptedPods", disruptedPods)
+    encoder.encode("disruptionsAllowed", disruptionsAllowed)
+    encoder.encode("expectedPods", expectedPods)
+    encoder.encode("observedGeneration", observedGeneration)
+  }
+}
+
+package struct PodExtendedResourceClaimStatus: KubeObject {
+  package var requestMappings: [ContainerExtendedResourceRequest] = []
+  package var resourceClaimName: String = ""
+  package static let requiredFields: [String] = ["requestMappings", "resourceClaimName"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "requestMappings": decoder.decode(&requestMappings, value)
+    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("requestMappings", requestMappings, always: true)
+    encoder.encode("resourceClaimName", resourceClaimName, always: true)
+  }
+}
+
+package struct PodFailurePolicy: KubeObject {
+  package var rules: [PodFailurePolicyRule] = []
+  package static let requiredFields: [String] = ["rules"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "rules": decoder.decode(&rules, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("rules", rules, always: true)
+  }
+}
+
+package struct PodFailurePolicyOnExitCodesRequirement: KubeObject {
+  package var containerName: String?
+  package var `operator`: String = ""
+  package var values: [Int32] = []
+  package static let requiredFields: [String] = ["operator", "values"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "containerName": decoder.decode(&containerName, value)
+    case "operator": decoder.decode(&`operator`, value, oneOf: ["In", "NotIn"])
+    case "values": decoder.decode(&values, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("containerName", containerName)
+    encoder.encode("operator", `operator`, always: true)
+    encoder.encode("values", values, always: true)
+  }
+}
+
+package struct PodFailurePolicyOnPodConditionsPattern: KubeObject {
+  package var status: String?
+  package var type: String = ""
+  package static let requiredFields: [String] = ["type"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "status": decoder.decode(&status, value)
+    case "type": decoder.decode(&type, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("status", status)
+    encoder.encode("type", type, always: true)
+  }
+}
+
+package struct PodFailurePolicyRule: KubeObject {
+  package var action: String = ""
+  @Boxed package var onExitCodes: PodFailurePolicyOnExitCodesRequirement? = nil
+  package var onPodConditions: [PodFailurePolicyOnPodConditionsPattern] = []
+  package static let requiredFields: [String] = ["action"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "action": decoder.decode(&action, value, oneOf: ["Count", "FailIndex", "FailJob", "Ignore"])
+    case "onExitCodes": decoder.decode(&onExitCodes, value)
+    case "onPodConditions": decoder.decode(&onPodConditions, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("action", action, always: true)
+    encoder.encode("onExitCodes", onExitCodes)
+    encoder.encode("onPodConditions", onPodConditions)
+  }
+}
+
+package struct PodIP: KubeObject {
+  package var ip: String = ""
+  package static let requiredFields: [String] = ["ip"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "ip": decoder.decode(&ip, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("ip", ip, always: true)
+  }
+}
+
+package struct PodOS: KubeObject {
+  package var name: String = ""
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+  }
+}
+
+package struct PodReadinessGate: KubeObject {
+  package var conditionType: String = ""
+  package static let requiredFields: [String] = ["conditionType"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "conditionType": decoder.decode(&conditionType, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("conditionType", conditionType, always: true)
+  }
+}
+
+package struct PodResourceClaim: KubeObject {
+  package var name: String = ""
+  package var resourceClaimName: String?
+  package var resourceClaimTemplateName: String?
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
+    case "resourceClaimTemplateName": decoder.decode(&resourceClaimTemplateName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("resourceClaimName", resourceClaimName)
+    encoder.encode("resourceClaimTemplateName", resourceClaimTemplateName)
+  }
+}
+
+package struct PodResourceClaimStatus: KubeObject {
+  package var name: String = ""
+  package var resourceClaimName: String?
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    case "resourceClaimName": decoder.decode(&resourceClaimName, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
+    encoder.encode("resourceClaimName", resourceClaimName)
+  }
+}
+
+package struct PodSchedulingGate: KubeObject {
+  package var name: String = ""
+  package static let requiredFields: [String] = ["name"]
+
+  package init() {}
+
+  package mutating func decodeField(
+    _ key: String, _ value: JSONValue, _ decoder: inout FieldDecoder
+  ) -> Bool {
+    switch key {
+    case "name": decoder.decode(&name, value)
+    default: return false
+    }
+    return true
+  }
+
+  package func encodeFields(_ encoder: inout FieldEncoder) {
+    encoder.encode("name", name, always: true)
   }
 }

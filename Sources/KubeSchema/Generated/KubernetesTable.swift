@@ -4,37 +4,263 @@
 extension SchemaTable {
   /// The tables, as SchemaTable.swift describes them.
   static let kubernetes: String = #"""
+T	io.k8s.api.admissionregistration.v1.ApplyConfiguration	object
+F	expression	s									1
+T	io.k8s.api.admissionregistration.v1.AuditAnnotation	object
+F	key	s	r	""							1	a
+F	valueExpression	s	r	""							2	a
+T	io.k8s.api.admissionregistration.v1.ExpressionWarning	object
+F	fieldRef	s	r	""							2	a
+F	warning	s	r	""							3	a
+T	io.k8s.api.admissionregistration.v1.JSONPatch	object
+F	expression	s									1
+T	io.k8s.api.admissionregistration.v1.MatchCondition	object
+F	expression	s	r	""							2	a
+F	name	s	r	""							1	a
+T	io.k8s.api.admissionregistration.v1.MatchResources	object
+F	excludeResourceRules	[16					atomic				4
+F	matchPolicy	s				Equivalent Exact					7	p	v1.MatchPolicyType
+F	namespaceSelector	484									1
+F	objectSelector	484									2
+F	resourceRules	[16					atomic				3
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy	object		admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	11		{}							2
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBinding	object		admissionregistration.k8s.io/v1/MutatingAdmissionPolicyBinding
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	9		{}							2
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBindingList	object		admissionregistration.k8s.io/v1/MutatingAdmissionPolicyBindingList
+F	apiVersion	s
+F	items	[7	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBindingSpec	object
+F	matchResources	5									3
+F	paramRef	18									2
+F	policyName	s									1
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyList	object		admissionregistration.k8s.io/v1/MutatingAdmissionPolicyList
+F	apiVersion	s
+F	items	[6	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec	object
+F	failurePolicy	s				Fail Ignore					5	p	v1.FailurePolicyType
+F	matchConditions	[4					map	name	merge	name	6
+F	matchConstraints	5									2
+F	mutations	[15					atomic				4
+F	paramKind	17									1
+F	reinvocationPolicy	s				IfNeeded Never					7		v1.ReinvocationPolicyType
+F	variables	[33					atomic				3
+T	io.k8s.api.admissionregistration.v1.MutatingWebhook	object
+F	admissionReviewVersions	[s	r				atomic				8	a
+F	clientConfig	34	r	{}							2
+F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	matchConditions	[4					map	name	merge	name	12
+F	matchPolicy	s				Equivalent Exact					9	p	v1.MatchPolicyType
+F	name	s	r	""							1	a
+F	namespaceSelector	484									5
+F	objectSelector	484									11
+F	reinvocationPolicy	s				IfNeeded Never					10	p	v1.ReinvocationPolicyType
+F	rules	[19					atomic				3
+F	sideEffects	s	r			None NoneOnDryRun Some Unknown					6	p	v1.SideEffectClass
+F	timeoutSeconds	i									7	p
+T	io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration	object		admissionregistration.k8s.io/v1/MutatingWebhookConfiguration
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	webhooks	[12					map	name	merge	name	2
+T	io.k8s.api.admissionregistration.v1.MutatingWebhookConfigurationList	object		admissionregistration.k8s.io/v1/MutatingWebhookConfigurationList
+F	apiVersion	s
+F	items	[13	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.Mutation	object
+F	applyConfiguration	0									3
+F	jsonPatch	3									4
+F	patchType	s	r	""		ApplyConfiguration JSONPatch					2	a	v1.PatchType
+T	io.k8s.api.admissionregistration.v1.NamedRuleWithOperations	object
+F	apiGroups	[s					atomic				2.2.1
+F	apiVersions	[s					atomic				2.2.2
+F	operations	[s					atomic				2.1		[]v1.OperationType
+F	resourceNames	[s					atomic				1
+F	resources	[s					atomic				2.2.3
+F	scope	s				* Cluster Namespaced					2.2.4	p	v1.ScopeType
+T	io.k8s.api.admissionregistration.v1.ParamKind	object
+F	apiVersion	s									1
+F	kind	s									2
+T	io.k8s.api.admissionregistration.v1.ParamRef	object
+F	name	s									1
+F	namespace	s									2
+F	parameterNotFoundAction	s									4	p	v1.ParameterNotFoundActionType
+F	selector	484									3
+T	io.k8s.api.admissionregistration.v1.RuleWithOperations	object
+F	apiGroups	[s					atomic				2.1
+F	apiVersions	[s					atomic				2.2
+F	operations	[s					atomic				1		[]v1.OperationType
+F	resources	[s					atomic				2.3
+F	scope	s				* Cluster Namespaced					2.4	p	v1.ScopeType
+T	io.k8s.api.admissionregistration.v1.ServiceReference	object
+F	name	s	r	""							2	a
+F	namespace	s	r	""							1	a
+F	path	s									3	p
+F	port	i									4	p
+T	io.k8s.api.admissionregistration.v1.TypeChecking	object
+F	expressionWarnings	[2					atomic				1
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy	object		admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	27		{}							2
+F	status	28		{}							3
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding	object		admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	25	r	{}							2
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingList	object		admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBindingList
+F	apiVersion	s
+F	items	[23	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec	object
+F	matchResources	5									3
+F	paramRef	18									2
+F	policyName	s	r								1
+F	validationActions	[s	r				set				4		[]v1.ValidationAction
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyList	object		admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyList
+F	apiVersion	s
+F	items	[22	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec	object
+F	auditAnnotations	[1					atomic				5
+F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	matchConditions	[4					map	name	merge	name	6
+F	matchConstraints	5									2
+F	paramKind	17									1
+F	validations	[32					atomic				3
+F	variables	[33					map	name	merge	name	7
+T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyStatus	object
+F	conditions	[480					map	type			3
+F	observedGeneration	l									1
+F	typeChecking	21									2
+T	io.k8s.api.admissionregistration.v1.ValidatingWebhook	object
+F	admissionReviewVersions	[s	r				atomic				8	a
+F	clientConfig	34	r	{}							2
+F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	matchConditions	[4					map	name	merge	name	11
+F	matchPolicy	s				Equivalent Exact					9	p	v1.MatchPolicyType
+F	name	s	r	""							1	a
+F	namespaceSelector	484									5
+F	objectSelector	484									10
+F	rules	[19					atomic				3
+F	sideEffects	s	r			None NoneOnDryRun Some Unknown					6	p	v1.SideEffectClass
+F	timeoutSeconds	i									7	p
+T	io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration	object		admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	webhooks	[29					map	name	merge	name	2
+T	io.k8s.api.admissionregistration.v1.ValidatingWebhookConfigurationList	object		admissionregistration.k8s.io/v1/ValidatingWebhookConfigurationList
+F	apiVersion	s
+F	items	[30	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.admissionregistration.v1.Validation	object
+F	expression	s	r	""							1	a
+F	message	s									2
+F	messageExpression	s									4
+F	reason	s									3	p	v1.StatusReason
+T	io.k8s.api.admissionregistration.v1.Variable	object
+F	expression	s	r	""							2	a
+F	name	s	r	""							1	a
+T	io.k8s.api.admissionregistration.v1.WebhookClientConfig	object
+F	caBundle	y									2
+F	service	20									1
+F	url	s									3	p
+T	io.k8s.api.apps.v1.ControllerRevision	object		apps/v1/ControllerRevision
+F	apiVersion	s
+F	data	498									2
+F	kind	s
+F	metadata	489		{}							1
+F	revision	l	r	0							3	a
+T	io.k8s.api.apps.v1.ControllerRevisionList	object		apps/v1/ControllerRevisionList
+F	apiVersion	s
+F	items	[35	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.apps.v1.DaemonSet	object		apps/v1/DaemonSet
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	40		{}							2
+F	status	41		{}							3
+T	io.k8s.api.apps.v1.DaemonSetCondition	object
+F	lastTransitionTime	496									3
+F	message	s									5
+F	reason	s									4
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.DaemonSetConditionType
+T	io.k8s.api.apps.v1.DaemonSetList	object		apps/v1/DaemonSetList
+F	apiVersion	s
+F	items	[37	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.apps.v1.DaemonSetSpec	object
+F	minReadySeconds	i									4
+F	revisionHistoryLimit	i									6	p
+F	selector	484	r								1
+F	template	297	r	{}							2
+F	updateStrategy	42		{}							3
+T	io.k8s.api.apps.v1.DaemonSetStatus	object
+F	collisionCount	i									9	p
+F	conditions	[38					map	type	merge	type	10
+F	currentNumberScheduled	i	r	0							1	a
+F	desiredNumberScheduled	i	r	0							3	a
+F	numberAvailable	i									7
+F	numberMisscheduled	i	r	0							2	a
+F	numberReady	i	r	0							4	a
+F	numberUnavailable	i									8
+F	observedGeneration	l									5
+F	updatedNumberScheduled	i									6
+T	io.k8s.api.apps.v1.DaemonSetUpdateStrategy	object
+F	rollingUpdate	54									2
+F	type	s				OnDelete RollingUpdate					1		v1.DaemonSetUpdateStrategyType
 T	io.k8s.api.apps.v1.Deployment	object		apps/v1/Deployment
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	3		{}							2
-F	status	4		{}							3
+F	metadata	489		{}							1
+F	spec	46		{}							2
+F	status	47		{}							3
 T	io.k8s.api.apps.v1.DeploymentCondition	object
-F	lastTransitionTime	228									7
-F	lastUpdateTime	228									6
+F	lastTransitionTime	496									7
+F	lastUpdateTime	496									6
 F	message	s									5
 F	reason	s									4
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.DeploymentConditionType
 T	io.k8s.api.apps.v1.DeploymentList	object		apps/v1/DeploymentList
 F	apiVersion	s
-F	items	[0	r								2	a
+F	items	[43	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.apps.v1.DeploymentSpec	object
 F	minReadySeconds	i									5
 F	paused	b									7
 F	progressDeadlineSeconds	i			600						9	p
 F	replicas	i			1						1	p
 F	revisionHistoryLimit	i			10						6	p
-F	selector	216	r								2
-F	strategy	5		{}					retainKeys		4
-F	template	152	r	{}							3
+F	selector	484	r								2
+F	strategy	48		{}					retainKeys		4
+F	template	297	r	{}							3
 T	io.k8s.api.apps.v1.DeploymentStatus	object
 F	availableReplicas	i									4
 F	collisionCount	i									8	p
-F	conditions	[1					map	type	merge	type	6
+F	conditions	[44					map	type	merge	type	6
 F	observedGeneration	l									1
 F	readyReplicas	i									7
 F	replicas	i									2
@@ -42,57 +268,161 @@ F	terminatingReplicas	i									9	p
 F	unavailableReplicas	i									5
 F	updatedReplicas	i									3
 T	io.k8s.api.apps.v1.DeploymentStrategy	object
-F	rollingUpdate	11									2
+F	rollingUpdate	55									2
 F	type	s			"RollingUpdate"	Recreate RollingUpdate					1		v1.DeploymentStrategyType
 T	io.k8s.api.apps.v1.ReplicaSet	object		apps/v1/ReplicaSet
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	9		{}							2
-F	status	10		{}							3
+F	metadata	489		{}							1
+F	spec	52		{}							2
+F	status	53		{}							3
 T	io.k8s.api.apps.v1.ReplicaSetCondition	object
-F	lastTransitionTime	228									3
+F	lastTransitionTime	496									3
 F	message	s									5
 F	reason	s									4
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.ReplicaSetConditionType
 T	io.k8s.api.apps.v1.ReplicaSetList	object		apps/v1/ReplicaSetList
 F	apiVersion	s
-F	items	[6	r								2	a
+F	items	[49	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.apps.v1.ReplicaSetSpec	object
 F	minReadySeconds	i									4
 F	replicas	i			1						1	p
-F	selector	216	r								2
-F	template	152		{}							3
+F	selector	484	r								2
+F	template	297		{}							3
 T	io.k8s.api.apps.v1.ReplicaSetStatus	object
 F	availableReplicas	i									5
-F	conditions	[7					map	type	merge	type	6
+F	conditions	[50					map	type	merge	type	6
 F	fullyLabeledReplicas	i									2
 F	observedGeneration	l									3
 F	readyReplicas	i									4
 F	replicas	i	r	0							1	a
 F	terminatingReplicas	i									7	p
+T	io.k8s.api.apps.v1.RollingUpdateDaemonSet	object
+F	maxSurge	499									2
+F	maxUnavailable	499									1
 T	io.k8s.api.apps.v1.RollingUpdateDeployment	object
-F	maxSurge	231									2
-F	maxUnavailable	231									1
+F	maxSurge	499									2
+F	maxUnavailable	499									1
+T	io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy	object
+F	maxUnavailable	499									2
+F	partition	i									1	p
+T	io.k8s.api.apps.v1.StatefulSet	object		apps/v1/StatefulSet
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	62		{}							2
+F	status	63		{}							3
+T	io.k8s.api.apps.v1.StatefulSetCondition	object
+F	lastTransitionTime	496									3
+F	message	s									5
+F	reason	s									4
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.StatefulSetConditionType
+T	io.k8s.api.apps.v1.StatefulSetList	object		apps/v1/StatefulSetList
+F	apiVersion	s
+F	items	[57	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.apps.v1.StatefulSetOrdinals	object
+F	start	i		0							1	a
+T	io.k8s.api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy	object
+F	whenDeleted	s									1		v1.PersistentVolumeClaimRetentionPolicyType
+F	whenScaled	s									2		v1.PersistentVolumeClaimRetentionPolicyType
+T	io.k8s.api.apps.v1.StatefulSetSpec	object
+F	minReadySeconds	i									9
+F	ordinals	60									11
+F	persistentVolumeClaimRetentionPolicy	61									10
+F	podManagementPolicy	s				OrderedReady Parallel					6		v1.PodManagementPolicyType
+F	replicas	i									1	p
+F	revisionHistoryLimit	i									8	p
+F	selector	484	r								2
+F	serviceName	s		""							5	a
+F	template	297	r	{}							3
+F	updateStrategy	64		{}							7
+F	volumeClaimTemplates	[264					atomic				4
+T	io.k8s.api.apps.v1.StatefulSetStatus	object
+F	availableReplicas	i		0							11	a
+F	collisionCount	i									9	p
+F	conditions	[58					map	type	merge	type	10
+F	currentReplicas	i									4
+F	currentRevision	s									6
+F	observedGeneration	l									1
+F	readyReplicas	i									3
+F	replicas	i	r	0							2	a
+F	updateRevision	s									7
+F	updatedReplicas	i									5
+T	io.k8s.api.apps.v1.StatefulSetUpdateStrategy	object
+F	rollingUpdate	56									2
+F	type	s				OnDelete RollingUpdate					1		v1.StatefulSetUpdateStrategyType
+T	io.k8s.api.authentication.v1.BoundObjectReference	object
+F	apiVersion	s									2
+F	kind	s									1
+F	name	s									3
+F	uid	s									4		types.UID
+T	io.k8s.api.authentication.v1.SelfSubjectReview	object		authentication.k8s.io/v1/SelfSubjectReview
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	status	67		{}							2
+T	io.k8s.api.authentication.v1.SelfSubjectReviewStatus	object
+F	userInfo	74		{}							1
+T	io.k8s.api.authentication.v1.TokenRequest	object		authentication.k8s.io/v1/TokenRequest
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	69		{}							2
+F	status	70		{}							3
+T	io.k8s.api.authentication.v1.TokenRequestSpec	object
+F	audiences	[s					atomic				1	a
+F	boundObjectRef	65									3
+F	expirationSeconds	l									4	p
+T	io.k8s.api.authentication.v1.TokenRequestStatus	object
+F	expirationTimestamp	496									2
+F	token	s		""							1	a
+T	io.k8s.api.authentication.v1.TokenReview	object		authentication.k8s.io/v1/TokenReview
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	72	r	{}							2
+F	status	73		{}							3
+T	io.k8s.api.authentication.v1.TokenReviewSpec	object
+F	audiences	[s					atomic				2
+F	token	s	r								1
+T	io.k8s.api.authentication.v1.TokenReviewStatus	object
+F	audiences	[s					atomic				4
+F	authenticated	b									1
+F	error	s									3
+F	user	74		{}							2
+T	io.k8s.api.authentication.v1.UserInfo	object
+F	extra	{[s									4		map[string]v1.ExtraValue
+F	groups	[s					atomic				3
+F	uid	s									2
+F	username	s									1
 T	io.k8s.api.authorization.v1.FieldSelectorAttributes	object
 F	rawSelector	s									1
-F	requirements	[214					atomic				2
+F	requirements	[482					atomic				2
 T	io.k8s.api.authorization.v1.LabelSelectorAttributes	object
 F	rawSelector	s									1
-F	requirements	[217					atomic				2
+F	requirements	[485					atomic				2
+T	io.k8s.api.authorization.v1.LocalSubjectAccessReview	object		authorization.k8s.io/v1/LocalSubjectAccessReview
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	87	r	{}							2
+F	status	88		{}							3
 T	io.k8s.api.authorization.v1.NonResourceAttributes	object
 F	path	s									1
 F	verb	s									2
 T	io.k8s.api.authorization.v1.NonResourceRule	object
 F	nonResourceURLs	[s					atomic				2
-F	verbs	[s	r				atomic				1
+F	verbs	[s	r				atomic				1	a
 T	io.k8s.api.authorization.v1.ResourceAttributes	object
-F	fieldSelector	12									8
+F	fieldSelector	75									8
 F	group	s									3
-F	labelSelector	13									9
+F	labelSelector	76									9
 F	name	s									7
 F	namespace	s									1
 F	resource	s									5
@@ -103,24 +433,37 @@ T	io.k8s.api.authorization.v1.ResourceRule	object
 F	apiGroups	[s					atomic				2
 F	resourceNames	[s					atomic				4
 F	resources	[s					atomic				3
-F	verbs	[s	r				atomic				1
+F	verbs	[s	r				atomic				1	a
 T	io.k8s.api.authorization.v1.SelfSubjectAccessReview	object		authorization.k8s.io/v1/SelfSubjectAccessReview
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	19	r	{}							2
-F	status	22		{}							3
+F	metadata	489		{}							1
+F	spec	83	r	{}							2
+F	status	88		{}							3
 T	io.k8s.api.authorization.v1.SelfSubjectAccessReviewSpec	object
-F	nonResourceAttributes	14									2
-F	resourceAttributes	16									1
+F	nonResourceAttributes	78									2
+F	resourceAttributes	80									1
 T	io.k8s.api.authorization.v1.SelfSubjectRulesReview	object		authorization.k8s.io/v1/SelfSubjectRulesReview
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	21	r	{}							2
-F	status	23		{}							3
+F	metadata	489		{}							1
+F	spec	85	r	{}							2
+F	status	89		{}							3
 T	io.k8s.api.authorization.v1.SelfSubjectRulesReviewSpec	object
 F	namespace	s									1
+T	io.k8s.api.authorization.v1.SubjectAccessReview	object		authorization.k8s.io/v1/SubjectAccessReview
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	87	r	{}							2
+F	status	88		{}							3
+T	io.k8s.api.authorization.v1.SubjectAccessReviewSpec	object
+F	extra	{[s									5		map[string]v1.ExtraValue
+F	groups	[s					atomic				4
+F	nonResourceAttributes	78									2
+F	resourceAttributes	80									1
+F	uid	s									6
+F	user	s									3
 T	io.k8s.api.authorization.v1.SubjectAccessReviewStatus	object
 F	allowed	b	r	false							1	a
 F	denied	b									4
@@ -129,36 +472,293 @@ F	reason	s									2
 T	io.k8s.api.authorization.v1.SubjectRulesReviewStatus	object
 F	evaluationError	s									4
 F	incomplete	b	r	false							3	a
-F	nonResourceRules	[15	r				atomic				2	a
-F	resourceRules	[17	r				atomic				1	a
+F	nonResourceRules	[79	r				atomic				2	a
+F	resourceRules	[81	r				atomic				1	a
+T	io.k8s.api.autoscaling.v1.CrossVersionObjectReference	object
+F	apiVersion	s									3
+F	kind	s	r	""							1	a
+F	name	s	r	""							2	a
+T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler	object		autoscaling/v1/HorizontalPodAutoscaler
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	93	r	{}							2
+F	status	94		{}							3
+T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerList	object		autoscaling/v1/HorizontalPodAutoscalerList
+F	apiVersion	s
+F	items	[91	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerSpec	object
+F	maxReplicas	i	r	0							3	a
+F	minReplicas	i									2	p
+F	scaleTargetRef	90	r	{}							1
+F	targetCPUUtilizationPercentage	i									4	p
+T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerStatus	object
+F	currentCPUUtilizationPercentage	i									5	p
+F	currentReplicas	i	r	0							3	a
+F	desiredReplicas	i	r	0							4	a
+F	lastScaleTime	496									2
+F	observedGeneration	l									1	p
 T	io.k8s.api.autoscaling.v1.Scale	object		autoscaling/v1/Scale
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	25		{}							2
-F	status	26		{}							3
+F	metadata	489		{}							1
+F	spec	96		{}							2
+F	status	97		{}							3
 T	io.k8s.api.autoscaling.v1.ScaleSpec	object
 F	replicas	i		0							1
 T	io.k8s.api.autoscaling.v1.ScaleStatus	object
 F	replicas	i	r	0							1	a
 F	selector	s									2
+T	io.k8s.api.autoscaling.v2.ContainerResourceMetricSource	object
+F	container	s	r	""							3	a
+F	name	s	r	""							1	a	v1.ResourceName
+F	target	114	r	{}							2		v2.MetricTarget
+T	io.k8s.api.autoscaling.v2.ContainerResourceMetricStatus	object
+F	container	s	r	""							3	a
+F	current	115	r	{}							2		v2.MetricValueStatus
+F	name	s	r	""							1	a	v1.ResourceName
+T	io.k8s.api.autoscaling.v2.CrossVersionObjectReference	object
+F	apiVersion	s									3
+F	kind	s	r	""							1	a
+F	name	s	r	""							2	a
+T	io.k8s.api.autoscaling.v2.ExternalMetricSource	object
+F	metric	111	r	{}							1		v2.MetricIdentifier
+F	target	114	r	{}							2		v2.MetricTarget
+T	io.k8s.api.autoscaling.v2.ExternalMetricStatus	object
+F	current	115	r	{}							2		v2.MetricValueStatus
+F	metric	111	r	{}							1		v2.MetricIdentifier
+T	io.k8s.api.autoscaling.v2.HPAScalingPolicy	object
+F	periodSeconds	i	r	0							3	a
+F	type	s	r	""							1	a	v2.HPAScalingPolicyType
+F	value	i	r	0							2	a
+T	io.k8s.api.autoscaling.v2.HPAScalingRules	object
+F	policies	[103					atomic				2		[]v2.HPAScalingPolicy
+F	selectPolicy	s									1	p	v2.ScalingPolicySelect
+F	stabilizationWindowSeconds	i									3	p
+F	tolerance	479									4
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler	object		autoscaling/v2/HorizontalPodAutoscaler
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	109	r	{}							2		v2.HorizontalPodAutoscalerSpec
+F	status	110		{}							3		v2.HorizontalPodAutoscalerStatus
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior	object
+F	scaleDown	104									2		v2.HPAScalingRules
+F	scaleUp	104									1		v2.HPAScalingRules
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerCondition	object
+F	lastTransitionTime	496									3
+F	message	s									5
+F	reason	s									4
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v2.HorizontalPodAutoscalerConditionType
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerList	object		autoscaling/v2/HorizontalPodAutoscalerList
+F	apiVersion	s
+F	items	[105	r								2	a	[]v2.HorizontalPodAutoscaler
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec	object
+F	behavior	106									5		v2.HorizontalPodAutoscalerBehavior
+F	maxReplicas	i	r	0							3	a
+F	metrics	[112					atomic				4		[]v2.MetricSpec
+F	minReplicas	i									2	p
+F	scaleTargetRef	100	r	{}							1		v2.CrossVersionObjectReference
+T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus	object
+F	conditions	[107					map	type	merge	type	6		[]v2.HorizontalPodAutoscalerCondition
+F	currentMetrics	[113					atomic				5	a	[]v2.MetricStatus
+F	currentReplicas	i									3
+F	desiredReplicas	i	r	0							4	a
+F	lastScaleTime	496									2
+F	observedGeneration	l									1	p
+T	io.k8s.api.autoscaling.v2.MetricIdentifier	object
+F	name	s	r	""							1	a
+F	selector	484									2
+T	io.k8s.api.autoscaling.v2.MetricSpec	object
+F	containerResource	98									7		v2.ContainerResourceMetricSource
+F	external	101									5		v2.ExternalMetricSource
+F	object	116									2		v2.ObjectMetricSource
+F	pods	118									3		v2.PodsMetricSource
+F	resource	120									4		v2.ResourceMetricSource
+F	type	s	r	""							1	a	v2.MetricSourceType
+T	io.k8s.api.autoscaling.v2.MetricStatus	object
+F	containerResource	99									7		v2.ContainerResourceMetricStatus
+F	external	102									5		v2.ExternalMetricStatus
+F	object	117									2		v2.ObjectMetricStatus
+F	pods	119									3		v2.PodsMetricStatus
+F	resource	121									4		v2.ResourceMetricStatus
+F	type	s	r	""							1	a	v2.MetricSourceType
+T	io.k8s.api.autoscaling.v2.MetricTarget	object
+F	averageUtilization	i									4	p
+F	averageValue	479									3
+F	type	s	r	""							1	a	v2.MetricTargetType
+F	value	479									2
+T	io.k8s.api.autoscaling.v2.MetricValueStatus	object
+F	averageUtilization	i									3	p
+F	averageValue	479									2
+F	value	479									1
+T	io.k8s.api.autoscaling.v2.ObjectMetricSource	object
+F	describedObject	100	r	{}							1		v2.CrossVersionObjectReference
+F	metric	111	r	{}							3		v2.MetricIdentifier
+F	target	114	r	{}							2		v2.MetricTarget
+T	io.k8s.api.autoscaling.v2.ObjectMetricStatus	object
+F	current	115	r	{}							2		v2.MetricValueStatus
+F	describedObject	100	r	{}							3		v2.CrossVersionObjectReference
+F	metric	111	r	{}							1		v2.MetricIdentifier
+T	io.k8s.api.autoscaling.v2.PodsMetricSource	object
+F	metric	111	r	{}							1		v2.MetricIdentifier
+F	target	114	r	{}							2		v2.MetricTarget
+T	io.k8s.api.autoscaling.v2.PodsMetricStatus	object
+F	current	115	r	{}							2		v2.MetricValueStatus
+F	metric	111	r	{}							1		v2.MetricIdentifier
+T	io.k8s.api.autoscaling.v2.ResourceMetricSource	object
+F	name	s	r	""							1	a	v1.ResourceName
+F	target	114	r	{}							2		v2.MetricTarget
+T	io.k8s.api.autoscaling.v2.ResourceMetricStatus	object
+F	current	115	r	{}							2		v2.MetricValueStatus
+F	name	s	r	""							1	a	v1.ResourceName
+T	io.k8s.api.batch.v1.CronJob	object		batch/v1/CronJob
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	124	r	{}							2
+F	status	125		{}							3
+T	io.k8s.api.batch.v1.CronJobList	object		batch/v1/CronJobList
+F	apiVersion	s
+F	items	[122	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.batch.v1.CronJobSpec	object
+F	concurrencyPolicy	s				Allow Forbid Replace					3		v1.ConcurrencyPolicy
+F	failedJobsHistoryLimit	i									7	p
+F	jobTemplate	131	r	{}							5
+F	schedule	s	r	""							1	a
+F	startingDeadlineSeconds	l									2	p
+F	successfulJobsHistoryLimit	i									6	p
+F	suspend	b									4	p
+F	timeZone	s									8	p
+T	io.k8s.api.batch.v1.CronJobStatus	object
+F	active	[262					atomic				1
+F	lastScheduleTime	496									4
+F	lastSuccessfulTime	496									5
+T	io.k8s.api.batch.v1.Job	object		batch/v1/Job
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	129		{}							2
+F	status	130		{}							3
+T	io.k8s.api.batch.v1.JobCondition	object
+F	lastProbeTime	496									3
+F	lastTransitionTime	496									4
+F	message	s									6
+F	reason	s									5
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.JobConditionType
+T	io.k8s.api.batch.v1.JobList	object		batch/v1/JobList
+F	apiVersion	s
+F	items	[126	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.batch.v1.JobSpec	object
+F	activeDeadlineSeconds	l									3	p
+F	backoffLimit	i									7	p
+F	backoffLimitPerIndex	i									12	p
+F	completionMode	s				Indexed NonIndexed					9	p	v1.CompletionMode
+F	completions	i									2	p
+F	managedBy	s									15	p
+F	manualSelector	b									5	p
+F	maxFailedIndexes	i									13	p
+F	parallelism	i									1	p
+F	podFailurePolicy	132									11
+F	podReplacementPolicy	s				Failed TerminatingOrFailed					14	p	v1.PodReplacementPolicy
+F	selector	484									4
+F	successPolicy	136									16
+F	suspend	b									10	p
+F	template	297	r	{}							6
+F	ttlSecondsAfterFinished	i									8	p
+T	io.k8s.api.batch.v1.JobStatus	object
+F	active	i									4
+F	completedIndexes	s									7
+F	completionTime	496									3
+F	conditions	[127					atomic		merge	type	1
+F	failed	i									6
+F	failedIndexes	s									10	p
+F	ready	i									9	p
+F	startTime	496									2
+F	succeeded	i									5
+F	terminating	i									11	p
+F	uncountedTerminatedPods	138									8
+T	io.k8s.api.batch.v1.JobTemplateSpec	object
+F	metadata	489		{}							1
+F	spec	129		{}							2
+T	io.k8s.api.batch.v1.PodFailurePolicy	object
+F	rules	[135	r				atomic				1	a
+T	io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement	object
+F	containerName	s									1	p
+F	operator	s	r	""		In NotIn					2	a	v1.PodFailurePolicyOnExitCodesOperator
+F	values	[i	r				set				3	a
+T	io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern	object
+F	status	s		""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.PodConditionType
+T	io.k8s.api.batch.v1.PodFailurePolicyRule	object
+F	action	s	r	""		Count FailIndex FailJob Ignore					1	a	v1.PodFailurePolicyAction
+F	onExitCodes	133									2
+F	onPodConditions	[134					atomic				3
+T	io.k8s.api.batch.v1.SuccessPolicy	object
+F	rules	[137	r				atomic				1	a
+T	io.k8s.api.batch.v1.SuccessPolicyRule	object
+F	succeededCount	i									2	p
+F	succeededIndexes	s									1	p
+T	io.k8s.api.batch.v1.UncountedTerminatedPods	object
+F	failed	[s					set				2		[]types.UID
+F	succeeded	[s					set				1		[]types.UID
+T	io.k8s.api.certificates.v1.CertificateSigningRequest	object		certificates.k8s.io/v1/CertificateSigningRequest
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	142	r	{}							2
+F	status	143		{}							3
+T	io.k8s.api.certificates.v1.CertificateSigningRequestCondition	object
+F	lastTransitionTime	496									5
+F	lastUpdateTime	496									4
+F	message	s									3
+F	reason	s									2
+F	status	s	r	""							6	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.RequestConditionType
+T	io.k8s.api.certificates.v1.CertificateSigningRequestList	object		certificates.k8s.io/v1/CertificateSigningRequestList
+F	apiVersion	s
+F	items	[139	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.certificates.v1.CertificateSigningRequestSpec	object
+F	expirationSeconds	i									8	p
+F	extra	{[s									6		map[string]v1.ExtraValue
+F	groups	[s					atomic				4
+F	request	y	r								1	a
+F	signerName	s	r	""							7	a
+F	uid	s									3
+F	usages	[s					atomic				5		[]v1.KeyUsage
+F	username	s									2
+T	io.k8s.api.certificates.v1.CertificateSigningRequestStatus	object
+F	certificate	y									2
+F	conditions	[140					map	type			1
 T	io.k8s.api.coordination.v1.Lease	object		coordination.k8s.io/v1/Lease
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	29		{}							2
+F	metadata	489		{}							1
+F	spec	146		{}							2
 T	io.k8s.api.coordination.v1.LeaseList	object		coordination.k8s.io/v1/LeaseList
 F	apiVersion	s
-F	items	[27	r								2	a
+F	items	[144	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.coordination.v1.LeaseSpec	object
-F	acquireTime	220									3
+F	acquireTime	488									3
 F	holderIdentity	s									1	p
 F	leaseDurationSeconds	i									2	p
 F	leaseTransitions	i									5	p
 F	preferredHolder	s									7	p
-F	renewTime	220									4
+F	renewTime	488									4
 F	strategy	s									6	p	v1.CoordinatedLeaseStrategy
 T	io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource	object
 F	fsType	s									2
@@ -166,9 +766,9 @@ F	partition	i									3
 F	readOnly	b									4
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.Affinity	object
-F	nodeAffinity	109									1
-F	podAffinity	133									2
-F	podAntiAffinity	135									3
+F	nodeAffinity	244									1
+F	podAffinity	276									2
+F	podAntiAffinity	278									3
 T	io.k8s.api.core.v1.AppArmorProfile	object
 F	localhostProfile	s									2	p
 F	type	s	r	""		Localhost RuntimeDefault Unconfined					1	a	v1.AppArmorProfileType
@@ -182,6 +782,11 @@ F	diskURI	s	r	""							2	a
 F	fsType	s		"ext4"							4	p
 F	kind	s		"Shared"		Dedicated Managed Shared					6	p	v1.AzureDataDiskKind
 F	readOnly	b		false							5	p
+T	io.k8s.api.core.v1.AzureFilePersistentVolumeSource	object
+F	readOnly	b									3
+F	secretName	s	r	""							1	a
+F	secretNamespace	s									4	p
+F	shareName	s	r	""							2	a
 T	io.k8s.api.core.v1.AzureFileVolumeSource	object
 F	readOnly	b									3
 F	secretName	s	r	""							1	a
@@ -189,33 +794,56 @@ F	shareName	s	r	""							2	a
 T	io.k8s.api.core.v1.Binding	object		v1/Binding
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	target	127	r	{}							2
+F	metadata	489		{}							1
+F	target	262	r	{}							2
+T	io.k8s.api.core.v1.CSIPersistentVolumeSource	object
+F	controllerExpandSecretRef	331									9
+F	controllerPublishSecretRef	331									6
+F	driver	s	r	""							1	a
+F	fsType	s									4
+F	nodeExpandSecretRef	331									10
+F	nodePublishSecretRef	331									8
+F	nodeStageSecretRef	331									7
+F	readOnly	b									3
+F	volumeAttributes	{s									5
+F	volumeHandle	s	r	""							2	a
 T	io.k8s.api.core.v1.CSIVolumeSource	object
 F	driver	s	r	""							1	a
 F	fsType	s									3	p
-F	nodePublishSecretRef	100									5
+F	nodePublishSecretRef	233									5
 F	readOnly	b									2	p
 F	volumeAttributes	{s									4
 T	io.k8s.api.core.v1.Capabilities	object
 F	add	[s					atomic				1		[]v1.Capability
 F	drop	[s					atomic				2		[]v1.Capability
+T	io.k8s.api.core.v1.CephFSPersistentVolumeSource	object
+F	monitors	[s	r				atomic				1	a
+F	path	s									2
+F	readOnly	b									6
+F	secretFile	s									4
+F	secretRef	331									5
+F	user	s									3
 T	io.k8s.api.core.v1.CephFSVolumeSource	object
 F	monitors	[s	r				atomic				1	a
 F	path	s									2
 F	readOnly	b									6
 F	secretFile	s									4
-F	secretRef	100									5
+F	secretRef	233									5
 F	user	s									3
+T	io.k8s.api.core.v1.CinderPersistentVolumeSource	object
+F	fsType	s									2
+F	readOnly	b									3
+F	secretRef	331									4
+F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.CinderVolumeSource	object
 F	fsType	s									2
 F	readOnly	b									3
-F	secretRef	100									4
+F	secretRef	233									4
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.ClientIPConfig	object
 F	timeoutSeconds	i									1	p
 T	io.k8s.api.core.v1.ClusterTrustBundleProjection	object
-F	labelSelector	216									3
+F	labelSelector	484									3
 F	name	s									1	p
 F	optional	b									5	p
 F	path	s	r	""							4	a
@@ -226,7 +854,7 @@ F	binaryData	{y									3
 F	data	{s									2
 F	immutable	b									4	p
 F	kind	s
-F	metadata	221		{}							1
+F	metadata	489		{}							1
 T	io.k8s.api.core.v1.ConfigMapEnvSource	object
 F	name	s		""							1.1
 F	optional	b									2	p
@@ -236,9 +864,9 @@ F	name	s		""							1.1
 F	optional	b									3	p
 T	io.k8s.api.core.v1.ConfigMapList	object		v1/ConfigMapList
 F	apiVersion	s
-F	items	[43	r								2	a
+F	items	[164	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.ConfigMapNodeConfigSource	object
 F	kubeletConfigKey	s	r	""							5	a
 F	name	s	r	""							2	a
@@ -246,39 +874,39 @@ F	namespace	s	r	""							1	a
 F	resourceVersion	s									4
 F	uid	s									3		types.UID
 T	io.k8s.api.core.v1.ConfigMapProjection	object
-F	items	[94					atomic				2
+F	items	[223					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
 T	io.k8s.api.core.v1.ConfigMapVolumeSource	object
 F	defaultMode	i			420						3	p
-F	items	[94					atomic				2
+F	items	[223					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
 T	io.k8s.api.core.v1.Container	object
 F	args	[s					atomic				4
 F	command	[s					atomic				3
-F	env	[69					map	name	merge	name	7
-F	envFrom	[68					atomic				19
+F	env	[195					map	name	merge	name	7
+F	envFrom	[194					atomic				19
 F	image	s									2
 F	imagePullPolicy	s				Always IfNotPresent Never					14		v1.PullPolicy
-F	lifecycle	95									12
-F	livenessProbe	156									10
+F	lifecycle	224									12
+F	livenessProbe	301									10
 F	name	s	r	""							1	a
-F	ports	[53					map	containerPort,protocol	merge	containerPort	6
-F	readinessProbe	156									11
-F	resizePolicy	[54					atomic				23
-F	resources	163		{}							8
+F	ports	[174					map	containerPort,protocol	merge	containerPort	6
+F	readinessProbe	301									11
+F	resizePolicy	[175					atomic				23
+F	resources	318		{}							8
 F	restartPolicy	s									24	p	v1.ContainerRestartPolicy
-F	restartPolicyRules	[55					atomic				25
-F	securityContext	174									15
-F	startupProbe	156									22
+F	restartPolicyRules	[176					atomic				25
+F	securityContext	333									15
+F	startupProbe	301									22
 F	stdin	b									16
 F	stdinOnce	b									17
 F	terminationMessagePath	s			"/dev/termination-log"						13
 F	terminationMessagePolicy	s			"File"	FallbackToLogsOnError File					20		v1.TerminationMessagePolicy
 F	tty	b									18
-F	volumeDevices	[194					map	devicePath	merge	devicePath	21
-F	volumeMounts	[195					map	mountPath	merge	mountPath	9
+F	volumeDevices	[356					map	devicePath	merge	devicePath	21
+F	volumeMounts	[357					map	mountPath	merge	mountPath	9
 F	workingDir	s									5
 T	io.k8s.api.core.v1.ContainerExtendedResourceRequest	object
 F	containerName	s	r	""							1	a
@@ -298,129 +926,153 @@ F	resourceName	s	r	""							1	a	v1.ResourceName
 F	restartPolicy	s	r	""							2	a	v1.ResourceResizeRestartPolicy
 T	io.k8s.api.core.v1.ContainerRestartRule	object
 F	action	s	r								1		v1.ContainerRestartRuleAction
-F	exitCodes	56									2
+F	exitCodes	177									2
 T	io.k8s.api.core.v1.ContainerRestartRuleOnExitCodes	object
 F	operator	s	r								1		v1.ContainerRestartRuleOnExitCodesOperator
 F	values	[i					set				2
 T	io.k8s.api.core.v1.ContainerState	object
-F	running	58									2
-F	terminated	59									3
-F	waiting	60									1
+F	running	179									2
+F	terminated	180									3
+F	waiting	181									1
 T	io.k8s.api.core.v1.ContainerStateRunning	object
-F	startedAt	228									1
+F	startedAt	496									1
 T	io.k8s.api.core.v1.ContainerStateTerminated	object
 F	containerID	s									7
 F	exitCode	i	r	0							1	a
-F	finishedAt	228									6
+F	finishedAt	496									6
 F	message	s									4
 F	reason	s									3
 F	signal	i									2
-F	startedAt	228									5
+F	startedAt	496									5
 T	io.k8s.api.core.v1.ContainerStateWaiting	object
 F	message	s									2
 F	reason	s									1
 T	io.k8s.api.core.v1.ContainerStatus	object
-F	allocatedResources	{211									10		v1.ResourceList
-F	allocatedResourcesStatus	[164					map	name	merge	name	14
+F	allocatedResources	{479									10		v1.ResourceList
+F	allocatedResourcesStatus	[319					map	name	merge	name	14
 F	containerID	s									8
 F	image	s	r	""							6	a
 F	imageID	s	r	""							7	a
-F	lastState	57		{}							3
+F	lastState	178		{}							3
 F	name	s	r	""							1	a
 F	ready	b	r	false							4	a
-F	resources	163									11
+F	resources	318									11
 F	restartCount	i	r	0							5	a
 F	started	b									9	p
-F	state	57		{}							2
+F	state	178		{}							2
 F	stopSignal	s				SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT SIGKILL SIGPIPE SIGPOLL SIGPROF SIGPWR SIGQUIT SIGRTMAX SIGRTMAX-1 SIGRTMAX-10 SIGRTMAX-11 SIGRTMAX-12 SIGRTMAX-13 SIGRTMAX-14 SIGRTMAX-2 SIGRTMAX-3 SIGRTMAX-4 SIGRTMAX-5 SIGRTMAX-6 SIGRTMAX-7 SIGRTMAX-8 SIGRTMAX-9 SIGRTMIN SIGRTMIN+1 SIGRTMIN+10 SIGRTMIN+11 SIGRTMIN+12 SIGRTMIN+13 SIGRTMIN+14 SIGRTMIN+15 SIGRTMIN+2 SIGRTMIN+3 SIGRTMIN+4 SIGRTMIN+5 SIGRTMIN+6 SIGRTMIN+7 SIGRTMIN+8 SIGRTMIN+9 SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ					15	p	v1.Signal
-F	user	62									13
-F	volumeMounts	[196					map	mountPath	merge	mountPath	12
+F	user	183									13
+F	volumeMounts	[358					map	mountPath	merge	mountPath	12
 T	io.k8s.api.core.v1.ContainerUser	object
-F	linux	97									1
+F	linux	230									1
 T	io.k8s.api.core.v1.DaemonEndpoint	object
 F	Port	i	r	0							1	a
 T	io.k8s.api.core.v1.DownwardAPIProjection	object
-F	items	[65					atomic				1
+F	items	[186					atomic				1
 T	io.k8s.api.core.v1.DownwardAPIVolumeFile	object
-F	fieldRef	126									2
+F	fieldRef	261									2
 F	mode	i									4	p
 F	path	s	r	""							1	a
-F	resourceFieldRef	161									3
+F	resourceFieldRef	312									3
 T	io.k8s.api.core.v1.DownwardAPIVolumeSource	object
 F	defaultMode	i			420						2	p
-F	items	[65					atomic				1
+F	items	[186					atomic				1
 T	io.k8s.api.core.v1.EmptyDirVolumeSource	object
 F	medium	s									1		v1.StorageMedium
-F	sizeLimit	211									2
+F	sizeLimit	479									2
+T	io.k8s.api.core.v1.EndpointAddress	object
+F	hostname	s									3
+F	ip	s	r	""							1	a
+F	nodeName	s									4	p
+F	targetRef	262									2
+T	io.k8s.api.core.v1.EndpointPort	object
+F	appProtocol	s									4	p
+F	name	s									1
+F	port	i	r	0							2	a
+F	protocol	s				SCTP TCP UDP					3		v1.Protocol
+T	io.k8s.api.core.v1.EndpointSubset	object
+F	addresses	[189					atomic				1
+F	notReadyAddresses	[189					atomic				2
+F	ports	[190					atomic				3
+T	io.k8s.api.core.v1.Endpoints	object		v1/Endpoints
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	subsets	[191					atomic				2
+T	io.k8s.api.core.v1.EndpointsList	object		v1/EndpointsList
+F	apiVersion	s
+F	items	[192	r								2	a
+F	kind	s
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.EnvFromSource	object
-F	configMapRef	44									2
+F	configMapRef	165									2
 F	prefix	s									1
-F	secretRef	169									3
+F	secretRef	327									3
 T	io.k8s.api.core.v1.EnvVar	object
 F	name	s	r	""							1	a
 F	value	s									2
-F	valueFrom	70									3
+F	valueFrom	196									3
 T	io.k8s.api.core.v1.EnvVarSource	object
-F	configMapKeyRef	45									3
-F	fieldRef	126									1
-F	fileKeyRef	79									5
-F	resourceFieldRef	161									2
-F	secretKeyRef	170									4
+F	configMapKeyRef	166									3
+F	fieldRef	261									1
+F	fileKeyRef	205									5
+F	resourceFieldRef	312									2
+F	secretKeyRef	328									4
 T	io.k8s.api.core.v1.EphemeralContainer	object
 F	args	[s					atomic				1.4
 F	command	[s					atomic				1.3
-F	env	[69					map	name	merge	name	1.7
-F	envFrom	[68					atomic				1.19
+F	env	[195					map	name	merge	name	1.7
+F	envFrom	[194					atomic				1.19
 F	image	s									1.2
 F	imagePullPolicy	s				Always IfNotPresent Never					1.14		v1.PullPolicy
-F	lifecycle	95									1.12
-F	livenessProbe	156									1.10
+F	lifecycle	224									1.12
+F	livenessProbe	301									1.10
 F	name	s	r	""							1.1	a
-F	ports	[53					map	containerPort,protocol	merge	containerPort	1.6
-F	readinessProbe	156									1.11
-F	resizePolicy	[54					atomic				1.23
-F	resources	163		{}							1.8
+F	ports	[174					map	containerPort,protocol	merge	containerPort	1.6
+F	readinessProbe	301									1.11
+F	resizePolicy	[175					atomic				1.23
+F	resources	318		{}							1.8
 F	restartPolicy	s									1.24	p	v1.ContainerRestartPolicy
-F	restartPolicyRules	[55					atomic				1.25
-F	securityContext	174									1.15
-F	startupProbe	156									1.22
+F	restartPolicyRules	[176					atomic				1.25
+F	securityContext	333									1.15
+F	startupProbe	301									1.22
 F	stdin	b									1.16
 F	stdinOnce	b									1.17
 F	targetContainerName	s									2
 F	terminationMessagePath	s			"/dev/termination-log"						1.13
 F	terminationMessagePolicy	s			"File"	FallbackToLogsOnError File					1.20		v1.TerminationMessagePolicy
 F	tty	b									1.18
-F	volumeDevices	[194					map	devicePath	merge	devicePath	1.21
-F	volumeMounts	[195					map	mountPath	merge	mountPath	1.9
+F	volumeDevices	[356					map	devicePath	merge	devicePath	1.21
+F	volumeMounts	[357					map	mountPath	merge	mountPath	1.9
 F	workingDir	s									1.5
 T	io.k8s.api.core.v1.EphemeralVolumeSource	object
-F	volumeClaimTemplate	129									1
+F	volumeClaimTemplate	269									1
 T	io.k8s.api.core.v1.Event	object		v1/Event
 F	action	s									12
 F	apiVersion	s
 F	count	i									8
-F	eventTime	220									10
-F	firstTimestamp	228									6
-F	involvedObject	127	r	{}							2
+F	eventTime	488									10
+F	firstTimestamp	496									6
+F	involvedObject	262	r	{}							2
 F	kind	s
-F	lastTimestamp	228									7
+F	lastTimestamp	496									7
 F	message	s									4
-F	metadata	221	r	{}							1
+F	metadata	489	r	{}							1
 F	reason	s									3
-F	related	127									13
+F	related	262									13
 F	reportingComponent	s		""							14	a
 F	reportingInstance	s		""							15	a
-F	series	75									11
-F	source	76		{}							5
+F	series	201									11
+F	source	202		{}							5
 F	type	s									9
 T	io.k8s.api.core.v1.EventList	object		v1/EventList
 F	apiVersion	s
-F	items	[73	r								2	a
+F	items	[199	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.EventSeries	object
 F	count	i									1
-F	lastObservedTime	220									2
+F	lastObservedTime	488									2
 T	io.k8s.api.core.v1.EventSource	object
 F	component	s									1
 F	host	s									2
@@ -437,12 +1089,18 @@ F	key	s	r	""							3	a
 F	optional	b		false							4	p
 F	path	s	r	""							2	a
 F	volumeName	s	r	""							1	a
+T	io.k8s.api.core.v1.FlexPersistentVolumeSource	object
+F	driver	s	r	""							1	a
+F	fsType	s									2
+F	options	{s									5
+F	readOnly	b									4
+F	secretRef	331									3
 T	io.k8s.api.core.v1.FlexVolumeSource	object
 F	driver	s	r	""							1	a
 F	fsType	s									2
 F	options	{s									5
 F	readOnly	b									4
-F	secretRef	100									3
+F	secretRef	233									3
 T	io.k8s.api.core.v1.FlockerVolumeSource	object
 F	datasetName	s									1
 F	datasetUUID	s									2
@@ -458,15 +1116,20 @@ T	io.k8s.api.core.v1.GitRepoVolumeSource	object
 F	directory	s									3
 F	repository	s	r	""							1	a
 F	revision	s									2
+T	io.k8s.api.core.v1.GlusterfsPersistentVolumeSource	object
+F	endpoints	s	r	""							1	a
+F	endpointsNamespace	s									4	p
+F	path	s	r	""							2	a
+F	readOnly	b									3
 T	io.k8s.api.core.v1.GlusterfsVolumeSource	object
 F	endpoints	s	r	""							1	a
 F	path	s	r	""							2	a
 F	readOnly	b									3
 T	io.k8s.api.core.v1.HTTPGetAction	object
 F	host	s									3
-F	httpHeaders	[87					atomic				5
+F	httpHeaders	[215					atomic				5
 F	path	s			"/"						1
-F	port	231	r								2
+F	port	499	r								2
 F	scheme	s			"HTTP"	HTTP HTTPS					4		v1.URIScheme
 T	io.k8s.api.core.v1.HTTPHeader	object
 F	name	s	r	""							1	a
@@ -479,6 +1142,18 @@ F	ip	s	r	""							1	a
 T	io.k8s.api.core.v1.HostPathVolumeSource	object
 F	path	s	r	""							1	a
 F	type	s			""	 BlockDevice CharDevice Directory DirectoryOrCreate File FileOrCreate Socket					2	p	v1.HostPathType
+T	io.k8s.api.core.v1.ISCSIPersistentVolumeSource	object
+F	chapAuthDiscovery	b									8
+F	chapAuthSession	b									11
+F	fsType	s									5
+F	initiatorName	s									12	p
+F	iqn	s	r	""							2	a
+F	iscsiInterface	s		"default"							4
+F	lun	i	r	0							3	a
+F	portals	[s					atomic				7
+F	readOnly	b									6
+F	secretRef	331									10
+F	targetPortal	s	r	""							1	a
 T	io.k8s.api.core.v1.ISCSIVolumeSource	object
 F	chapAuthDiscovery	b									8
 F	chapAuthSession	b									11
@@ -489,7 +1164,7 @@ F	iscsiInterface	s		"default"							4
 F	lun	i	r	0							3	a
 F	portals	[s					atomic				7
 F	readOnly	b									6
-F	secretRef	100									10
+F	secretRef	233									10
 F	targetPortal	s	r	""							1	a
 T	io.k8s.api.core.v1.ImageVolumeSource	object
 F	pullPolicy	s				Always IfNotPresent Never					2		v1.PullPolicy
@@ -501,14 +1176,33 @@ F	key	s	r	""							1	a
 F	mode	i									3	p
 F	path	s	r	""							2	a
 T	io.k8s.api.core.v1.Lifecycle	object
-F	postStart	96									1
-F	preStop	96									2
+F	postStart	225									1
+F	preStop	225									2
 F	stopSignal	s				SIGABRT SIGALRM SIGBUS SIGCHLD SIGCLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGIOT SIGKILL SIGPIPE SIGPOLL SIGPROF SIGPWR SIGQUIT SIGRTMAX SIGRTMAX-1 SIGRTMAX-10 SIGRTMAX-11 SIGRTMAX-12 SIGRTMAX-13 SIGRTMAX-14 SIGRTMAX-2 SIGRTMAX-3 SIGRTMAX-4 SIGRTMAX-5 SIGRTMAX-6 SIGRTMAX-7 SIGRTMAX-8 SIGRTMAX-9 SIGRTMIN SIGRTMIN+1 SIGRTMIN+10 SIGRTMIN+11 SIGRTMIN+12 SIGRTMIN+13 SIGRTMIN+14 SIGRTMIN+15 SIGRTMIN+2 SIGRTMIN+3 SIGRTMIN+4 SIGRTMIN+5 SIGRTMIN+6 SIGRTMIN+7 SIGRTMIN+8 SIGRTMIN+9 SIGSEGV SIGSTKFLT SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ					3	p	v1.Signal
 T	io.k8s.api.core.v1.LifecycleHandler	object
-F	exec	77									1
-F	httpGet	86									2
-F	sleep	184									4
-F	tcpSocket	187									3
+F	exec	203									1
+F	httpGet	214									2
+F	sleep	343									4
+F	tcpSocket	347									3
+T	io.k8s.api.core.v1.LimitRange	object		v1/LimitRange
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	229		{}							2
+T	io.k8s.api.core.v1.LimitRangeItem	object
+F	default	{479									4		v1.ResourceList
+F	defaultRequest	{479									5		v1.ResourceList
+F	max	{479									2		v1.ResourceList
+F	maxLimitRequestRatio	{479									6		v1.ResourceList
+F	min	{479									3		v1.ResourceList
+F	type	s	r	""							1	a	v1.LimitType
+T	io.k8s.api.core.v1.LimitRangeList	object		v1/LimitRangeList
+F	apiVersion	s
+F	items	[226	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.core.v1.LimitRangeSpec	object
+F	limits	[227	r				atomic				1	a
 T	io.k8s.api.core.v1.LinuxContainerUser	object
 F	gid	l	r	0							2	a
 F	supplementalGroups	[l					atomic				3
@@ -517,11 +1211,17 @@ T	io.k8s.api.core.v1.LoadBalancerIngress	object
 F	hostname	s									2
 F	ip	s									1
 F	ipMode	s									3	p	v1.LoadBalancerIPMode
-F	ports	[153					atomic				4
+F	ports	[298					atomic				4
 T	io.k8s.api.core.v1.LoadBalancerStatus	object
-F	ingress	[98					atomic				1
+F	ingress	[231					atomic				1
 T	io.k8s.api.core.v1.LocalObjectReference	object
 F	name	s		""							1
+T	io.k8s.api.core.v1.LocalVolumeSource	object
+F	fsType	s									2	p
+F	path	s	r	""							1	a
+T	io.k8s.api.core.v1.ModifyVolumeStatus	object
+F	status	s	r	""		InProgress Infeasible Pending					2	a	v1.PersistentVolumeClaimModifyVolumeStatus
+F	targetVolumeAttributesClassName	s									1
 T	io.k8s.api.core.v1.NFSVolumeSource	object
 F	path	s	r	""							2	a
 F	readOnly	b									3
@@ -529,101 +1229,101 @@ F	server	s	r	""							1	a
 T	io.k8s.api.core.v1.Namespace	object		v1/Namespace
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	105		{}							2
-F	status	106		{}							3
+F	metadata	489		{}							1
+F	spec	240		{}							2
+F	status	241		{}							3
 T	io.k8s.api.core.v1.NamespaceCondition	object
-F	lastTransitionTime	228									4
+F	lastTransitionTime	496									4
 F	message	s									6
 F	reason	s									5
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.NamespaceConditionType
 T	io.k8s.api.core.v1.NamespaceList	object		v1/NamespaceList
 F	apiVersion	s
-F	items	[102	r								2	a
+F	items	[237	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.NamespaceSpec	object
 F	finalizers	[s					atomic				1		[]v1.FinalizerName
 T	io.k8s.api.core.v1.NamespaceStatus	object
-F	conditions	[103					map	type	merge	type	2
+F	conditions	[238					map	type	merge	type	2
 F	phase	s			"Active"	Active Terminating					1		v1.NamespacePhase
 T	io.k8s.api.core.v1.Node	object		v1/Node
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	122		{}							2
-F	status	123		{}							3
+F	metadata	489		{}							1
+F	spec	257		{}							2
+F	status	258		{}							3
 T	io.k8s.api.core.v1.NodeAddress	object
 F	address	s	r	""							2	a
 F	type	s	r	""							1	a	v1.NodeAddressType
 T	io.k8s.api.core.v1.NodeAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[155					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	119									1
+F	preferredDuringSchedulingIgnoredDuringExecution	[300					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	254									1
 T	io.k8s.api.core.v1.NodeAllocatableResourceClaimStatus	object
 F	containers	[s					set				2
 F	resourceClaimName	s	r	""							1	a
-F	resources	{211	r								3
+F	resources	{479	r								3
 T	io.k8s.api.core.v1.NodeCondition	object
-F	lastHeartbeatTime	228									3
-F	lastTransitionTime	228									4
+F	lastHeartbeatTime	496									3
+F	lastTransitionTime	496									4
 F	message	s									6
 F	reason	s									5
 F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.NodeConditionType
 T	io.k8s.api.core.v1.NodeConfigSource	object
-F	configMap	47									2
+F	configMap	168									2
 T	io.k8s.api.core.v1.NodeConfigStatus	object
-F	active	112									2
-F	assigned	112									1
+F	active	247									2
+F	assigned	247									1
 F	error	s									4
-F	lastKnownGood	112									3
+F	lastKnownGood	247									3
 T	io.k8s.api.core.v1.NodeDaemonEndpoints	object
-F	kubeletEndpoint	63		{}							1
+F	kubeletEndpoint	184		{}							1
 T	io.k8s.api.core.v1.NodeFeatures	object
 F	supplementalGroupsPolicy	b									1	p
 T	io.k8s.api.core.v1.NodeList	object		v1/NodeList
 F	apiVersion	s
-F	items	[107	r								2	a
+F	items	[242	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.NodeRuntimeHandler	object
-F	features	118									2
+F	features	253									2
 F	name	s		""							1	a
 T	io.k8s.api.core.v1.NodeRuntimeHandlerFeatures	object
 F	recursiveReadOnlyMounts	b									1	p
 F	userNamespaces	b									2	p
 T	io.k8s.api.core.v1.NodeSelector	object
-F	nodeSelectorTerms	[121	r				atomic				1	a
+F	nodeSelectorTerms	[256	r				atomic				1	a
 T	io.k8s.api.core.v1.NodeSelectorRequirement	object
 F	key	s	r	""							1	a
 F	operator	s	r	""		DoesNotExist Exists Gt In Lt NotIn					2	a	v1.NodeSelectorOperator
 F	values	[s					atomic				3
 T	io.k8s.api.core.v1.NodeSelectorTerm	object
-F	matchExpressions	[120					atomic				1
-F	matchFields	[120					atomic				2
+F	matchExpressions	[255					atomic				1
+F	matchFields	[255					atomic				2
 T	io.k8s.api.core.v1.NodeSpec	object
-F	configSource	112									6
+F	configSource	247									6
 F	externalID	s									2
 F	podCIDR	s									1
 F	podCIDRs	[s					set		merge		7
 F	providerID	s									3
-F	taints	[188					atomic				5
+F	taints	[348					atomic				5
 F	unschedulable	b									4
 T	io.k8s.api.core.v1.NodeStatus	object
-F	addresses	[108					map	type	merge	type	5
-F	allocatable	{211									2		v1.ResourceList
-F	capacity	{211									1		v1.ResourceList
-F	conditions	[111					map	type	merge	type	4
-F	config	113									11
-F	daemonEndpoints	114		{}							6
+F	addresses	[243					map	type	merge	type	5
+F	allocatable	{479									2		v1.ResourceList
+F	capacity	{479									1		v1.ResourceList
+F	conditions	[246					map	type	merge	type	4
+F	config	248									11
+F	daemonEndpoints	249		{}							6
 F	declaredFeatures	[s					atomic				14
-F	features	115									13
-F	images	[52					atomic				8
-F	nodeInfo	125		{}							7
+F	features	250									13
+F	images	[173					atomic				8
+F	nodeInfo	260		{}							7
 F	phase	s				Pending Running Terminated					3		v1.NodePhase
-F	runtimeHandlers	[117					atomic				12
-F	volumesAttached	[33					atomic				10
+F	runtimeHandlers	[252					atomic				12
+F	volumesAttached	[150					atomic				10
 F	volumesInUse	[s					atomic				9		[]v1.UniqueVolumeName
 T	io.k8s.api.core.v1.NodeSwapStatus	object
 F	capacity	l									1	p
@@ -637,7 +1337,7 @@ F	kubeletVersion	s	r	""							7	a
 F	machineID	s	r	""							1	a
 F	operatingSystem	s	r	""							9	a
 F	osImage	s	r	""							5	a
-F	swap	124									11
+F	swap	259									11
 F	systemUUID	s	r	""							2	a
 T	io.k8s.api.core.v1.ObjectFieldSelector	object
 F	apiVersion	s			"v1"						1
@@ -650,44 +1350,119 @@ F	name	s									3
 F	namespace	s									2
 F	resourceVersion	s									6
 F	uid	s									4		types.UID
+T	io.k8s.api.core.v1.PersistentVolume	object		v1/PersistentVolume
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	272		{}							2
+F	status	273		{}							3
+T	io.k8s.api.core.v1.PersistentVolumeClaim	object		v1/PersistentVolumeClaim
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	267		{}							2
+F	status	268		{}							3
+T	io.k8s.api.core.v1.PersistentVolumeClaimCondition	object
+F	lastProbeTime	496									3
+F	lastTransitionTime	496									4
+F	message	s									6
+F	reason	s									5
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.PersistentVolumeClaimConditionType
+T	io.k8s.api.core.v1.PersistentVolumeClaimList	object		v1/PersistentVolumeClaimList
+F	apiVersion	s
+F	items	[264	r								2	a
+F	kind	s
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.PersistentVolumeClaimSpec	object
 F	accessModes	[s					atomic				1		[]v1.PersistentVolumeAccessMode
-F	dataSource	191									7
-F	dataSourceRef	192									8
-F	resources	198		{}							2
-F	selector	216									4
+F	dataSource	353									7
+F	dataSourceRef	354									8
+F	resources	361		{}							2
+F	selector	484									4
 F	storageClassName	s									5	p
 F	volumeAttributesClassName	s									9	p
 F	volumeMode	s			"Filesystem"	Block Filesystem					6	p	v1.PersistentVolumeMode
 F	volumeName	s									3
+T	io.k8s.api.core.v1.PersistentVolumeClaimStatus	object
+F	accessModes	[s					atomic				2		[]v1.PersistentVolumeAccessMode
+F	allocatedResourceStatuses	{s					granular				7		map[v1.ResourceName]v1.ClaimResourceStatus
+F	allocatedResources	{479									5		v1.ResourceList
+F	capacity	{479									3		v1.ResourceList
+F	conditions	[265					map	type	merge	type	4
+F	currentVolumeAttributesClassName	s									8	p
+F	modifyVolumeStatus	235									9
+F	phase	s				Bound Lost Pending					1		v1.PersistentVolumeClaimPhase
 T	io.k8s.api.core.v1.PersistentVolumeClaimTemplate	object
-F	metadata	221		{}							1
-F	spec	128	r	{}							2
+F	metadata	489		{}							1
+F	spec	267	r	{}							2
 T	io.k8s.api.core.v1.PersistentVolumeClaimVolumeSource	object
 F	claimName	s	r	""							1	a
 F	readOnly	b									2
+T	io.k8s.api.core.v1.PersistentVolumeList	object		v1/PersistentVolumeList
+F	apiVersion	s
+F	items	[263	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.core.v1.PersistentVolumeSpec	object
+F	accessModes	[s					atomic				3		[]v1.PersistentVolumeAccessMode
+F	awsElasticBlockStore	147									2.2
+F	azureDisk	151									2.16
+F	azureFile	152									2.13
+F	capacity	{479									1		v1.ResourceList
+F	cephfs	158									2.9
+F	cinder	160									2.8
+F	claimRef	262					granular				4
+F	csi	155									2.22
+F	fc	204									2.10
+F	flexVolume	206									2.12
+F	flocker	208									2.11
+F	gcePersistentDisk	209									2.1
+F	glusterfs	212									2.4
+F	hostPath	218									2.3
+F	iscsi	219									2.7
+F	local	234									2.20
+F	mountOptions	[s					atomic				7
+F	nfs	236									2.5
+F	nodeAffinity	359									9
+F	persistentVolumeReclaimPolicy	s				Delete Recycle Retain					5		v1.PersistentVolumeReclaimPolicy
+F	photonPersistentDisk	274									2.17
+F	portworxVolume	299									2.18
+F	quobyte	303									2.15
+F	rbd	304									2.6
+F	scaleIO	321									2.19
+F	storageClassName	s									6
+F	storageos	344									2.21
+F	volumeAttributesClassName	s									10	p
+F	volumeMode	s				Block Filesystem					8	p	v1.PersistentVolumeMode
+F	vsphereVolume	363									2.14
+T	io.k8s.api.core.v1.PersistentVolumeStatus	object
+F	lastPhaseTransitionTime	496									4
+F	message	s									2
+F	phase	s				Available Bound Failed Pending Released					1		v1.PersistentVolumePhase
+F	reason	s									3
 T	io.k8s.api.core.v1.PhotonPersistentDiskVolumeSource	object
 F	fsType	s									2
 F	pdID	s	r	""							1	a
 T	io.k8s.api.core.v1.Pod	object		v1/Pod
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	150		{}							2
-F	status	151		{}							3
+F	metadata	489		{}							1
+F	spec	293		{}							2
+F	status	294		{}							3
 T	io.k8s.api.core.v1.PodAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[201					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	[134					atomic				1
+F	preferredDuringSchedulingIgnoredDuringExecution	[364					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	[277					atomic				1
 T	io.k8s.api.core.v1.PodAffinityTerm	object
-F	labelSelector	216									1
+F	labelSelector	484									1
 F	matchLabelKeys	[s					atomic				5
 F	mismatchLabelKeys	[s					atomic				6
-F	namespaceSelector	216									4
+F	namespaceSelector	484									4
 F	namespaces	[s					atomic				2
 F	topologyKey	s	r	""							3	a
 T	io.k8s.api.core.v1.PodAntiAffinity	object
-F	preferredDuringSchedulingIgnoredDuringExecution	[201					atomic				2
-F	requiredDuringSchedulingIgnoredDuringExecution	[134					atomic				1
+F	preferredDuringSchedulingIgnoredDuringExecution	[364					atomic				2
+F	requiredDuringSchedulingIgnoredDuringExecution	[277					atomic				1
 T	io.k8s.api.core.v1.PodCertificateProjection	object
 F	certificateChainPath	s									6
 F	credentialBundlePath	s									4
@@ -697,8 +1472,8 @@ F	maxExpirationSeconds	i									3	p
 F	signerName	s	r								1
 F	userAnnotations	{s									7
 T	io.k8s.api.core.v1.PodCondition	object
-F	lastProbeTime	228									3
-F	lastTransitionTime	228									4
+F	lastProbeTime	496									3
+F	lastTransitionTime	496									4
 F	message	s									6
 F	observedGeneration	l									7
 F	reason	s									5
@@ -706,21 +1481,21 @@ F	status	s	r	""							2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.PodConditionType
 T	io.k8s.api.core.v1.PodDNSConfig	object
 F	nameservers	[s					atomic				1
-F	options	[139					atomic				3
+F	options	[282					atomic				3
 F	searches	[s					atomic				2
 T	io.k8s.api.core.v1.PodDNSConfigOption	object
 F	name	s									1
 F	value	s									2	p
 T	io.k8s.api.core.v1.PodExtendedResourceClaimStatus	object
-F	requestMappings	[51	r				atomic				1	a
+F	requestMappings	[172	r				atomic				1	a
 F	resourceClaimName	s	r	""							2	a
 T	io.k8s.api.core.v1.PodIP	object
 F	ip	s	r	""							1	a
 T	io.k8s.api.core.v1.PodList	object		v1/PodList
 F	apiVersion	s
-F	items	[132	r								2	a
+F	items	[275	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.PodOS	object
 F	name	s	r	""							1	a	v1.OSName
 T	io.k8s.api.core.v1.PodReadinessGate	object
@@ -737,87 +1512,97 @@ F	name	s	r	""							1	a
 T	io.k8s.api.core.v1.PodSchedulingGroup	object
 F	podGroupName	s									1	p
 T	io.k8s.api.core.v1.PodSecurityContext	object
-F	appArmorProfile	32									11
+F	appArmorProfile	149									11
 F	fsGroup	l									5	p
 F	fsGroupChangePolicy	s				Always OnRootMismatch					9	p	v1.PodFSGroupChangePolicy
 F	runAsGroup	l									6	p
 F	runAsNonRoot	b									3	p
 F	runAsUser	l									2	p
 F	seLinuxChangePolicy	s									13	p	v1.PodSELinuxChangePolicy
-F	seLinuxOptions	165									1
-F	seccompProfile	167									10
+F	seLinuxOptions	320									1
+F	seccompProfile	325									10
 F	supplementalGroups	[l					atomic				4
 F	supplementalGroupsPolicy	s				Merge Strict					12	p	v1.SupplementalGroupsPolicy
-F	sysctls	[186					atomic				7
-F	windowsOptions	202									8
+F	sysctls	[346					atomic				7
+F	windowsOptions	365									8
 T	io.k8s.api.core.v1.PodSpec	object
 F	activeDeadlineSeconds	l									5	p
-F	affinity	31									18
+F	affinity	148									18
 F	automountServiceAccountToken	b									21	p
-F	containers	[50	r				map	name	merge	name	2	a
-F	dnsConfig	138									26
+F	containers	[171	r				map	name	merge	name	2	a
+F	dnsConfig	281									26
 F	dnsPolicy	s			"ClusterFirst"	ClusterFirst ClusterFirstWithHostNet Default None					6		v1.DNSPolicy
 F	enableServiceLinks	b									30	p
-F	ephemeralContainers	[71					map	name	merge	name	34
-F	hostAliases	[88					map	ip	merge	ip	23
+F	ephemeralContainers	[197					map	name	merge	name	34
+F	hostAliases	[216					map	ip	merge	ip	23
 F	hostIPC	b									13
 F	hostNetwork	b									11
 F	hostPID	b									12
 F	hostUsers	b									37	p
 F	hostname	s									16
 F	hostnameOverride	s									41	p
-F	imagePullSecrets	[100					map	name	merge	name	15
-F	initContainers	[50					map	name	merge	name	20
+F	imagePullSecrets	[233					map	name	merge	name	15
+F	initContainers	[171					map	name	merge	name	20
 F	nodeName	s									10
 F	nodeSelector	{s					atomic				7
-F	os	143									36
-F	overhead	{211									32		v1.ResourceList
+F	os	286									36
+F	overhead	{479									32		v1.ResourceList
 F	preemptionPolicy	s				Never PreemptLowerPriority					31	p	v1.PreemptionPolicy
 F	priority	i									25	p
 F	priorityClassName	s									24
-F	readinessGates	[144					atomic				28
-F	resourceClaims	[145					map	name	merge,retainKeys	name	39
-F	resources	163									40
+F	readinessGates	[287					atomic				28
+F	resourceClaims	[288					map	name	merge,retainKeys	name	39
+F	resources	318									40
 F	restartPolicy	s			"Always"	Always Never OnFailure					3		v1.RestartPolicy
 F	runtimeClassName	s									29	p
 F	schedulerName	s			"default-scheduler"						19
-F	schedulingGates	[147					map	name	merge	name	38
-F	schedulingGroup	148									43
-F	securityContext	149			{}						14
+F	schedulingGates	[290					map	name	merge	name	38
+F	schedulingGroup	291									43
+F	securityContext	292			{}						14
 F	serviceAccount	s									9
 F	serviceAccountName	s									8
 F	setHostnameAsFQDN	b									35	p
 F	shareProcessNamespace	b									27	p
 F	subdomain	s									17
 F	terminationGracePeriodSeconds	l			30						4	p
-F	tolerations	[189					atomic				22
-F	topologySpreadConstraints	[190					map	topologyKey,whenUnsatisfiable	merge	topologyKey	33
-F	volumes	[193					map	name	merge,retainKeys	name	1
+F	tolerations	[349					atomic				22
+F	topologySpreadConstraints	[352					map	topologyKey,whenUnsatisfiable	merge	topologyKey	33
+F	volumes	[355					map	name	merge,retainKeys	name	1
 T	io.k8s.api.core.v1.PodStatus	object
-F	allocatedResources	{211									19		v1.ResourceList
-F	conditions	[137					map	type	merge	type	2
-F	containerStatuses	[61					atomic				8
-F	ephemeralContainerStatuses	[61					atomic				13
-F	extendedResourceClaimStatus	140									18
+F	allocatedResources	{479									19		v1.ResourceList
+F	conditions	[280					map	type	merge	type	2
+F	containerStatuses	[182					atomic				8
+F	ephemeralContainerStatuses	[182					atomic				13
+F	extendedResourceClaimStatus	283									18
 F	hostIP	s									5
-F	hostIPs	[89					atomic		merge	ip	16
-F	initContainerStatuses	[61					atomic				10
+F	hostIPs	[217					atomic		merge	ip	16
+F	initContainerStatuses	[182					atomic				10
 F	message	s									3
-F	nodeAllocatableResourceClaimStatuses	[110					atomic				21
+F	nodeAllocatableResourceClaimStatuses	[245					atomic				21
 F	nominatedNodeName	s									11
 F	observedGeneration	l									17
 F	phase	s				Failed Pending Running Succeeded Unknown					1		v1.PodPhase
 F	podIP	s									6
-F	podIPs	[141					map	ip	merge	ip	12
+F	podIPs	[284					map	ip	merge	ip	12
 F	qosClass	s				BestEffort Burstable Guaranteed					9		v1.PodQOSClass
 F	reason	s									4
 F	resize	s									14		v1.PodResizeStatus
-F	resourceClaimStatuses	[146					map	name	merge,retainKeys	name	15
-F	resources	163									20
-F	startTime	228									7
+F	resourceClaimStatuses	[289					map	name	merge,retainKeys	name	15
+F	resources	318									20
+F	startTime	496									7
+T	io.k8s.api.core.v1.PodTemplate	object		v1/PodTemplate
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	template	297		{}							2
+T	io.k8s.api.core.v1.PodTemplateList	object		v1/PodTemplateList
+F	apiVersion	s
+F	items	[295	r								2	a
+F	kind	s
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.PodTemplateSpec	object
-F	metadata	221		{}							1
-F	spec	150		{}							2
+F	metadata	489		{}							1
+F	spec	293		{}							2
 T	io.k8s.api.core.v1.PortStatus	object
 F	error	s									3	p
 F	port	i	r	0							1	a
@@ -827,22 +1612,22 @@ F	fsType	s									2
 F	readOnly	b									3
 F	volumeID	s	r	""							1	a
 T	io.k8s.api.core.v1.PreferredSchedulingTerm	object
-F	preference	121	r	{}							2
+F	preference	256	r	{}							2
 F	weight	i	r	0							1	a
 T	io.k8s.api.core.v1.Probe	object
-F	exec	77									1.1
+F	exec	203									1.1
 F	failureThreshold	i			3						6
-F	grpc	83									1.4
-F	httpGet	86									1.2
+F	grpc	210									1.4
+F	httpGet	214									1.2
 F	initialDelaySeconds	i									2
 F	periodSeconds	i			10						4
 F	successThreshold	i			1						5
-F	tcpSocket	187									1.3
+F	tcpSocket	347									1.3
 F	terminationGracePeriodSeconds	l									7	p
 F	timeoutSeconds	i			1						3
 T	io.k8s.api.core.v1.ProjectedVolumeSource	object
 F	defaultMode	i			420						2	p
-F	sources	[197					atomic				1	a
+F	sources	[360					atomic				1	a
 T	io.k8s.api.core.v1.QuobyteVolumeSource	object
 F	group	s									5
 F	readOnly	b									3
@@ -850,6 +1635,15 @@ F	registry	s	r	""							1	a
 F	tenant	s									6
 F	user	s									4
 F	volume	s	r	""							2	a
+T	io.k8s.api.core.v1.RBDPersistentVolumeSource	object
+F	fsType	s									3
+F	image	s	r	""							2	a
+F	keyring	s		"/etc/ceph/keyring"							6
+F	monitors	[s	r				atomic				1	a
+F	pool	s		"rbd"							4
+F	readOnly	b									8
+F	secretRef	331									7
+F	user	s		"admin"							5
 T	io.k8s.api.core.v1.RBDVolumeSource	object
 F	fsType	s									3
 F	image	s	r	""							2	a
@@ -857,42 +1651,106 @@ F	keyring	s		"/etc/ceph/keyring"							6
 F	monitors	[s	r				atomic				1	a
 F	pool	s		"rbd"							4
 F	readOnly	b									8
-F	secretRef	100									7
+F	secretRef	233									7
 F	user	s		"admin"							5
+T	io.k8s.api.core.v1.ReplicationController	object		v1/ReplicationController
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	309		{}							2
+F	status	310		{}							3
+T	io.k8s.api.core.v1.ReplicationControllerCondition	object
+F	lastTransitionTime	496									3
+F	message	s									5
+F	reason	s									4
+F	status	s	r	""							2	a	v1.ConditionStatus
+F	type	s	r	""							1	a	v1.ReplicationControllerConditionType
+T	io.k8s.api.core.v1.ReplicationControllerList	object		v1/ReplicationControllerList
+F	apiVersion	s
+F	items	[306	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.core.v1.ReplicationControllerSpec	object
+F	minReadySeconds	i		0							4
+F	replicas	i		1							1	p
+F	selector	{s					atomic				2
+F	template	297									3
+T	io.k8s.api.core.v1.ReplicationControllerStatus	object
+F	availableReplicas	i									5
+F	conditions	[307					map	type	merge	type	6
+F	fullyLabeledReplicas	i									2
+F	observedGeneration	l									3
+F	readyReplicas	i									4
+F	replicas	i	r	0							1	a
 T	io.k8s.api.core.v1.ResourceClaim	object
 F	name	s	r	""							1	a
 F	request	s									2
 T	io.k8s.api.core.v1.ResourceFieldSelector	object
 F	containerName	s									1
-F	divisor	211									3
+F	divisor	479									3
 F	resource	s	r	""							2	a
 T	io.k8s.api.core.v1.ResourceHealth	object
 F	health	s									2		v1.ResourceHealthStatus
 F	message	s									6	p
 F	resourceID	s	r	""							1	a	v1.ResourceID
+T	io.k8s.api.core.v1.ResourceQuota	object		v1/ResourceQuota
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	316		{}							2
+F	status	317		{}							3
+T	io.k8s.api.core.v1.ResourceQuotaList	object		v1/ResourceQuotaList
+F	apiVersion	s
+F	items	[314	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.core.v1.ResourceQuotaSpec	object
+F	hard	{479									1		v1.ResourceList
+F	scopeSelector	323									3
+F	scopes	[s					atomic				2		[]v1.ResourceQuotaScope
+T	io.k8s.api.core.v1.ResourceQuotaStatus	object
+F	hard	{479									1		v1.ResourceList
+F	used	{479									2		v1.ResourceList
 T	io.k8s.api.core.v1.ResourceRequirements	object
-F	claims	[160					map	name			3
-F	limits	{211									1		v1.ResourceList
-F	requests	{211									2		v1.ResourceList
+F	claims	[311					map	name			3
+F	limits	{479									1		v1.ResourceList
+F	requests	{479									2		v1.ResourceList
 T	io.k8s.api.core.v1.ResourceStatus	object
 F	name	s	r	""							1	a	v1.ResourceName
-F	resources	[162					map	resourceID			2
+F	resources	[313					map	resourceID			2
 T	io.k8s.api.core.v1.SELinuxOptions	object
 F	level	s									4
 F	role	s									2
 F	type	s									3
 F	user	s									1
-T	io.k8s.api.core.v1.ScaleIOVolumeSource	object
+T	io.k8s.api.core.v1.ScaleIOPersistentVolumeSource	object
 F	fsType	s		"xfs"							9
 F	gateway	s	r	""							1	a
 F	protectionDomain	s									5
 F	readOnly	b									10
-F	secretRef	100	r								3
+F	secretRef	331	r								3
 F	sslEnabled	b									4
 F	storageMode	s		"ThinProvisioned"							7
 F	storagePool	s									6
 F	system	s	r	""							2	a
 F	volumeName	s									8
+T	io.k8s.api.core.v1.ScaleIOVolumeSource	object
+F	fsType	s		"xfs"							9
+F	gateway	s	r	""							1	a
+F	protectionDomain	s									5
+F	readOnly	b									10
+F	secretRef	233	r								3
+F	sslEnabled	b									4
+F	storageMode	s		"ThinProvisioned"							7
+F	storagePool	s									6
+F	system	s	r	""							2	a
+F	volumeName	s									8
+T	io.k8s.api.core.v1.ScopeSelector	object
+F	matchExpressions	[324					atomic				1
+T	io.k8s.api.core.v1.ScopedResourceSelectorRequirement	object
+F	operator	s	r	""		DoesNotExist Exists In NotIn					2	a	v1.ScopeSelectorOperator
+F	scopeName	s	r	""		BestEffort CrossNamespacePodAffinity NotBestEffort NotTerminating PriorityClass Terminating VolumeAttributesClass					1	a	v1.ResourceQuotaScope
+F	values	[s					atomic				3
 T	io.k8s.api.core.v1.SeccompProfile	object
 F	localhostProfile	s									2	p
 F	type	s	r	""		Localhost RuntimeDefault Unconfined					1	a	v1.SeccompProfileType
@@ -901,7 +1759,7 @@ F	apiVersion	s
 F	data	{y									2
 F	immutable	b									5	p
 F	kind	s
-F	metadata	221		{}							1
+F	metadata	489		{}							1
 F	stringData	{s									4
 F	type	s			"Opaque"						3		v1.SecretType
 T	io.k8s.api.core.v1.SecretEnvSource	object
@@ -913,65 +1771,68 @@ F	name	s		""							1.1
 F	optional	b									3	p
 T	io.k8s.api.core.v1.SecretList	object		v1/SecretList
 F	apiVersion	s
-F	items	[168	r								2	a
+F	items	[326	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.SecretProjection	object
-F	items	[94					atomic				2
+F	items	[223					atomic				2
 F	name	s		""							1.1
 F	optional	b									4	p
+T	io.k8s.api.core.v1.SecretReference	object
+F	name	s									1
+F	namespace	s									2
 T	io.k8s.api.core.v1.SecretVolumeSource	object
 F	defaultMode	i			420						3	p
-F	items	[94					atomic				2
+F	items	[223					atomic				2
 F	optional	b									4	p
 F	secretName	s									1
 T	io.k8s.api.core.v1.SecurityContext	object
 F	allowPrivilegeEscalation	b									7	p
-F	appArmorProfile	32									12
-F	capabilities	38									1
+F	appArmorProfile	149									12
+F	capabilities	157									1
 F	privileged	b									2	p
 F	procMount	s				Default Unmasked					9	p	v1.ProcMountType
 F	readOnlyRootFilesystem	b									6	p
 F	runAsGroup	l									8	p
 F	runAsNonRoot	b									5	p
 F	runAsUser	l									4	p
-F	seLinuxOptions	165									3
-F	seccompProfile	167									11
-F	windowsOptions	202									10
+F	seLinuxOptions	320									3
+F	seccompProfile	325									11
+F	windowsOptions	365									10
 T	io.k8s.api.core.v1.Service	object		v1/Service
 F	apiVersion	s
 F	kind	s
-F	metadata	221		{}							1
-F	spec	181		{}							2
-F	status	182		{}							3
+F	metadata	489		{}							1
+F	spec	340		{}							2
+F	status	341		{}							3
 T	io.k8s.api.core.v1.ServiceAccount	object		v1/ServiceAccount
 F	apiVersion	s
 F	automountServiceAccountToken	b									4	p
-F	imagePullSecrets	[100					atomic				3
+F	imagePullSecrets	[233					atomic				3
 F	kind	s
-F	metadata	221		{}							1
-F	secrets	[127					map	name	merge	name	2
+F	metadata	489		{}							1
+F	secrets	[262					map	name	merge	name	2
 T	io.k8s.api.core.v1.ServiceAccountList	object		v1/ServiceAccountList
 F	apiVersion	s
-F	items	[176	r								2	a
+F	items	[335	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.ServiceAccountTokenProjection	object
 F	audience	s									1
 F	expirationSeconds	l			3600						2	p
 F	path	s	r	""							3	a
 T	io.k8s.api.core.v1.ServiceList	object		v1/ServiceList
 F	apiVersion	s
-F	items	[175	r								2	a
+F	items	[334	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.core.v1.ServicePort	object
 F	appProtocol	s									6	p
 F	name	s									1
 F	nodePort	i									5
 F	port	i	r	0							3	a
 F	protocol	s		"TCP"	"TCP"	SCTP TCP UDP					2		v1.Protocol
-F	targetPort	231									4
+F	targetPort	499									4
 T	io.k8s.api.core.v1.ServiceSpec	object
 F	allocateLoadBalancerNodePorts	b									20	p
 F	clusterIP	s									3
@@ -986,24 +1847,30 @@ F	ipFamilyPolicy	s				PreferDualStack RequireDualStack SingleStack					17	p	v1.I
 F	loadBalancerClass	s									21	p
 F	loadBalancerIP	s									8
 F	loadBalancerSourceRanges	[s					atomic				9
-F	ports	[180					map	port,protocol	merge	port	1
+F	ports	[339					map	port,protocol	merge	port	1
 F	publishNotReadyAddresses	b									13
 F	selector	{s					atomic				2
 F	sessionAffinity	s			"None"	ClientIP None					7		v1.ServiceAffinity
-F	sessionAffinityConfig	183									14
+F	sessionAffinityConfig	342									14
 F	trafficDistribution	s									23	p
 F	type	s			"ClusterIP"	ClusterIP ExternalName LoadBalancer NodePort					4		v1.ServiceType
 T	io.k8s.api.core.v1.ServiceStatus	object
-F	conditions	[212					map	type	merge	type	2
-F	loadBalancer	99		{}							1
+F	conditions	[480					map	type	merge	type	2
+F	loadBalancer	232		{}							1
 T	io.k8s.api.core.v1.SessionAffinityConfig	object
-F	clientIP	41									1
+F	clientIP	162									1
 T	io.k8s.api.core.v1.SleepAction	object
 F	seconds	l	r	0							1	a
+T	io.k8s.api.core.v1.StorageOSPersistentVolumeSource	object
+F	fsType	s									3
+F	readOnly	b									4
+F	secretRef	262									5
+F	volumeName	s									1
+F	volumeNamespace	s									2
 T	io.k8s.api.core.v1.StorageOSVolumeSource	object
 F	fsType	s									3
 F	readOnly	b									4
-F	secretRef	100									5
+F	secretRef	233									5
 F	volumeName	s									1
 F	volumeNamespace	s									2
 T	io.k8s.api.core.v1.Sysctl	object
@@ -1011,11 +1878,11 @@ F	name	s	r	""							1	a
 F	value	s	r	""							2	a
 T	io.k8s.api.core.v1.TCPSocketAction	object
 F	host	s									2
-F	port	231	r								1
+F	port	499	r								1
 T	io.k8s.api.core.v1.Taint	object
 F	effect	s	r	""		NoExecute NoSchedule PreferNoSchedule					3	a	v1.TaintEffect
 F	key	s	r	""							1	a
-F	timeAdded	228									4
+F	timeAdded	496									4
 F	value	s									2
 T	io.k8s.api.core.v1.Toleration	object
 F	effect	s				NoExecute NoSchedule PreferNoSchedule					4		v1.TaintEffect
@@ -1023,8 +1890,13 @@ F	key	s									1
 F	operator	s				Equal Exists Gt Lt					2		v1.TolerationOperator
 F	tolerationSeconds	l									5	p
 F	value	s									3
+T	io.k8s.api.core.v1.TopologySelectorLabelRequirement	object
+F	key	s	r	""							1	a
+F	values	[s	r				atomic				2	a
+T	io.k8s.api.core.v1.TopologySelectorTerm	object
+F	matchLabelExpressions	[350					atomic				1
 T	io.k8s.api.core.v1.TopologySpreadConstraint	object
-F	labelSelector	216									4
+F	labelSelector	484									4
 F	matchLabelKeys	[s					atomic				8
 F	maxSkew	i	r	0							1	a
 F	minDomains	i									5	p
@@ -1042,37 +1914,37 @@ F	kind	s	r	""							2	a
 F	name	s	r	""							3	a
 F	namespace	s									4	p
 T	io.k8s.api.core.v1.Volume	object
-F	awsElasticBlockStore	30									2.4
-F	azureDisk	34									2.22
-F	azureFile	35									2.18
-F	cephfs	39									2.14
-F	cinder	40									2.13
-F	configMap	49									2.19
-F	csi	37									2.28
-F	downwardAPI	66									2.16
-F	emptyDir	67									2.2
-F	ephemeral	72									2.29
-F	fc	78									2.17
-F	flexVolume	80									2.12
-F	flocker	81									2.15
-F	gcePersistentDisk	82									2.3
-F	gitRepo	84									2.5
-F	glusterfs	85									2.9
-F	hostPath	90									2.1
-F	image	92									2.30
-F	iscsi	91									2.8
+F	awsElasticBlockStore	147									2.4
+F	azureDisk	151									2.22
+F	azureFile	153									2.18
+F	cephfs	159									2.14
+F	cinder	161									2.13
+F	configMap	170									2.19
+F	csi	156									2.28
+F	downwardAPI	187									2.16
+F	emptyDir	188									2.2
+F	ephemeral	198									2.29
+F	fc	204									2.17
+F	flexVolume	207									2.12
+F	flocker	208									2.15
+F	gcePersistentDisk	209									2.3
+F	gitRepo	211									2.5
+F	glusterfs	213									2.9
+F	hostPath	218									2.1
+F	image	221									2.30
+F	iscsi	220									2.8
 F	name	s	r	""							1	a
-F	nfs	101									2.7
-F	persistentVolumeClaim	130									2.10
-F	photonPersistentDisk	131									2.23
-F	portworxVolume	154									2.24
-F	projected	157									2.26
-F	quobyte	158									2.21
-F	rbd	159									2.11
-F	scaleIO	166									2.25
-F	secret	173									2.6
-F	storageos	185									2.27
-F	vsphereVolume	200									2.20
+F	nfs	236									2.7
+F	persistentVolumeClaim	270									2.10
+F	photonPersistentDisk	274									2.23
+F	portworxVolume	299									2.24
+F	projected	302									2.26
+F	quobyte	303									2.21
+F	rbd	305									2.11
+F	scaleIO	322									2.25
+F	secret	332									2.6
+F	storageos	345									2.27
+F	vsphereVolume	363									2.20
 T	io.k8s.api.core.v1.VolumeDevice	object
 F	devicePath	s	r	""							2	a
 F	name	s	r	""							1	a
@@ -1089,26 +1961,28 @@ F	mountPath	s	r	""							2	a
 F	name	s	r	""							1	a
 F	readOnly	b									3
 F	recursiveReadOnly	s									4	p	v1.RecursiveReadOnlyMode
-F	volumeStatus	199									5
+F	volumeStatus	362									5
+T	io.k8s.api.core.v1.VolumeNodeAffinity	object
+F	required	254									1
 T	io.k8s.api.core.v1.VolumeProjection	object
-F	clusterTrustBundle	42									5
-F	configMap	48									3
-F	downwardAPI	64									2
-F	podCertificate	136									6
-F	secret	172									1
-F	serviceAccountToken	178									4
+F	clusterTrustBundle	163									5
+F	configMap	169									3
+F	downwardAPI	185									2
+F	podCertificate	279									6
+F	secret	330									1
+F	serviceAccountToken	337									4
 T	io.k8s.api.core.v1.VolumeResourceRequirements	object
-F	limits	{211									1		v1.ResourceList
-F	requests	{211									2		v1.ResourceList
+F	limits	{479									1		v1.ResourceList
+F	requests	{479									2		v1.ResourceList
 T	io.k8s.api.core.v1.VolumeStatus	object
-F	image	93									1
+F	image	222									1
 T	io.k8s.api.core.v1.VsphereVirtualDiskVolumeSource	object
 F	fsType	s									2
 F	storagePolicyID	s									4
 F	storagePolicyName	s									3
 F	volumePath	s	r	""							1	a
 T	io.k8s.api.core.v1.WeightedPodAffinityTerm	object
-F	podAffinityTerm	134	r	{}							2
+F	podAffinityTerm	277	r	{}							2
 F	weight	i	r	0							1	a
 T	io.k8s.api.core.v1.WindowsSecurityContextOptions	object
 F	gmsaCredentialSpec	s									2	p
@@ -1117,20 +1991,20 @@ F	hostProcess	b									4	p
 F	runAsUserName	s									3	p
 T	io.k8s.api.discovery.v1.Endpoint	object
 F	addresses	[s	r				set				1	a
-F	conditions	204		{}							2
+F	conditions	367		{}							2
 F	deprecatedTopology	{s									5
-F	hints	205									8
+F	hints	368									8
 F	hostname	s									3	p
 F	nodeName	s									6	p
-F	targetRef	127									4
+F	targetRef	262									4
 F	zone	s									7	p
 T	io.k8s.api.discovery.v1.EndpointConditions	object
 F	ready	b									1	p
 F	serving	b									2	p
 F	terminating	b									3	p
 T	io.k8s.api.discovery.v1.EndpointHints	object
-F	forNodes	[209					atomic				2
-F	forZones	[210					atomic				1
+F	forNodes	[372					atomic				2
+F	forZones	[373					atomic				1
 T	io.k8s.api.discovery.v1.EndpointPort	object
 F	appProtocol	s									4	p
 F	name	s			""						1	p
@@ -1139,22 +2013,550 @@ F	protocol	s			"TCP"	SCTP TCP UDP					2	p	v1.Protocol
 T	io.k8s.api.discovery.v1.EndpointSlice	object		discovery.k8s.io/v1/EndpointSlice
 F	addressType	s	r	""		FQDN IPv4 IPv6					4	a	v1.AddressType
 F	apiVersion	s
-F	endpoints	[203					atomic				2	a
+F	endpoints	[366					atomic				2	a
 F	kind	s
-F	metadata	221		{}							1
-F	ports	[206					atomic				3	a
+F	metadata	489		{}							1
+F	ports	[369					atomic				3	a
 T	io.k8s.api.discovery.v1.EndpointSliceList	object		discovery.k8s.io/v1/EndpointSliceList
 F	apiVersion	s
-F	items	[207	r								2	a
+F	items	[370	r								2	a
 F	kind	s
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 T	io.k8s.api.discovery.v1.ForNode	object
 F	name	s	r	""							1	a
 T	io.k8s.api.discovery.v1.ForZone	object
 F	name	s	r	""							1	a
+T	io.k8s.api.events.v1.Event	object		events.k8s.io/v1/Event
+F	action	s									6
+F	apiVersion	s
+F	deprecatedCount	i									15
+F	deprecatedFirstTimestamp	496									13
+F	deprecatedLastTimestamp	496									14
+F	deprecatedSource	202		{}							12
+F	eventTime	488	r								2
+F	kind	s
+F	metadata	489		{}							1
+F	note	s									10
+F	reason	s									7
+F	regarding	262		{}							8
+F	related	262									9
+F	reportingController	s									4
+F	reportingInstance	s									5
+F	series	376									3
+F	type	s									11
+T	io.k8s.api.events.v1.EventList	object		events.k8s.io/v1/EventList
+F	apiVersion	s
+F	items	[374	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.events.v1.EventSeries	object
+F	count	i	r	0							1	a
+F	lastObservedTime	488	r								2
+T	io.k8s.api.networking.v1.HTTPIngressPath	object
+F	backend	384	r	{}							2
+F	path	s									1
+F	pathType	s	r			Exact ImplementationSpecific Prefix					3	p	v1.PathType
+T	io.k8s.api.networking.v1.HTTPIngressRuleValue	object
+F	paths	[377	r				atomic				1	a
+T	io.k8s.api.networking.v1.IPAddress	object		networking.k8s.io/v1/IPAddress
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	381	r	{}							2
+T	io.k8s.api.networking.v1.IPAddressList	object		networking.k8s.io/v1/IPAddressList
+F	apiVersion	s
+F	items	[379	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.networking.v1.IPAddressSpec	object
+F	parentRef	405	r								1
+T	io.k8s.api.networking.v1.IPBlock	object
+F	cidr	s	r	""							1	a
+F	except	[s					atomic				2
+T	io.k8s.api.networking.v1.Ingress	object		networking.k8s.io/v1/Ingress
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	395		{}							2
+F	status	396		{}							3
+T	io.k8s.api.networking.v1.IngressBackend	object
+F	resource	353									3
+F	service	394									4
+T	io.k8s.api.networking.v1.IngressClass	object		networking.k8s.io/v1/IngressClass
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	388		{}							2
+T	io.k8s.api.networking.v1.IngressClassList	object		networking.k8s.io/v1/IngressClassList
+F	apiVersion	s
+F	items	[385	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.networking.v1.IngressClassParametersReference	object
+F	apiGroup	s									1	p
+F	kind	s	r	""							2	a
+F	name	s	r	""							3	a
+F	namespace	s									5	p
+F	scope	s									4	p
+T	io.k8s.api.networking.v1.IngressClassSpec	object
+F	controller	s									1
+F	parameters	387									2
+T	io.k8s.api.networking.v1.IngressList	object		networking.k8s.io/v1/IngressList
+F	apiVersion	s
+F	items	[383	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.networking.v1.IngressLoadBalancerIngress	object
+F	hostname	s									2
+F	ip	s									1
+F	ports	[392					atomic				4
+T	io.k8s.api.networking.v1.IngressLoadBalancerStatus	object
+F	ingress	[390					atomic				1
+T	io.k8s.api.networking.v1.IngressPortStatus	object
+F	error	s									3	p
+F	port	i	r	0							1	a
+F	protocol	s	r	""		SCTP TCP UDP					2	a	v1.Protocol
+T	io.k8s.api.networking.v1.IngressRule	object
+F	host	s									1
+F	http	378									2.1
+T	io.k8s.api.networking.v1.IngressServiceBackend	object
+F	name	s	r	""							1	a
+F	port	406		{}							2
+T	io.k8s.api.networking.v1.IngressSpec	object
+F	defaultBackend	384									1
+F	ingressClassName	s									4	p
+F	rules	[393					atomic				3
+F	tls	[397					atomic				2
+T	io.k8s.api.networking.v1.IngressStatus	object
+F	loadBalancer	391		{}							1
+T	io.k8s.api.networking.v1.IngressTLS	object
+F	hosts	[s					atomic				1
+F	secretName	s									2
+T	io.k8s.api.networking.v1.NetworkPolicy	object		networking.k8s.io/v1/NetworkPolicy
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	404		{}							2
+T	io.k8s.api.networking.v1.NetworkPolicyEgressRule	object
+F	ports	[403					atomic				1
+F	to	[402					atomic				2
+T	io.k8s.api.networking.v1.NetworkPolicyIngressRule	object
+F	from	[402					atomic				2
+F	ports	[403					atomic				1
+T	io.k8s.api.networking.v1.NetworkPolicyList	object		networking.k8s.io/v1/NetworkPolicyList
+F	apiVersion	s
+F	items	[398	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.networking.v1.NetworkPolicyPeer	object
+F	ipBlock	382									3
+F	namespaceSelector	484									2
+F	podSelector	484									1
+T	io.k8s.api.networking.v1.NetworkPolicyPort	object
+F	endPort	i									3	p
+F	port	499									2
+F	protocol	s				SCTP TCP UDP					1	p	v1.Protocol
+T	io.k8s.api.networking.v1.NetworkPolicySpec	object
+F	egress	[399					atomic				3
+F	ingress	[400					atomic				2
+F	podSelector	484		{}							1
+F	policyTypes	[s					atomic				4		[]v1.PolicyType
+T	io.k8s.api.networking.v1.ParentReference	object
+F	group	s									1
+F	name	s	r								4
+F	namespace	s									3
+F	resource	s	r								2
+T	io.k8s.api.networking.v1.ServiceBackendPort	object
+F	name	s									1
+F	number	i									2
+T	io.k8s.api.networking.v1.ServiceCIDR	object		networking.k8s.io/v1/ServiceCIDR
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	409		{}							2
+F	status	410		{}							3
+T	io.k8s.api.networking.v1.ServiceCIDRList	object		networking.k8s.io/v1/ServiceCIDRList
+F	apiVersion	s
+F	items	[407	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.networking.v1.ServiceCIDRSpec	object
+F	cidrs	[s					atomic				1
+T	io.k8s.api.networking.v1.ServiceCIDRStatus	object
+F	conditions	[480					map	type	merge	type	1
+T	io.k8s.api.node.v1.Overhead	object
+F	podFixed	{479									1		v1.ResourceList
+T	io.k8s.api.node.v1.RuntimeClass	object		node.k8s.io/v1/RuntimeClass
+F	apiVersion	s
+F	handler	s	r	""							2	a
+F	kind	s
+F	metadata	489		{}							1
+F	overhead	411									3
+F	scheduling	414									4
+T	io.k8s.api.node.v1.RuntimeClassList	object		node.k8s.io/v1/RuntimeClassList
+F	apiVersion	s
+F	items	[412	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.node.v1.Scheduling	object
+F	nodeSelector	{s					atomic				1
+F	tolerations	[349					atomic				2
+T	io.k8s.api.policy.v1.Eviction	object		policy/v1/Eviction
+F	apiVersion	s
+F	deleteOptions	481									2
+F	kind	s
+F	metadata	489		{}							1
+T	io.k8s.api.policy.v1.PodDisruptionBudget	object		policy/v1/PodDisruptionBudget
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	418		{}							2
+F	status	419		{}							3
+T	io.k8s.api.policy.v1.PodDisruptionBudgetList	object		policy/v1/PodDisruptionBudgetList
+F	apiVersion	s
+F	items	[416	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.policy.v1.PodDisruptionBudgetSpec	object
+F	maxUnavailable	499									3
+F	minAvailable	499									1
+F	selector	484							replace		2
+F	unhealthyPodEvictionPolicy	s				AlwaysAllow IfHealthyBudget					4	p	v1.UnhealthyPodEvictionPolicyType
+T	io.k8s.api.policy.v1.PodDisruptionBudgetStatus	object
+F	conditions	[480					map	type	merge	type	7
+F	currentHealthy	i		0							4	a
+F	desiredHealthy	i		0							5	a
+F	disruptedPods	{496									2
+F	disruptionsAllowed	i		0							3	a
+F	expectedPods	i		0							6	a
+F	observedGeneration	l									1
+T	io.k8s.api.rbac.v1.AggregationRule	object
+F	clusterRoleSelectors	[484					atomic				1
+T	io.k8s.api.rbac.v1.ClusterRole	object		rbac.authorization.k8s.io/v1/ClusterRole
+F	aggregationRule	420									3
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	rules	[425					atomic				2	a
+T	io.k8s.api.rbac.v1.ClusterRoleBinding	object		rbac.authorization.k8s.io/v1/ClusterRoleBinding
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	roleRef	430	r	{}							3
+F	subjects	[431					atomic				2
+T	io.k8s.api.rbac.v1.ClusterRoleBindingList	object		rbac.authorization.k8s.io/v1/ClusterRoleBindingList
+F	apiVersion	s
+F	items	[422	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.rbac.v1.ClusterRoleList	object		rbac.authorization.k8s.io/v1/ClusterRoleList
+F	apiVersion	s
+F	items	[421	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.rbac.v1.PolicyRule	object
+F	apiGroups	[s					atomic				2
+F	nonResourceURLs	[s					atomic				5
+F	resourceNames	[s					atomic				4
+F	resources	[s					atomic				3
+F	verbs	[s	r				atomic				1	a
+T	io.k8s.api.rbac.v1.Role	object		rbac.authorization.k8s.io/v1/Role
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	rules	[425					atomic				2	a
+T	io.k8s.api.rbac.v1.RoleBinding	object		rbac.authorization.k8s.io/v1/RoleBinding
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	roleRef	430	r	{}							3
+F	subjects	[431					atomic				2
+T	io.k8s.api.rbac.v1.RoleBindingList	object		rbac.authorization.k8s.io/v1/RoleBindingList
+F	apiVersion	s
+F	items	[427	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.rbac.v1.RoleList	object		rbac.authorization.k8s.io/v1/RoleList
+F	apiVersion	s
+F	items	[426	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.rbac.v1.RoleRef	object
+F	apiGroup	s		""							1	a
+F	kind	s	r	""							2	a
+F	name	s	r	""							3	a
+T	io.k8s.api.rbac.v1.Subject	object
+F	apiGroup	s									2
+F	kind	s	r	""							1	a
+F	name	s	r	""							3	a
+F	namespace	s									4
+T	io.k8s.api.scheduling.v1.PriorityClass	object		scheduling.k8s.io/v1/PriorityClass
+F	apiVersion	s
+F	description	s									4
+F	globalDefault	b									3
+F	kind	s
+F	metadata	489		{}							1
+F	preemptionPolicy	s				Never PreemptLowerPriority					5	p	v1.PreemptionPolicy
+F	value	i		0							2	a
+T	io.k8s.api.scheduling.v1.PriorityClassList	object		scheduling.k8s.io/v1/PriorityClassList
+F	apiVersion	s
+F	items	[432	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.CSIDriver	object		storage.k8s.io/v1/CSIDriver
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	436	r	{}							2
+T	io.k8s.api.storage.v1.CSIDriverList	object		storage.k8s.io/v1/CSIDriverList
+F	apiVersion	s
+F	items	[434	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.CSIDriverSpec	object
+F	attachRequired	b									1	p
+F	fsGroupPolicy	s									5	p	v1.FSGroupPolicy
+F	nodeAllocatableUpdatePeriodSeconds	l									9	p
+F	podInfoOnMount	b									2	p
+F	preventPodSchedulingIfMissing	b									11	p
+F	requiresRepublish	b									7	p
+F	seLinuxMount	b									8	p
+F	serviceAccountTokenInSecrets	b									10	p
+F	storageCapacity	b									4	p
+F	tokenRequests	[445					atomic				6
+F	volumeLifecycleModes	[s					set				3		[]v1.VolumeLifecycleMode
+T	io.k8s.api.storage.v1.CSINode	object		storage.k8s.io/v1/CSINode
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	440	r	{}							2
+T	io.k8s.api.storage.v1.CSINodeDriver	object
+F	allocatable	454									4
+F	name	s	r	""							1	a
+F	nodeID	s	r	""							2	a
+F	topologyKeys	[s					atomic				3	a
+T	io.k8s.api.storage.v1.CSINodeList	object		storage.k8s.io/v1/CSINodeList
+F	apiVersion	s
+F	items	[437	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.CSINodeSpec	object
+F	drivers	[438	r				map	name	merge	name	1	a
+T	io.k8s.api.storage.v1.CSIStorageCapacity	object		storage.k8s.io/v1/CSIStorageCapacity
+F	apiVersion	s
+F	capacity	479									4
+F	kind	s
+F	maximumVolumeSize	479									5
+F	metadata	489		{}							1
+F	nodeTopology	484									2
+F	storageClassName	s	r	""							3	a
+T	io.k8s.api.storage.v1.CSIStorageCapacityList	object		storage.k8s.io/v1/CSIStorageCapacityList
+F	apiVersion	s
+F	items	[441	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.StorageClass	object		storage.k8s.io/v1/StorageClass
+F	allowVolumeExpansion	b									6	p
+F	allowedTopologies	[351					atomic				8
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	mountOptions	[s					atomic				5
+F	parameters	{s									3
+F	provisioner	s	r	""							2	a
+F	reclaimPolicy	s				Delete Recycle Retain					4	p	v1.PersistentVolumeReclaimPolicy
+F	volumeBindingMode	s				Immediate WaitForFirstConsumer					7	p	v1.VolumeBindingMode
+T	io.k8s.api.storage.v1.StorageClassList	object		storage.k8s.io/v1/StorageClassList
+F	apiVersion	s
+F	items	[443	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.TokenRequest	object
+F	audience	s	r	""							1	a
+F	expirationSeconds	l									2	p
+T	io.k8s.api.storage.v1.VolumeAttachment	object		storage.k8s.io/v1/VolumeAttachment
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}							1
+F	spec	449	r	{}							2
+F	status	450		{}							3
+T	io.k8s.api.storage.v1.VolumeAttachmentList	object		storage.k8s.io/v1/VolumeAttachmentList
+F	apiVersion	s
+F	items	[446	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.VolumeAttachmentSource	object
+F	inlineVolumeSpec	272									2
+F	persistentVolumeName	s									1	p
+T	io.k8s.api.storage.v1.VolumeAttachmentSpec	object
+F	attacher	s	r	""							1	a
+F	nodeName	s	r	""							3	a
+F	source	448	r	{}							2
+T	io.k8s.api.storage.v1.VolumeAttachmentStatus	object
+F	attachError	453									3
+F	attached	b	r	false							1	a
+F	attachmentMetadata	{s									2
+F	detachError	453									4
+T	io.k8s.api.storage.v1.VolumeAttributesClass	object		storage.k8s.io/v1/VolumeAttributesClass
+F	apiVersion	s
+F	driverName	s	r	""							2	a
+F	kind	s
+F	metadata	489		{}							1
+F	parameters	{s									3
+T	io.k8s.api.storage.v1.VolumeAttributesClassList	object		storage.k8s.io/v1/VolumeAttributesClassList
+F	apiVersion	s
+F	items	[451	r								2	a
+F	kind	s
+F	metadata	486		{}							1
+T	io.k8s.api.storage.v1.VolumeError	object
+F	errorCode	i									3	p
+F	message	s									2
+F	time	496									1
+T	io.k8s.api.storage.v1.VolumeNodeResources	object
+F	count	i									1	p
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceColumnDefinition	object
+F	description	s
+F	format	s
+F	jsonPath	s	r	""								a
+F	name	s	r	""								a
+F	priority	i
+F	type	s	r	""								a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceConversion	object
+F	strategy	s	r	""								a	v1.ConversionStrategyType
+F	webhook	478
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition	object		apiextensions.k8s.io/v1/CustomResourceDefinition
+F	apiVersion	s
+F	kind	s
+F	metadata	489		{}
+F	spec	461	r	{}
+F	status	462		{}
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionCondition	object
+F	lastTransitionTime	496
+F	message	s
+F	observedGeneration	l
+F	reason	s
+F	status	s	r	""								a	v1.ConditionStatus
+F	type	s	r	""								a	v1.CustomResourceDefinitionConditionType
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionList	object		apiextensions.k8s.io/v1/CustomResourceDefinitionList
+F	apiVersion	s
+F	items	[457	r									a
+F	kind	s
+F	metadata	486		{}
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionNames	object
+F	categories	[s					atomic
+F	kind	s	r	""								a
+F	listKind	s
+F	plural	s	r	""								a
+F	shortNames	[s					atomic
+F	singular	s
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionSpec	object
+F	conversion	456
+F	group	s	r	""								a
+F	names	460	r	{}
+F	preserveUnknownFields	b
+F	scope	s	r	""								a	v1.ResourceScope
+F	versions	[463	r				atomic					a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus	object
+F	acceptedNames	460		{}
+F	conditions	[458					map	type				a
+F	observedGeneration	l
+F	storedVersions	[s					atomic					a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionVersion	object
+F	additionalPrinterColumns	[455					atomic
+F	deprecated	b
+F	deprecationWarning	s										p
+F	name	s	r	""								a
+F	schema	467
+F	selectableFields	[474					atomic
+F	served	b	r	false								a
+F	storage	b	r	false								a
+F	subresources	466
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceScale	object
+F	labelSelectorPath	s										p
+F	specReplicasPath	s	r	""								a
+F	statusReplicasPath	s	r	""								a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus	object
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresources	object
+F	scale	464
+F	status	465
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceValidation	object
+F	openAPIV3Schema	470
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ExternalDocumentation	object
+F	description	s
+F	url	s
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON	any
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps	object
+F	$ref	s										p
+F	$schema	s											v1.JSONSchemaURL
+F	additionalItems	472
+F	additionalProperties	472
+F	allOf	[470					atomic
+F	anyOf	[470					atomic
+F	default	469
+F	definitions	{470											v1.JSONSchemaDefinitions
+F	dependencies	{473											v1.JSONSchemaDependencies
+F	description	s
+F	enum	[469					atomic
+F	example	469
+F	exclusiveMaximum	b
+F	exclusiveMinimum	b
+F	externalDocs	468
+F	format	s
+F	id	s
+F	items	471
+F	maxItems	l										p
+F	maxLength	l										p
+F	maxProperties	l										p
+F	maximum	d										p
+F	minItems	l										p
+F	minLength	l										p
+F	minProperties	l										p
+F	minimum	d										p
+F	multipleOf	d										p
+F	not	470
+F	nullable	b
+F	oneOf	[470					atomic
+F	pattern	s
+F	patternProperties	{470
+F	properties	{470
+F	required	[s					atomic
+F	title	s
+F	type	s
+F	uniqueItems	b
+F	x-kubernetes-embedded-resource	b
+F	x-kubernetes-int-or-string	b
+F	x-kubernetes-list-map-keys	[s					atomic
+F	x-kubernetes-list-type	s										p
+F	x-kubernetes-map-type	s										p
+F	x-kubernetes-preserve-unknown-fields	b										p
+F	x-kubernetes-validations	[476					map	rule	merge	rule			v1.ValidationRules
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray	any
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool	any
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray	any
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.SelectableField	object
+F	jsonPath	s	r	""								a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ServiceReference	object
+F	name	s	r	""								a
+F	namespace	s	r	""								a
+F	path	s										p
+F	port	i										p
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ValidationRule	object
+F	fieldPath	s
+F	message	s
+F	messageExpression	s
+F	optionalOldSelf	b										p
+F	reason	s				FieldValueDuplicate FieldValueForbidden FieldValueInvalid FieldValueRequired						p	v1.FieldValueErrorReason
+F	rule	s	r	""								a
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.WebhookClientConfig	object
+F	caBundle	y
+F	service	475
+F	url	s										p
+T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.WebhookConversion	object
+F	clientConfig	477
+F	conversionReviewVersions	[s	r				atomic					a
 T	io.k8s.apimachinery.pkg.api.resource.Quantity	number-or-string
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Condition	object
-F	lastTransitionTime	228	r								4
+F	lastTransitionTime	496	r								4
 F	message	s	r	""							6	a
 F	observedGeneration	l									3
 F	reason	s	r	""							5	a
@@ -1167,15 +2569,15 @@ F	gracePeriodSeconds	l									1	p
 F	ignoreStoreReadErrorWithClusterBreakingPotential	b									6	p
 F	kind	s
 F	orphanDependents	b									3	p
-F	preconditions	223									2
+F	preconditions	491									2
 F	propagationPolicy	s									4	p	v1.DeletionPropagation
 T	io.k8s.apimachinery.pkg.apis.meta.v1.FieldSelectorRequirement	object
-F	key	s	r	""							1
-F	operator	s	r	""							2
+F	key	s	r	""							1	a
+F	operator	s	r	""							2	a	v1.FieldSelectorOperator
 F	values	[s					atomic				3
 T	io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1	object
 T	io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector	object
-F	matchExpressions	[217					atomic				2
+F	matchExpressions	[485					atomic				2
 F	matchLabels	{s									1
 T	io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement	object
 F	key	s	r	""							1	a
@@ -1186,29 +2588,29 @@ F	continue	s									3
 F	remainingItemCount	l									4	p
 F	resourceVersion	s									2
 F	selfLink	s									1
-F	shardInfo	224									5
+F	shardInfo	492									5
 T	io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry	object
 F	apiVersion	s									3
 F	fieldsType	s									6
-F	fieldsV1	215									7
+F	fieldsV1	483									7
 F	manager	s									1
 F	operation	s									2		v1.ManagedFieldsOperationType
 F	subresource	s									8
-F	time	228									4
+F	time	496									4
 T	io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime	string:date-time
 T	io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta	object
 F	annotations	{s									12
-F	creationTimestamp	228									8
+F	creationTimestamp	496									8
 F	deletionGracePeriodSeconds	l									10	p
-F	deletionTimestamp	228									9
+F	deletionTimestamp	496									9
 F	finalizers	[s					set		merge		14
 F	generateName	s									2
 F	generation	l									7
 F	labels	{s									11
-F	managedFields	[219					atomic				17
+F	managedFields	[487					atomic				17
 F	name	s									1
 F	namespace	s									3
-F	ownerReferences	[222					map	uid	merge	uid	13
+F	ownerReferences	[490					map	uid	merge	uid	13
 F	resourceVersion	s									6
 F	selfLink	s									4
 F	uid	s									5		types.UID
@@ -1227,10 +2629,10 @@ F	selector	s	r	""							1	a
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Status	object		v1/Status
 F	apiVersion	s
 F	code	i									6
-F	details	227									5
+F	details	495									5
 F	kind	s
 F	message	s									3
-F	metadata	218		{}							1
+F	metadata	486		{}							1
 F	reason	s									4		v1.StatusReason
 F	status	s									2
 T	io.k8s.apimachinery.pkg.apis.meta.v1.StatusCause	object
@@ -1238,7 +2640,7 @@ F	field	s									3
 F	message	s									2
 F	reason	s									1		v1.CauseType
 T	io.k8s.apimachinery.pkg.apis.meta.v1.StatusDetails	object
-F	causes	[226					atomic				4
+F	causes	[494					atomic				4
 F	group	s									2
 F	kind	s									3
 F	name	s									1
@@ -1246,38 +2648,110 @@ F	retryAfterSeconds	i									5
 F	uid	s									6		types.UID
 T	io.k8s.apimachinery.pkg.apis.meta.v1.Time	string:date-time
 T	io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent	object		v1/WatchEvent storage.k8s.io/v1/WatchEvent
-F	object	230	r								2
+F	object	498	r								2
 F	type	s	r	""							1
 T	io.k8s.apimachinery.pkg.runtime.RawExtension	object
 T	io.k8s.apimachinery.pkg.util.intstr.IntOrString	int-or-string
 R		v1	bindings	binding	Binding	Namespaced	create
 R		v1	configmaps	configmap	ConfigMap	Namespaced	create delete deletecollection get list patch update watch	cm
+R		v1	endpoints	endpoints	Endpoints	Namespaced	create delete deletecollection get list patch update watch	ep
 R		v1	events	event	Event	Namespaced	create delete deletecollection get list patch update watch	ev
+R		v1	limitranges	limitrange	LimitRange	Namespaced	create delete deletecollection get list patch update watch	limits
 R		v1	namespaces	namespace	Namespace	Cluster	create delete get list patch update watch	ns
 R		v1	namespaces/finalize		Namespace	Cluster	update
 R		v1	namespaces/status		Namespace	Cluster	get patch update
 R		v1	nodes	node	Node	Cluster	create delete deletecollection get list patch update watch	no
+R		v1	nodes/proxy		NodeProxyOptions	Cluster	create delete get patch update
 R		v1	nodes/status		Node	Cluster	get patch update
+R		v1	persistentvolumeclaims	persistentvolumeclaim	PersistentVolumeClaim	Namespaced	create delete deletecollection get list patch update watch	pvc
+R		v1	persistentvolumeclaims/status		PersistentVolumeClaim	Namespaced	get patch update
+R		v1	persistentvolumes	persistentvolume	PersistentVolume	Cluster	create delete deletecollection get list patch update watch	pv
+R		v1	persistentvolumes/status		PersistentVolume	Cluster	get patch update
 R		v1	pods	pod	Pod	Namespaced	create delete deletecollection get list patch update watch	po	all
 R		v1	pods/attach		PodAttachOptions	Namespaced	create get
 R		v1	pods/binding		Binding	Namespaced	create
+R		v1	pods/ephemeralcontainers		Pod	Namespaced	get patch update
+R		v1	pods/eviction		Eviction	Namespaced	create
 R		v1	pods/exec		PodExecOptions	Namespaced	create get
 R		v1	pods/log		Pod	Namespaced	get
 R		v1	pods/portforward		PodPortForwardOptions	Namespaced	create get
+R		v1	pods/proxy		PodProxyOptions	Namespaced	create delete get patch update
+R		v1	pods/resize		Pod	Namespaced	get patch update
 R		v1	pods/status		Pod	Namespaced	get patch update
+R		v1	podtemplates	podtemplate	PodTemplate	Namespaced	create delete deletecollection get list patch update watch
+R		v1	replicationcontrollers	replicationcontroller	ReplicationController	Namespaced	create delete deletecollection get list patch update watch	rc	all
+R		v1	replicationcontrollers/scale		Scale	Namespaced	get patch update
+R		v1	replicationcontrollers/status		ReplicationController	Namespaced	get patch update
+R		v1	resourcequotas	resourcequota	ResourceQuota	Namespaced	create delete deletecollection get list patch update watch	quota
+R		v1	resourcequotas/status		ResourceQuota	Namespaced	get patch update
 R		v1	secrets	secret	Secret	Namespaced	create delete deletecollection get list patch update watch
 R		v1	serviceaccounts	serviceaccount	ServiceAccount	Namespaced	create delete deletecollection get list patch update watch	sa
+R		v1	serviceaccounts/token		TokenRequest	Namespaced	create
 R		v1	services	service	Service	Namespaced	create delete deletecollection get list patch update watch	svc	all
+R		v1	services/proxy		ServiceProxyOptions	Namespaced	create delete get patch update
 R		v1	services/status		Service	Namespaced	get patch update
+R	apps	v1	controllerrevisions	controllerrevision	ControllerRevision	Namespaced	create delete deletecollection get list patch update watch
+R	apps	v1	daemonsets	daemonset	DaemonSet	Namespaced	create delete deletecollection get list patch update watch	ds	all
+R	apps	v1	daemonsets/status		DaemonSet	Namespaced	get patch update
 R	apps	v1	deployments	deployment	Deployment	Namespaced	create delete deletecollection get list patch update watch	deploy	all
 R	apps	v1	deployments/scale		Scale	Namespaced	get patch update
 R	apps	v1	deployments/status		Deployment	Namespaced	get patch update
 R	apps	v1	replicasets	replicaset	ReplicaSet	Namespaced	create delete deletecollection get list patch update watch	rs	all
 R	apps	v1	replicasets/scale		Scale	Namespaced	get patch update
 R	apps	v1	replicasets/status		ReplicaSet	Namespaced	get patch update
+R	apps	v1	statefulsets	statefulset	StatefulSet	Namespaced	create delete deletecollection get list patch update watch	sts	all
+R	apps	v1	statefulsets/scale		Scale	Namespaced	get patch update
+R	apps	v1	statefulsets/status		StatefulSet	Namespaced	get patch update
+R	events.k8s.io	v1	events	event	Event	Namespaced	create delete deletecollection get list patch update watch	ev
+R	authentication.k8s.io	v1	selfsubjectreviews	selfsubjectreview	SelfSubjectReview	Cluster	create
+R	authentication.k8s.io	v1	tokenreviews	tokenreview	TokenReview	Cluster	create
+R	authorization.k8s.io	v1	localsubjectaccessreviews	localsubjectaccessreview	LocalSubjectAccessReview	Namespaced	create
 R	authorization.k8s.io	v1	selfsubjectaccessreviews	selfsubjectaccessreview	SelfSubjectAccessReview	Cluster	create
 R	authorization.k8s.io	v1	selfsubjectrulesreviews	selfsubjectrulesreview	SelfSubjectRulesReview	Cluster	create
+R	authorization.k8s.io	v1	subjectaccessreviews	subjectaccessreview	SubjectAccessReview	Cluster	create
+R	autoscaling	v2	horizontalpodautoscalers	horizontalpodautoscaler	HorizontalPodAutoscaler	Namespaced	create delete deletecollection get list patch update watch	hpa	all
+R	autoscaling	v2	horizontalpodautoscalers/status		HorizontalPodAutoscaler	Namespaced	get patch update
+R	autoscaling	v1	horizontalpodautoscalers	horizontalpodautoscaler	HorizontalPodAutoscaler	Namespaced	create delete deletecollection get list patch update watch	hpa	all
+R	autoscaling	v1	horizontalpodautoscalers/status		HorizontalPodAutoscaler	Namespaced	get patch update
+R	batch	v1	cronjobs	cronjob	CronJob	Namespaced	create delete deletecollection get list patch update watch	cj	all
+R	batch	v1	cronjobs/status		CronJob	Namespaced	get patch update
+R	batch	v1	jobs	job	Job	Namespaced	create delete deletecollection get list patch update watch		all
+R	batch	v1	jobs/status		Job	Namespaced	get patch update
+R	certificates.k8s.io	v1	certificatesigningrequests	certificatesigningrequest	CertificateSigningRequest	Cluster	create delete deletecollection get list patch update watch	csr
+R	certificates.k8s.io	v1	certificatesigningrequests/approval		CertificateSigningRequest	Cluster	get patch update
+R	certificates.k8s.io	v1	certificatesigningrequests/status		CertificateSigningRequest	Cluster	get patch update
+R	networking.k8s.io	v1	ingressclasses	ingressclass	IngressClass	Cluster	create delete deletecollection get list patch update watch
+R	networking.k8s.io	v1	ingresses	ingress	Ingress	Namespaced	create delete deletecollection get list patch update watch	ing
+R	networking.k8s.io	v1	ingresses/status		Ingress	Namespaced	get patch update
+R	networking.k8s.io	v1	ipaddresses	ipaddress	IPAddress	Cluster	create delete deletecollection get list patch update watch	ip
+R	networking.k8s.io	v1	networkpolicies	networkpolicy	NetworkPolicy	Namespaced	create delete deletecollection get list patch update watch	netpol
+R	networking.k8s.io	v1	servicecidrs	servicecidr	ServiceCIDR	Cluster	create delete deletecollection get list patch update watch
+R	networking.k8s.io	v1	servicecidrs/status		ServiceCIDR	Cluster	get patch update
+R	policy	v1	poddisruptionbudgets	poddisruptionbudget	PodDisruptionBudget	Namespaced	create delete deletecollection get list patch update watch	pdb
+R	policy	v1	poddisruptionbudgets/status		PodDisruptionBudget	Namespaced	get patch update
+R	rbac.authorization.k8s.io	v1	clusterrolebindings	clusterrolebinding	ClusterRoleBinding	Cluster	create delete deletecollection get list patch update watch
+R	rbac.authorization.k8s.io	v1	clusterroles	clusterrole	ClusterRole	Cluster	create delete deletecollection get list patch update watch
+R	rbac.authorization.k8s.io	v1	rolebindings	rolebinding	RoleBinding	Namespaced	create delete deletecollection get list patch update watch
+R	rbac.authorization.k8s.io	v1	roles	role	Role	Namespaced	create delete deletecollection get list patch update watch
+R	storage.k8s.io	v1	csidrivers	csidriver	CSIDriver	Cluster	create delete deletecollection get list patch update watch
+R	storage.k8s.io	v1	csinodes	csinode	CSINode	Cluster	create delete deletecollection get list patch update watch
+R	storage.k8s.io	v1	csistoragecapacities	csistoragecapacity	CSIStorageCapacity	Namespaced	create delete deletecollection get list patch update watch
+R	storage.k8s.io	v1	storageclasses	storageclass	StorageClass	Cluster	create delete deletecollection get list patch update watch	sc
+R	storage.k8s.io	v1	volumeattachments	volumeattachment	VolumeAttachment	Cluster	create delete deletecollection get list patch update watch
+R	storage.k8s.io	v1	volumeattachments/status		VolumeAttachment	Cluster	get patch update
+R	storage.k8s.io	v1	volumeattributesclasses	volumeattributesclass	VolumeAttributesClass	Cluster	create delete deletecollection get list patch update watch	vac
+R	admissionregistration.k8s.io	v1	mutatingadmissionpolicies	mutatingadmissionpolicy	MutatingAdmissionPolicy	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	admissionregistration.k8s.io	v1	mutatingadmissionpolicybindings	mutatingadmissionpolicybinding	MutatingAdmissionPolicyBinding	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	admissionregistration.k8s.io	v1	mutatingwebhookconfigurations	mutatingwebhookconfiguration	MutatingWebhookConfiguration	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	admissionregistration.k8s.io	v1	validatingadmissionpolicies	validatingadmissionpolicy	ValidatingAdmissionPolicy	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	admissionregistration.k8s.io	v1	validatingadmissionpolicies/status		ValidatingAdmissionPolicy	Cluster	get patch update
+R	admissionregistration.k8s.io	v1	validatingadmissionpolicybindings	validatingadmissionpolicybinding	ValidatingAdmissionPolicyBinding	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	admissionregistration.k8s.io	v1	validatingwebhookconfigurations	validatingwebhookconfiguration	ValidatingWebhookConfiguration	Cluster	create delete deletecollection get list patch update watch		api-extensions
+R	apiextensions.k8s.io	v1	customresourcedefinitions	customresourcedefinition	CustomResourceDefinition	Cluster	create delete deletecollection get list patch update watch	crd crds	api-extensions
+R	apiextensions.k8s.io	v1	customresourcedefinitions/status		CustomResourceDefinition	Cluster	get patch update
+R	scheduling.k8s.io	v1	priorityclasses	priorityclass	PriorityClass	Cluster	create delete deletecollection get list patch update watch	pc
 R	coordination.k8s.io	v1	leases	lease	Lease	Namespaced	create delete deletecollection get list patch update watch
+R	node.k8s.io	v1	runtimeclasses	runtimeclass	RuntimeClass	Cluster	create delete deletecollection get list patch update watch
 R	discovery.k8s.io	v1	endpointslices	endpointslice	EndpointSlice	Namespaced	create delete deletecollection get list patch update watch
 """#
 }
