@@ -39,7 +39,9 @@ struct Martlet: AsyncParsableCommand {
       CommandGroup(name: "A cluster", subcommands: [UpCommand.self]),
       CommandGroup(
         name: "This node",
-        subcommands: [NodeCommand.self, ServerCommand.self, VersionCommand.self, CompletionsCommand.self]),
+        subcommands: [
+          CheckCommand.self, NodeCommand.self, ServerCommand.self, VersionCommand.self, CompletionsCommand.self,
+        ]),
     ])
 }
 
