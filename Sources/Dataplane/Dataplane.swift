@@ -6,7 +6,16 @@ package struct DataplaneConfiguration: Sendable {
   /// Sources in these keep their address on the way to an endpoint; others, unless they are the node itself, are masqueraded.
   package var podCIDRs: [IPPrefix]
 
-  package init(podCIDRs: [IPPrefix]) { self.podCIDRs = podCIDRs }
+  /// Everything that is sent to a service gets the node's address, except what `outside` or `never` names.
+  package var masqueradeAll: Bool
+  /// Where node ports stand until `setNodePortAddresses` says otherwise.
+  package var nodePortAddresses: [IPAddress]
+
+  package init(podCIDRs: [IPPrefix], masqueradeAll: Bool = false, nodePortAddresses: [IPAddress] = []) {
+    self.podCIDRs = podCIDRs
+    self.masqueradeAll = masqueradeAll
+    self.nodePortAddresses = nodePortAddresses
+  }
 }
 
 /// The Service load balancer: owner of nftables table `inet martlet` in the network namespace of the thread that made it.
@@ -22,6 +31,8 @@ package actor Dataplane {
     package var removedElements = 0
     /// UDP connections that led to an endpoint that is gone, forgotten.
     package var forgottenFlows = 0
+    /// Services that are not in the table, or not whole, because of what they are: all of those that the call named.
+    package var problems: [EntryProblem] = []
 
     package init(messages: Int = 0, addedElements: Int = 0, removedElements: Int = 0, forgottenFlows: Int = 0) {
       self.messages = messages
@@ -69,15 +80,12 @@ package actor Dataplane {
   @discardableResult
   package func change(set: [ServiceEntry], remove: [ServiceEntry.Key] = []) throws(DataplaneError) -> Applied {
     if state == nil { throw DataplaneError(stage: "change services", detail: "nothing was applied yet; apply first") }
-    let checked: ServiceTable
-    do throws(ServiceTableError) {
-      checked = try ServiceTable(set)
-    } catch {
-      throw DataplaneError(stage: "change services", detail: error.description)
-    }
+    let (checked, problems) = ServiceTable.collecting(set)
     var changes = checked.services.mapValues { Optional($0) }
     for key in remove where changes[key] == nil { changes[key] = .some(nil) }
-    return try send(changes)
+    var applied = try send(changes)
+    applied.problems = problems
+    return applied
   }
 
   /// Forgets what was applied last: the next `apply` replaces the whole table in one transaction, without a gap.

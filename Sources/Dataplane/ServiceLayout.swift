@@ -157,7 +157,7 @@ enum Lane: Hashable, Sendable, Comparable {
     }
     switch entry.balance {
     case .hash: self = .hash(family, endpoints: entry.endpoints.count)
-    case .roundRobin:
+    case .roundRobin, .random:
       var hash: UInt32 = 0x811c_9dc5
       for byte in ServiceLayout.key(entry.key).bytes { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
       hash ^= hash >> 16

@@ -158,7 +158,14 @@ package struct IPPrefix: Sendable, Hashable, CustomStringConvertible {
 package enum TransportProtocol: UInt8, Sendable, Hashable, CaseIterable, CustomStringConvertible {
   case tcp = 6
   case udp = 17
+  case sctp = 132
 
   /// As nftables and Kubernetes' lower case write it.
-  package var description: String { self == .tcp ? "tcp" : "udp" }
+  package var description: String {
+    switch self {
+    case .tcp: "tcp"
+    case .udp: "udp"
+    case .sctp: "sctp"
+    }
+  }
 }
