@@ -86,6 +86,7 @@ let rooms: [Room] = [
   Room(name: "KubeValidation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
   Room(name: "KubePresentation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
   Room(name: "CRIModel", kind: .generated, products: [swiftProtobuf]),
+  Room(name: "DNSMessage", kind: .swift),
   Room(name: "PodTranslation", kind: .swift, uses: ["JSON", "KubeModel", "CRIModel"], products: [swiftProtobuf]),
   // Floor 3: engines and network clients.
   Room(name: "PodRuntime", kind: .swift, uses: ["Kernel", "JSON", "OCISpec", "ContainerPlan"], products: [logging]),
@@ -128,6 +129,9 @@ let rooms: [Room] = [
     ],
     products: [swiftProtobuf, grpcCore, nioCore, nioPosix, nioSSL, logging]),
   Room(
+    name: "ClusterDNS", kind: .swift, uses: ["Kernel", "KubeModel", "KubeClient", "DNSMessage"],
+    products: [nioCore, nioPosix, logging]),
+  Room(
     name: "ServiceProxy", kind: .swift,
     uses: ["Kernel", "JSON", "YAML", "Metrics", "KubeModel", "KubeClient", "Dataplane", "HTTPServer"],
     products: [logging]),
@@ -155,7 +159,8 @@ let rooms: [Room] = [
     name: "martlet", kind: .executable,
     uses: [
       "Kernel", "JSON", "NFT", "YAML", "KubeSchema", "KubeModel", "CRIModel", "CRIClient", "KubeClient", "NodeAgent",
-      "ServiceProxy", "NetworkPolicies", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler", "Controllers",
+      "ClusterDNS", "ServiceProxy", "NetworkPolicies", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler",
+      "Controllers",
       "ObjectStore",
       "PKI",
       "HTTPServer",
@@ -248,6 +253,11 @@ let rooms: [Room] = [
       "JSON", "TestSupport",
     ],
     products: [swiftProtobuf, logging]),
+  Room(name: "DNSMessageTests", kind: .test, uses: ["DNSMessage", "TestSupport"]),
+  Room(
+    name: "ClusterDNSTests", kind: .test,
+    uses: ["ClusterDNS", "DNSMessage", "KubeModel", "KubeClient", "Kernel", "TestSupport"],
+    products: [nioCore, nioPosix, logging]),
   Room(
     name: "ServiceProxyTests", kind: .test,
     uses: [

@@ -131,7 +131,11 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
       seen.withLock { $0.append("ready \(pod.namespace)/\(pod.name) \(pod.labels) \(starts()) \(sandboxes())") }
       #expect(pod.addresses.first?.hasPrefix("10.0.0.") == true)
       // The first time the policy cannot be set: nothing may run, and another sandbox is tried.
-      if refusals.withLock({ $0 -= 1; return $0 == 0 }) { throw CancellationError() }
+      if refusals.withLock({
+        $0 -= 1; return $0 == 0
+      }) {
+        throw CancellationError()
+      }
     }
     hooks.beforeStop = { pod, container in
       seen.withLock { $0.append("stop \(pod.name)/\(container) \(stops())") }
