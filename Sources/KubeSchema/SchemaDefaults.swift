@@ -60,7 +60,9 @@ extension Schema {
 
 /// Defaults that depend on other fields. Each runs after those of the table, and those of what lies within.
 enum DefaultRules {
-  static let byType: [String: @Sendable (inout JSONObject) -> Void] = [
+  static let byType: [String: @Sendable (inout JSONObject) -> Void] = ofCore.merging(ofKinds) { first, _ in first }
+
+  private static let ofCore: [String: @Sendable (inout JSONObject) -> Void] = [
     "io.k8s.api.core.v1.Pod": pod,
     "io.k8s.api.core.v1.Container": { pullPolicy(&$0, "image", "imagePullPolicy") },
     "io.k8s.api.core.v1.EphemeralContainer": { pullPolicy(&$0, "image", "imagePullPolicy") },

@@ -29,7 +29,8 @@ private func references(_ value: JSONValue, into found: inout Set<String>) {
 
   @Test func theIndexTellsWhereDocumentsAre() {
     #expect(openAPI.v3Names.count == 19)
-    #expect(Set(["api/v1", "apis/apps/v1", "apis/autoscaling/v1", "apis/autoscaling/v2"]).isSubset(of: openAPI.v3Names))
+    #expect(
+      Set(["api/v1", "apis/apps/v1", "apis/autoscaling/v1", "apis/autoscaling/v2"]).isSubset(of: openAPI.v3Names))
     let index = openAPI.v3Index(hashes: ["api/v1": "ABC"])
     #expect(index["paths"]?["api/v1"]?["serverRelativeURL"] == "/openapi/v3/api/v1?hash=ABC")
     #expect(openAPI.v3(named: "apis/flocks.example/v1") == nil)

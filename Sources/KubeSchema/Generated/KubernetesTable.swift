@@ -19,9 +19,9 @@ F	expression	s	r	""							2	a
 F	name	s	r	""							1	a
 T	io.k8s.api.admissionregistration.v1.MatchResources	object
 F	excludeResourceRules	[16					atomic				4
-F	matchPolicy	s				Equivalent Exact					7	p	v1.MatchPolicyType
-F	namespaceSelector	484									1
-F	objectSelector	484									2
+F	matchPolicy	s			"Equivalent"	Equivalent Exact					7	p	v1.MatchPolicyType
+F	namespaceSelector	484			{}						1
+F	objectSelector	484			{}						2
 F	resourceRules	[16					atomic				3
 T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy	object		admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
 F	apiVersion	s
@@ -48,7 +48,7 @@ F	items	[6	r								2	a
 F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec	object
-F	failurePolicy	s				Fail Ignore					5	p	v1.FailurePolicyType
+F	failurePolicy	s			"Fail"	Fail Ignore					5	p	v1.FailurePolicyType
 F	matchConditions	[4					map	name	merge	name	6
 F	matchConstraints	5									2
 F	mutations	[15					atomic				4
@@ -58,16 +58,16 @@ F	variables	[33					atomic				3
 T	io.k8s.api.admissionregistration.v1.MutatingWebhook	object
 F	admissionReviewVersions	[s	r				atomic				8	a
 F	clientConfig	34	r	{}							2
-F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	failurePolicy	s			"Fail"	Fail Ignore					4	p	v1.FailurePolicyType
 F	matchConditions	[4					map	name	merge	name	12
-F	matchPolicy	s				Equivalent Exact					9	p	v1.MatchPolicyType
+F	matchPolicy	s			"Equivalent"	Equivalent Exact					9	p	v1.MatchPolicyType
 F	name	s	r	""							1	a
-F	namespaceSelector	484									5
-F	objectSelector	484									11
-F	reinvocationPolicy	s				IfNeeded Never					10	p	v1.ReinvocationPolicyType
+F	namespaceSelector	484			{}						5
+F	objectSelector	484			{}						11
+F	reinvocationPolicy	s			"Never"	IfNeeded Never					10	p	v1.ReinvocationPolicyType
 F	rules	[19					atomic				3
 F	sideEffects	s	r			None NoneOnDryRun Some Unknown					6	p	v1.SideEffectClass
-F	timeoutSeconds	i									7	p
+F	timeoutSeconds	i			10						7	p
 T	io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration	object		admissionregistration.k8s.io/v1/MutatingWebhookConfiguration
 F	apiVersion	s
 F	kind	s
@@ -88,7 +88,7 @@ F	apiVersions	[s					atomic				2.2.2
 F	operations	[s					atomic				2.1		[]v1.OperationType
 F	resourceNames	[s					atomic				1
 F	resources	[s					atomic				2.2.3
-F	scope	s				* Cluster Namespaced					2.2.4	p	v1.ScopeType
+F	scope	s			"*"	* Cluster Namespaced					2.2.4	p	v1.ScopeType
 T	io.k8s.api.admissionregistration.v1.ParamKind	object
 F	apiVersion	s									1
 F	kind	s									2
@@ -102,12 +102,12 @@ F	apiGroups	[s					atomic				2.1
 F	apiVersions	[s					atomic				2.2
 F	operations	[s					atomic				1		[]v1.OperationType
 F	resources	[s					atomic				2.3
-F	scope	s				* Cluster Namespaced					2.4	p	v1.ScopeType
+F	scope	s			"*"	* Cluster Namespaced					2.4	p	v1.ScopeType
 T	io.k8s.api.admissionregistration.v1.ServiceReference	object
 F	name	s	r	""							2	a
 F	namespace	s	r	""							1	a
 F	path	s									3	p
-F	port	i									4	p
+F	port	i			443						4	p
 T	io.k8s.api.admissionregistration.v1.TypeChecking	object
 F	expressionWarnings	[2					atomic				1
 T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy	object		admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy
@@ -138,7 +138,7 @@ F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec	object
 F	auditAnnotations	[1					atomic				5
-F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	failurePolicy	s			"Fail"	Fail Ignore					4	p	v1.FailurePolicyType
 F	matchConditions	[4					map	name	merge	name	6
 F	matchConstraints	5									2
 F	paramKind	17									1
@@ -151,15 +151,15 @@ F	typeChecking	21									2
 T	io.k8s.api.admissionregistration.v1.ValidatingWebhook	object
 F	admissionReviewVersions	[s	r				atomic				8	a
 F	clientConfig	34	r	{}							2
-F	failurePolicy	s				Fail Ignore					4	p	v1.FailurePolicyType
+F	failurePolicy	s			"Fail"	Fail Ignore					4	p	v1.FailurePolicyType
 F	matchConditions	[4					map	name	merge	name	11
-F	matchPolicy	s				Equivalent Exact					9	p	v1.MatchPolicyType
+F	matchPolicy	s			"Equivalent"	Equivalent Exact					9	p	v1.MatchPolicyType
 F	name	s	r	""							1	a
-F	namespaceSelector	484									5
-F	objectSelector	484									10
+F	namespaceSelector	484			{}						5
+F	objectSelector	484			{}						10
 F	rules	[19					atomic				3
 F	sideEffects	s	r			None NoneOnDryRun Some Unknown					6	p	v1.SideEffectClass
-F	timeoutSeconds	i									7	p
+F	timeoutSeconds	i			10						7	p
 T	io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration	object		admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration
 F	apiVersion	s
 F	kind	s
@@ -212,7 +212,7 @@ F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.apps.v1.DaemonSetSpec	object
 F	minReadySeconds	i									4
-F	revisionHistoryLimit	i									6	p
+F	revisionHistoryLimit	i			10						6	p
 F	selector	484	r								1
 F	template	297	r	{}							2
 F	updateStrategy	42		{}							3
@@ -229,7 +229,7 @@ F	observedGeneration	l									5
 F	updatedNumberScheduled	i									6
 T	io.k8s.api.apps.v1.DaemonSetUpdateStrategy	object
 F	rollingUpdate	54									2
-F	type	s				OnDelete RollingUpdate					1		v1.DaemonSetUpdateStrategyType
+F	type	s			"RollingUpdate"	OnDelete RollingUpdate					1		v1.DaemonSetUpdateStrategyType
 T	io.k8s.api.apps.v1.Deployment	object		apps/v1/Deployment
 F	apiVersion	s
 F	kind	s
@@ -329,15 +329,15 @@ F	metadata	486		{}							1
 T	io.k8s.api.apps.v1.StatefulSetOrdinals	object
 F	start	i		0							1	a
 T	io.k8s.api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy	object
-F	whenDeleted	s									1		v1.PersistentVolumeClaimRetentionPolicyType
-F	whenScaled	s									2		v1.PersistentVolumeClaimRetentionPolicyType
+F	whenDeleted	s			"Retain"						1		v1.PersistentVolumeClaimRetentionPolicyType
+F	whenScaled	s			"Retain"						2		v1.PersistentVolumeClaimRetentionPolicyType
 T	io.k8s.api.apps.v1.StatefulSetSpec	object
 F	minReadySeconds	i									9
 F	ordinals	60									11
-F	persistentVolumeClaimRetentionPolicy	61									10
-F	podManagementPolicy	s				OrderedReady Parallel					6		v1.PodManagementPolicyType
-F	replicas	i									1	p
-F	revisionHistoryLimit	i									8	p
+F	persistentVolumeClaimRetentionPolicy	61			{"whenDeleted":"Retain","whenScaled":"Retain"}						10
+F	podManagementPolicy	s			"OrderedReady"	OrderedReady Parallel					6		v1.PodManagementPolicyType
+F	replicas	i			1						1	p
+F	revisionHistoryLimit	i			10						8	p
 F	selector	484	r								2
 F	serviceName	s		""							5	a
 F	template	297	r	{}							3
@@ -356,7 +356,7 @@ F	updateRevision	s									7
 F	updatedReplicas	i									5
 T	io.k8s.api.apps.v1.StatefulSetUpdateStrategy	object
 F	rollingUpdate	56									2
-F	type	s				OnDelete RollingUpdate					1		v1.StatefulSetUpdateStrategyType
+F	type	s			"RollingUpdate"	OnDelete RollingUpdate					1		v1.StatefulSetUpdateStrategyType
 T	io.k8s.api.authentication.v1.BoundObjectReference	object
 F	apiVersion	s									2
 F	kind	s									1
@@ -378,7 +378,7 @@ F	status	70		{}							3
 T	io.k8s.api.authentication.v1.TokenRequestSpec	object
 F	audiences	[s					atomic				1	a
 F	boundObjectRef	65									3
-F	expirationSeconds	l									4	p
+F	expirationSeconds	l			3600						4	p
 T	io.k8s.api.authentication.v1.TokenRequestStatus	object
 F	expirationTimestamp	496									2
 F	token	s		""							1	a
@@ -491,7 +491,7 @@ F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerSpec	object
 F	maxReplicas	i	r	0							3	a
-F	minReplicas	i									2	p
+F	minReplicas	i			1						2	p
 F	scaleTargetRef	90	r	{}							1
 F	targetCPUUtilizationPercentage	i									4	p
 T	io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerStatus	object
@@ -562,7 +562,7 @@ T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec	object
 F	behavior	106									5		v2.HorizontalPodAutoscalerBehavior
 F	maxReplicas	i	r	0							3	a
 F	metrics	[112					atomic				4		[]v2.MetricSpec
-F	minReplicas	i									2	p
+F	minReplicas	i			1						2	p
 F	scaleTargetRef	100	r	{}							1		v2.CrossVersionObjectReference
 T	io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus	object
 F	conditions	[107					map	type	merge	type	6		[]v2.HorizontalPodAutoscalerCondition
@@ -629,13 +629,13 @@ F	items	[122	r								2	a
 F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.batch.v1.CronJobSpec	object
-F	concurrencyPolicy	s				Allow Forbid Replace					3		v1.ConcurrencyPolicy
-F	failedJobsHistoryLimit	i									7	p
+F	concurrencyPolicy	s			"Allow"	Allow Forbid Replace					3		v1.ConcurrencyPolicy
+F	failedJobsHistoryLimit	i			1						7	p
 F	jobTemplate	131	r	{}							5
 F	schedule	s	r	""							1	a
 F	startingDeadlineSeconds	l									2	p
-F	successfulJobsHistoryLimit	i									6	p
-F	suspend	b									4	p
+F	successfulJobsHistoryLimit	i			3						6	p
+F	suspend	b			false						4	p
 F	timeZone	s									8	p
 T	io.k8s.api.batch.v1.CronJobStatus	object
 F	active	[262					atomic				1
@@ -698,7 +698,7 @@ F	containerName	s									1	p
 F	operator	s	r	""		In NotIn					2	a	v1.PodFailurePolicyOnExitCodesOperator
 F	values	[i	r				set				3	a
 T	io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern	object
-F	status	s		""							2	a	v1.ConditionStatus
+F	status	s		""	"True"						2	a	v1.ConditionStatus
 F	type	s	r	""							1	a	v1.PodConditionType
 T	io.k8s.api.batch.v1.PodFailurePolicyRule	object
 F	action	s	r	""		Count FailIndex FailJob Ignore					1	a	v1.PodFailurePolicyAction
@@ -776,12 +776,12 @@ T	io.k8s.api.core.v1.AttachedVolume	object
 F	devicePath	s	r	""							2	a
 F	name	s	r	""							1	a	v1.UniqueVolumeName
 T	io.k8s.api.core.v1.AzureDiskVolumeSource	object
-F	cachingMode	s		"ReadWrite"		None ReadOnly ReadWrite					3	p	v1.AzureDataDiskCachingMode
+F	cachingMode	s		"ReadWrite"	"ReadWrite"	None ReadOnly ReadWrite					3	p	v1.AzureDataDiskCachingMode
 F	diskName	s	r	""							1	a
 F	diskURI	s	r	""							2	a
-F	fsType	s		"ext4"							4	p
-F	kind	s		"Shared"		Dedicated Managed Shared					6	p	v1.AzureDataDiskKind
-F	readOnly	b		false							5	p
+F	fsType	s		"ext4"	"ext4"						4	p
+F	kind	s		"Shared"	"Shared"	Dedicated Managed Shared					6	p	v1.AzureDataDiskKind
+F	readOnly	b		false	false						5	p
 T	io.k8s.api.core.v1.AzureFilePersistentVolumeSource	object
 F	readOnly	b									3
 F	secretName	s	r	""							1	a
@@ -989,7 +989,7 @@ T	io.k8s.api.core.v1.EndpointPort	object
 F	appProtocol	s									4	p
 F	name	s									1
 F	port	i	r	0							2	a
-F	protocol	s				SCTP TCP UDP					3		v1.Protocol
+F	protocol	s			"TCP"	SCTP TCP UDP					3		v1.Protocol
 T	io.k8s.api.core.v1.EndpointSubset	object
 F	addresses	[189					atomic				1
 F	notReadyAddresses	[189					atomic				2
@@ -1148,7 +1148,7 @@ F	chapAuthSession	b									11
 F	fsType	s									5
 F	initiatorName	s									12	p
 F	iqn	s	r	""							2	a
-F	iscsiInterface	s		"default"							4
+F	iscsiInterface	s		"default"	"default"						4
 F	lun	i	r	0							3	a
 F	portals	[s					atomic				7
 F	readOnly	b									6
@@ -1160,7 +1160,7 @@ F	chapAuthSession	b									11
 F	fsType	s									5
 F	initiatorName	s									12	p
 F	iqn	s	r	""							2	a
-F	iscsiInterface	s		"default"							4
+F	iscsiInterface	s		"default"	"default"						4
 F	lun	i	r	0							3	a
 F	portals	[s					atomic				7
 F	readOnly	b									6
@@ -1392,7 +1392,7 @@ F	capacity	{479									3		v1.ResourceList
 F	conditions	[265					map	type	merge	type	4
 F	currentVolumeAttributesClassName	s									8	p
 F	modifyVolumeStatus	235									9
-F	phase	s				Bound Lost Pending					1		v1.PersistentVolumeClaimPhase
+F	phase	s			"Pending"	Bound Lost Pending					1		v1.PersistentVolumeClaimPhase
 T	io.k8s.api.core.v1.PersistentVolumeClaimTemplate	object
 F	metadata	489		{}							1
 F	spec	267	r	{}							2
@@ -1425,7 +1425,7 @@ F	local	234									2.20
 F	mountOptions	[s					atomic				7
 F	nfs	236									2.5
 F	nodeAffinity	359									9
-F	persistentVolumeReclaimPolicy	s				Delete Recycle Retain					5		v1.PersistentVolumeReclaimPolicy
+F	persistentVolumeReclaimPolicy	s			"Retain"	Delete Recycle Retain					5		v1.PersistentVolumeReclaimPolicy
 F	photonPersistentDisk	274									2.17
 F	portworxVolume	299									2.18
 F	quobyte	303									2.15
@@ -1434,12 +1434,12 @@ F	scaleIO	321									2.19
 F	storageClassName	s									6
 F	storageos	344									2.21
 F	volumeAttributesClassName	s									10	p
-F	volumeMode	s				Block Filesystem					8	p	v1.PersistentVolumeMode
+F	volumeMode	s			"Filesystem"	Block Filesystem					8	p	v1.PersistentVolumeMode
 F	vsphereVolume	363									2.14
 T	io.k8s.api.core.v1.PersistentVolumeStatus	object
 F	lastPhaseTransitionTime	496									4
 F	message	s									2
-F	phase	s				Available Bound Failed Pending Released					1		v1.PersistentVolumePhase
+F	phase	s			"Pending"	Available Bound Failed Pending Released					1		v1.PersistentVolumePhase
 F	reason	s									3
 T	io.k8s.api.core.v1.PhotonPersistentDiskVolumeSource	object
 F	fsType	s									2
@@ -1638,21 +1638,21 @@ F	volume	s	r	""							2	a
 T	io.k8s.api.core.v1.RBDPersistentVolumeSource	object
 F	fsType	s									3
 F	image	s	r	""							2	a
-F	keyring	s		"/etc/ceph/keyring"							6
+F	keyring	s		"/etc/ceph/keyring"	"/etc/ceph/keyring"						6
 F	monitors	[s	r				atomic				1	a
-F	pool	s		"rbd"							4
+F	pool	s		"rbd"	"rbd"						4
 F	readOnly	b									8
 F	secretRef	331									7
-F	user	s		"admin"							5
+F	user	s		"admin"	"admin"						5
 T	io.k8s.api.core.v1.RBDVolumeSource	object
 F	fsType	s									3
 F	image	s	r	""							2	a
-F	keyring	s		"/etc/ceph/keyring"							6
+F	keyring	s		"/etc/ceph/keyring"	"/etc/ceph/keyring"						6
 F	monitors	[s	r				atomic				1	a
-F	pool	s		"rbd"							4
+F	pool	s		"rbd"	"rbd"						4
 F	readOnly	b									8
 F	secretRef	233									7
-F	user	s		"admin"							5
+F	user	s		"admin"	"admin"						5
 T	io.k8s.api.core.v1.ReplicationController	object		v1/ReplicationController
 F	apiVersion	s
 F	kind	s
@@ -1672,7 +1672,7 @@ F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.core.v1.ReplicationControllerSpec	object
 F	minReadySeconds	i		0							4
-F	replicas	i		1							1	p
+F	replicas	i		1	1						1	p
 F	selector	{s					atomic				2
 F	template	297									3
 T	io.k8s.api.core.v1.ReplicationControllerStatus	object
@@ -1724,24 +1724,24 @@ F	role	s									2
 F	type	s									3
 F	user	s									1
 T	io.k8s.api.core.v1.ScaleIOPersistentVolumeSource	object
-F	fsType	s		"xfs"							9
+F	fsType	s		"xfs"	"xfs"						9
 F	gateway	s	r	""							1	a
 F	protectionDomain	s									5
 F	readOnly	b									10
 F	secretRef	331	r								3
 F	sslEnabled	b									4
-F	storageMode	s		"ThinProvisioned"							7
+F	storageMode	s		"ThinProvisioned"	"ThinProvisioned"						7
 F	storagePool	s									6
 F	system	s	r	""							2	a
 F	volumeName	s									8
 T	io.k8s.api.core.v1.ScaleIOVolumeSource	object
-F	fsType	s		"xfs"							9
+F	fsType	s		"xfs"	"xfs"						9
 F	gateway	s	r	""							1	a
 F	protectionDomain	s									5
 F	readOnly	b									10
 F	secretRef	233	r								3
 F	sslEnabled	b									4
-F	storageMode	s		"ThinProvisioned"							7
+F	storageMode	s		"ThinProvisioned"	"ThinProvisioned"						7
 F	storagePool	s									6
 F	system	s	r	""							2	a
 F	volumeName	s									8
@@ -2155,7 +2155,7 @@ F	podSelector	484									1
 T	io.k8s.api.networking.v1.NetworkPolicyPort	object
 F	endPort	i									3	p
 F	port	499									2
-F	protocol	s				SCTP TCP UDP					1	p	v1.Protocol
+F	protocol	s			"TCP"	SCTP TCP UDP					1	p	v1.Protocol
 T	io.k8s.api.networking.v1.NetworkPolicySpec	object
 F	egress	[399					atomic				3
 F	ingress	[400					atomic				2
@@ -2282,7 +2282,7 @@ F	items	[426	r								2	a
 F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.rbac.v1.RoleRef	object
-F	apiGroup	s		""							1	a
+F	apiGroup	s		""	"rbac.authorization.k8s.io"						1	a
 F	kind	s	r	""							2	a
 F	name	s	r	""							3	a
 T	io.k8s.api.rbac.v1.Subject	object
@@ -2296,7 +2296,7 @@ F	description	s									4
 F	globalDefault	b									3
 F	kind	s
 F	metadata	489		{}							1
-F	preemptionPolicy	s				Never PreemptLowerPriority					5	p	v1.PreemptionPolicy
+F	preemptionPolicy	s			"PreemptLowerPriority"	Never PreemptLowerPriority					5	p	v1.PreemptionPolicy
 F	value	i		0							2	a
 T	io.k8s.api.scheduling.v1.PriorityClassList	object		scheduling.k8s.io/v1/PriorityClassList
 F	apiVersion	s
@@ -2314,17 +2314,17 @@ F	items	[434	r								2	a
 F	kind	s
 F	metadata	486		{}							1
 T	io.k8s.api.storage.v1.CSIDriverSpec	object
-F	attachRequired	b									1	p
-F	fsGroupPolicy	s									5	p	v1.FSGroupPolicy
+F	attachRequired	b			true						1	p
+F	fsGroupPolicy	s			"ReadWriteOnceWithFSType"						5	p	v1.FSGroupPolicy
 F	nodeAllocatableUpdatePeriodSeconds	l									9	p
-F	podInfoOnMount	b									2	p
+F	podInfoOnMount	b			false						2	p
 F	preventPodSchedulingIfMissing	b									11	p
-F	requiresRepublish	b									7	p
-F	seLinuxMount	b									8	p
+F	requiresRepublish	b			false						7	p
+F	seLinuxMount	b			false						8	p
 F	serviceAccountTokenInSecrets	b									10	p
-F	storageCapacity	b									4	p
+F	storageCapacity	b			false						4	p
 F	tokenRequests	[445					atomic				6
-F	volumeLifecycleModes	[s					set				3		[]v1.VolumeLifecycleMode
+F	volumeLifecycleModes	[s			["Persistent"]		set				3		[]v1.VolumeLifecycleMode
 T	io.k8s.api.storage.v1.CSINode	object		storage.k8s.io/v1/CSINode
 F	apiVersion	s
 F	kind	s
@@ -2364,8 +2364,8 @@ F	metadata	489		{}							1
 F	mountOptions	[s					atomic				5
 F	parameters	{s									3
 F	provisioner	s	r	""							2	a
-F	reclaimPolicy	s				Delete Recycle Retain					4	p	v1.PersistentVolumeReclaimPolicy
-F	volumeBindingMode	s				Immediate WaitForFirstConsumer					7	p	v1.VolumeBindingMode
+F	reclaimPolicy	s			"Delete"	Delete Recycle Retain					4	p	v1.PersistentVolumeReclaimPolicy
+F	volumeBindingMode	s			"Immediate"	Immediate WaitForFirstConsumer					7	p	v1.VolumeBindingMode
 T	io.k8s.api.storage.v1.StorageClassList	object		storage.k8s.io/v1/StorageClassList
 F	apiVersion	s
 F	items	[443	r								2	a
@@ -2450,7 +2450,7 @@ F	plural	s	r	""								a
 F	shortNames	[s					atomic
 F	singular	s
 T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionSpec	object
-F	conversion	456
+F	conversion	456			{"strategy":"None"}
 F	group	s	r	""								a
 F	names	460	r	{}
 F	preserveUnknownFields	b
@@ -2539,7 +2539,7 @@ T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ServiceReference	obje
 F	name	s	r	""								a
 F	namespace	s	r	""								a
 F	path	s										p
-F	port	i										p
+F	port	i			443							p
 T	io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ValidationRule	object
 F	fieldPath	s
 F	message	s
