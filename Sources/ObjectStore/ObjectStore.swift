@@ -47,6 +47,10 @@ package final class ObjectStore: Sendable {
   /// The newest revision; 0 of a new store.
   package var revision: Int64 { memory.revision }
 
+  /// The newest revision since the store was opened that changed something below one of the folders, such as `/pods/`;
+  /// 0: none did. For those who keep something that they made of what is there.
+  package func lastChange(folders: [String]) -> Int64 { memory.lastChange(folders: folders) }
+
   package func get(_ key: String) -> StoredObject? { memory.get(key) }
 
   /// The objects whose keys begin with `prefix` and come after `after`, as they are now.

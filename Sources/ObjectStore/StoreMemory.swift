@@ -9,6 +9,8 @@ final class StoreMemory: Sendable {
     var oldest: Int64
     var ring: EventRing
     var groups = WatchGroups()
+    /// The newest revision that changed something in a folder, by the first part of its keys: `/pods/`. Since the start.
+    var folders: [Substring: Int64] = [:]
     var isClosed = false
   }
 
@@ -29,6 +31,17 @@ final class StoreMemory: Sendable {
   func get(_ key: String) -> StoredObject? { state.withLock { $0.objects[key] } }
 
   var revision: Int64 { state.withLock { $0.revision } }
+
+  /// The newest revision since the start that changed something in one of the folders; 0: none did.
+  func lastChange(folders: [String]) -> Int64 {
+    state.withLock { state in folders.reduce(0) { max($0, state.folders[$1[...]] ?? 0) } }
+  }
+
+  /// `/pods/` of `/pods/default/web`; a key without folders is its own.
+  private static func folder(of key: String) -> Substring {
+    let end = key.utf8.dropFirst().firstIndex(of: UInt8(ascii: "/"))
+    return end.map { key[...$0] } ?? key[...]
+  }
 
   /// Every watch has been given what happened up to here.
   var deliveredRevision: Int64 { delivered.load(ordering: .acquiring) }
@@ -84,6 +97,7 @@ final class StoreMemory: Sendable {
       for change in changes {
         if change.isDelete { state.objects.remove(change.object.key) } else { state.objects.insert(change.object) }
         state.ring.append(change)
+        state.folders[Self.folder(of: change.object.key)] = revision
       }
       state.revision = revision
       state.ring.trim()
