@@ -1,4 +1,5 @@
 package import KubeClient
+internal import KubeModel
 package import Logging
 
 /// What the controllers may be told.
@@ -51,7 +52,10 @@ package final class Controllers: Sendable {
     let handles = ResourceHandles(client: client)
     // All are made before the informers run, so that each index is there from the first list on.
     let services: [@Sendable () async throws -> Void] = [
-      DeploymentController(context).run, ReplicaSetController(context).run, EndpointSliceController(context).run,
+      DeploymentController(context).run, ReplicaSetController<ReplicaSet>(context).run,
+      ReplicaSetController<ReplicationController>(context).run, EndpointSliceController(context).run,
+      StatefulSetController(context).run, DaemonSetController(context).run, JobController(context).run,
+      CronJobController(context).run,
       NamespaceController(context, handles).run, GarbageCollector(context, handles).run,
       try NodeController(context).run, PodCleaner(context).run,
     ]

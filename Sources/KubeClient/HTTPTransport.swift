@@ -64,7 +64,9 @@ final class HTTPTransport: Sendable {
     self.base = base
     self.place = place
     self.credentials = credentials
-    client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    // A loop of its own turn: the whole group would put every client's connections on its first loop.
+    client = HTTPClient(
+      eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton.next()), configuration: configuration)
   }
 
   deinit { let _: EventLoopFuture<Void> = client.shutdown() }

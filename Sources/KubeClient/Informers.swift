@@ -6,6 +6,8 @@ internal import Synchronization
 package final class Informers: Sendable {
   private struct Key: Hashable {
     var resource: ResourceType
+    /// Whole objects, or a part of them.
+    var type: ObjectIdentifier
     var namespace: String?
     var labelSelector: String?
     var fieldSelector: String?
@@ -29,7 +31,8 @@ package final class Informers: Sendable {
     _ type: T.Type = T.self, namespace: String? = nil, labelSelector: String? = nil, fieldSelector: String? = nil
   ) -> Informer<T> {
     let key = Key(
-      resource: T.resource, namespace: namespace, labelSelector: labelSelector, fieldSelector: fieldSelector)
+      resource: T.resource, type: ObjectIdentifier(T.self), namespace: namespace, labelSelector: labelSelector,
+      fieldSelector: fieldSelector)
     let informer = state.withLock { state -> Informer<T> in
       if let known = state.informers[key] as? Informer<T> { return known }
       let made = Informer<T>(

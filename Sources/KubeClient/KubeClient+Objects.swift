@@ -204,12 +204,17 @@ extension KubeClient {
   /// - Parameters:
   ///   - graceSeconds: nil for the object's own; 0 removes at once.
   ///   - uid: deletes only the object with this uid, not a later one of the same name (else a conflict).
+  /// - Returns: the revision at which the object went, or was marked to go; nil where the server does not tell it.
+  @discardableResult
   package func delete<T: KubeResource>(
     _ type: T.Type, name: String, namespace: String? = nil, graceSeconds: Int64? = nil,
     propagation: DeletePropagation? = nil, uid: String? = nil, resourceVersion: String? = nil
-  ) async throws(KubeError) {
+  ) async throws(KubeError) -> String? {
     let options = Self.deleteOptions(graceSeconds, propagation, uid, resourceVersion)
-    _ = try await raw(KubeRequest(.delete, Self.path(type, namespace, name), body: options.json.encoded()))
+    let answer = try await raw(KubeRequest(.delete, Self.path(type, namespace, name), body: options.json.encoded()))
+    // Gone is gone, whatever the answer looks like.
+    guard let document = try? JSONValue.parse(answer), document["kind"]?.string == T.kind else { return nil }
+    return document["metadata"]?["resourceVersion"]?.string
   }
 
   package func deleteCollection<T: KubeResource>(

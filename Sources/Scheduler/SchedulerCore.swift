@@ -38,7 +38,7 @@ package struct SchedulerCore: Sendable {
   package static let assumedMax: Duration = .seconds(60)
 
   private let name: String
-  private var scheduling = Scheduling()
+  private var scheduling = NodeChoice()
   private var random: SeededRandom
   package private(set) var nodes: [NodeSnapshot] = []
   private var nodeIndex: [String: Int] = [:]

@@ -40,7 +40,7 @@ import Testing
   private func runPods(_ api: FakeAPI) async throws {
     for var pod in api.all(Pod.self) {
       if pod.metadata.isDeleting {
-        try? await api.client.delete(
+        _ = try? await api.client.delete(
           Pod.self, name: pod.metadata.name ?? "", namespace: pod.metadata.namespace, graceSeconds: 0)
       } else if !pod.isReady {
         pod.spec.nodeName = "n1"

@@ -75,7 +75,7 @@ import Testing
     wanted.namespaces = []
     wanted.namespaceSelector = LabelSelector()
     wanted.namespaceSelector?.matchLabels = ["team": "x"]
-    var scheduling = Scheduling()
+    var scheduling = NodeChoice()
     var random = SeededRandom(seed: 1)
     #expect(scheduling.decide(facts("p", change: near(wanted)), nodes: nodes, random: &random).message != "")
     scheduling.namespaces["other"] = ["team": "x"]

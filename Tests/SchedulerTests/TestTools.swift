@@ -83,7 +83,7 @@ func requirement(_ key: String, _ operator: String, _ values: [String] = []) -> 
 /// What is decided among nodes that hold nothing else.
 func decide(_ pod: PodFacts, _ nodes: [NodeSnapshot], seed: UInt64 = 1) -> Decision {
   var random = SeededRandom(seed: seed)
-  return Scheduling().decide(pod, nodes: nodes, random: &random)
+  return NodeChoice().decide(pod, nodes: nodes, random: &random)
 }
 
 func obstacles(_ pod: PodFacts, _ nodes: [NodeSnapshot]) -> String { decide(pod, nodes).message }

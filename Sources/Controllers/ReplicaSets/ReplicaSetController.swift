@@ -2,10 +2,24 @@ internal import KubeClient
 internal import KubeModel
 internal import Synchronization
 
-/// Keeps the number of pods that each ReplicaSet asks for.
-final class ReplicaSetController: Sendable {
+/// A kind that asks for a number of pods of one template, as a ReplicaSet does.
+protocol ReplicaOwner: KubeResource {
+  static var component: String { get }
+  /// The same wish as a ReplicaSet; its metadata are the owner's.
+  var asReplicaSet: ReplicaSet { get }
+  mutating func take(_ status: ReplicaSetStatus)
+}
+
+extension ReplicaSet: ReplicaOwner {
+  static var component: String { "replicaset-controller" }
+  var asReplicaSet: ReplicaSet { self }
+  mutating func take(_ status: ReplicaSetStatus) { self.status = status }
+}
+
+/// Keeps the number of pods that each ReplicaSet or ReplicationController asks for.
+final class ReplicaSetController<Owner: ReplicaOwner>: Sendable {
   private let context: ControllerContext
-  private let sets: Informer<ReplicaSet>
+  private let sets: Informer<Owner>
   private let pods: Informer<Pod>
   private let queue: WorkQueue<ObjectKey>
   private let recorder: EventRecorder
@@ -15,8 +29,8 @@ final class ReplicaSetController: Sendable {
     self.context = context
     sets = context.informers.informer()
     pods = context.informers.informer()
-    queue = context.queue("replicasets")
-    recorder = context.recorder("replicaset-controller")
+    queue = context.queue(Owner.resource.plural)
+    recorder = context.recorder(Owner.component)
     Index.addOwners(to: sets)
     Index.addNamespace(to: sets)
     Index.addOwners(to: pods)
@@ -28,7 +42,7 @@ final class ReplicaSetController: Sendable {
   }
 
   func run() async throws {
-    try await context.run("replicaset", queue, recorder) { [self] key in try await pass(key) }
+    try await context.run(Owner.kind.lowercased(), queue, recorder) { [self] key in try await pass(key) }
   }
 
   // MARK: what concerns whom
@@ -59,7 +73,7 @@ final class ReplicaSetController: Sendable {
   }
 
   private func owner(of pod: Pod) -> ObjectKey? {
-    guard let reference = pod.metadata.controllerReference, reference.kind == ReplicaSet.kind else { return nil }
+    guard let reference = pod.metadata.controllerReference, reference.kind == Owner.kind else { return nil }
     return ObjectKey(namespace: pod.metadata.namespace ?? "", name: reference.name)
   }
 
@@ -70,38 +84,39 @@ final class ReplicaSetController: Sendable {
       return
     }
     guard pod.isActive else { return }
-    for set in sets.list(index: Index.namespace, pod.metadata.namespace ?? "")
-    where !set.spec.selector.isEmpty && set.spec.selector.matches(pod.metadata.labels) {
-      queue.add(set.metadata.key)
+    for owner in sets.list(index: Index.namespace, pod.metadata.namespace ?? "") {
+      let selector = owner.asReplicaSet.spec.selector
+      if !selector.isEmpty, selector.matches(pod.metadata.labels) { queue.add(owner.metadata.key) }
     }
   }
 
   // MARK: one set
 
   private func pass(_ key: ObjectKey) async throws -> WorkOutcome {
-    guard let set = sets.get(key) else {
+    guard let owner = sets.get(key) else {
       expectations.withLock { $0.forget(key) }
       return .done
     }
+    let set = owner.asReplicaSet
     let now = context.now
     let isCaughtUp = expectations.withLock { $0.areMet(for: key, now: now) }
     let near =
       pods.list(index: Index.controller, set.metadata.uid ?? "") + pods.list(index: Index.orphan, key.namespace)
     let claims = Claims(of: set.metadata, selector: set.spec.selector, among: near.filter(\.isActive))
-    let owned = try await context.settle(claims, for: set)
+    let owned = try await context.settle(claims, for: owner)
     var failure: ReplicaSetPlan.Failure?
     if isCaughtUp {
       let plan = ReplicaSetPlan(for: set, pods: owned, related: related(to: set), now: now)
-      if plan.creations > 0 { failure = await create(plan.creations, for: set) }
-      if !plan.deletions.isEmpty { failure = await delete(plan.deletions, of: set) }
+      if plan.creations > 0 { failure = await create(plan.creations, of: set, for: owner) }
+      if !plan.deletions.isEmpty { failure = await delete(plan.deletions, of: owner) }
     }
     // What goes is not promised to anybody: a Deployment reckons with what the status says.
     let going = expectations.withLock { $0.openDeletions(for: key, now: now) }
     let staying = owned.filter { !going.contains($0.metadata.uid ?? "") }
     let status = ReplicaSetPlan.status(of: set, pods: staying, failure: failure, now: now)
     if status != set.status {
-      _ = try await context.client.updateStatus(retrying: set) { fresh in
-        fresh.status = status
+      _ = try await context.client.updateStatus(retrying: owner) { fresh in
+        fresh.take(status)
         return true
       }
     }
@@ -112,15 +127,15 @@ final class ReplicaSetController: Sendable {
 
   /// The pods of all sets with the same owner.
   private func related(to set: ReplicaSet) -> [Pod] {
-    let siblings = set.metadata.controllerReference.map { sets.list(index: Index.controller, $0.uid) } ?? [set]
-    return siblings.flatMap { pods.list(index: Index.controller, $0.metadata.uid ?? "") }
+    let siblings = set.metadata.controllerReference.map { sets.list(index: Index.controller, $0.uid).map(\.metadata) }
+    return (siblings ?? [set.metadata]).flatMap { pods.list(index: Index.controller, $0.uid ?? "") }
   }
 
-  private func create(_ count: Int, for set: ReplicaSet) async -> ReplicaSetPlan.Failure? {
+  private func create(_ count: Int, of plan: ReplicaSet, for set: Owner) async -> ReplicaSetPlan.Failure? {
     let key = set.metadata.key
     let now = context.now
     expectations.withLock { $0.expectCreations(count, for: key, now: now) }
-    let pod = ReplicaSetPlan.pod(for: set)
+    let pod = ReplicaSetPlan.pod(for: plan, owner: set.asController)
     let problem = Mutex<KubeError?>(nil)
     var left = count
     for size in ReplicaSetPlan.batches(of: count) {
@@ -145,7 +160,7 @@ final class ReplicaSetController: Sendable {
     }
   }
 
-  private func delete(_ pods: [Pod], of set: ReplicaSet) async -> ReplicaSetPlan.Failure? {
+  private func delete(_ pods: [Pod], of set: Owner) async -> ReplicaSetPlan.Failure? {
     let key = set.metadata.key
     let now = context.now
     expectations.withLock { $0.expectDeletions(pods.map { $0.metadata.uid ?? "" }, for: key, now: now) }

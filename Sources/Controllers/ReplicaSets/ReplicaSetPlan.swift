@@ -63,14 +63,14 @@ package struct ReplicaSetPlan: Sendable {
   }
 
   /// A pod as the template has it, owned by the set.
-  package static func pod(for set: ReplicaSet) -> Pod {
+  package static func pod(for set: ReplicaSet, owner: OwnerReference? = nil) -> Pod {
     var pod = Pod()
     pod.metadata.generateName = "\(set.metadata.name ?? "")-"
     pod.metadata.namespace = set.metadata.namespace
     pod.metadata.labels = set.spec.template.metadata.labels
     pod.metadata.annotations = set.spec.template.metadata.annotations
     pod.metadata.finalizers = set.spec.template.metadata.finalizers
-    pod.metadata.ownerReferences = [set.asController]
+    pod.metadata.ownerReferences = [owner ?? set.asController]
     pod.spec = set.spec.template.spec
     return pod
   }

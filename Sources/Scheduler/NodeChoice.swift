@@ -75,7 +75,7 @@ package enum Decision: Hashable, Sendable {
 }
 
 /// Decides where a pod goes: filters, then scores. Pure.
-package struct Scheduling: Sendable {
+package struct NodeChoice: Sendable {
   /// Labels of the namespaces, for affinity that selects them.
   package var namespaces: [String: [String: String]] = [:]
 
