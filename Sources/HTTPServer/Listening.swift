@@ -200,6 +200,7 @@ extension ServerCore {
     care.maxIdleTime = .seconds(Int64(limits.idleTimeoutSeconds))
     care.maxGraceTime = .seconds(Int64(limits.shutdownGraceSeconds))
     care.keepalive = nil
+    try channel.pipeline.syncOperations.addHandler(FlushGate(executor(of: channel.eventLoop).gatherer))
     let management = NIOHTTP2ServerConnectionManagementHandler(eventLoop: channel.eventLoop, configuration: care)
     _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
       mode: .server, connectionConfiguration: connection, streamConfiguration: stream,

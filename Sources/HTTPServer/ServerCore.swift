@@ -163,16 +163,3 @@ package enum HTTPDate {
     return "\(days[Int(day % 7)]), \(two(dayOfMonth)) \(months[Int(month) - 1]) \(year) \(time) GMT"
   }
 }
-
-/// Lets tasks run on an event loop.
-final class LoopExecutor: TaskExecutor {
-  private let loop: any EventLoop
-
-  init(_ loop: any EventLoop) { self.loop = loop }
-
-  func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
-    // Safe: the loop outlives the process's work, and runs each job once.
-    loop.execute { unsafe job.runSynchronously(on: self.asUnownedTaskExecutor()) }
-  }
-}
