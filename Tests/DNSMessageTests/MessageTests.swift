@@ -80,7 +80,7 @@ private func message(_ counts: [UInt8], _ body: [UInt8]) -> [UInt8] {
     var last = 12
     for _ in 0..<5 {
       let here = 12 + body.count
-      body += [63] + Array(repeating: 0x61, count: 63) + [0xc0, UInt8(last)]
+      body += [63] + Array(repeating: 0x61, count: 63) + [0xc0 | UInt8(last >> 8), UInt8(last & 0xff)]
       last = here
     }
     #expect(throws: DNSParseError.self) { try DNSMessage(parsing: message([6, 0, 0, 0], body)) }
