@@ -27,7 +27,7 @@ package final class APIServer: Sendable {
   package init(configuration: APIServerConfiguration, store: ObjectStore, access: Access, logger: Logger) {
     self.configuration = configuration
     self.store = store
-    self.access = access
+    self.access = access.attached(to: store, now: configuration.now)
     self.logger = logger
     schema = .kubernetes
     resources = ServedResources(schema)
@@ -72,9 +72,9 @@ package final class APIServer: Sendable {
     do throws(AccessRefusal) {
       // Whoever asks whether the server lives need not say who they are.
       if request.peer == .anonymous, documents.isPublic(info.path) {
-        user = UserInfo(name: "system:anonymous", groups: ["system:unauthenticated"])
+        user = .anonymous
       } else {
-        user = try access.user(of: request)
+        user = try access.effectiveUser(try access.user(of: request), of: request)
         try access.check(user, info.attributes)
       }
     } catch {

@@ -128,6 +128,9 @@ package final class ClusterPKI: Sendable {
 
   // MARK: what there is
 
+  /// Signs what others bring.
+  var signingPair: KeyPair { state.withLock { $0.authority } }
+
   package var serving: Credential { state.withLock { $0.serving } }
   package var administrator: Credential { state.withLock { $0.administrator } }
   /// By which the API server asks the nodes' servers.

@@ -96,7 +96,7 @@ struct KeyPair {
   static let authorityDays: Int64 = 3650
   static let credentialDays: Int64 = 365
   /// Clocks of other machines may be behind.
-  private static let skewSeconds: Int64 = 300
+  static let skewSeconds: Int64 = 300
 
   static func makeAuthority(now: Int64) throws -> KeyPair {
     let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
@@ -138,14 +138,14 @@ struct KeyPair {
     return KeyPair(certificate: issued, key: own)
   }
 
-  private static func subject(_ request: CredentialRequest) throws -> DistinguishedName {
+  static func subject(_ request: CredentialRequest) throws -> DistinguishedName {
     try DistinguishedName {
       for organization in request.organizations { OrganizationName(organization) }
       CommonName(request.commonName)
     }
   }
 
-  private static func alternativeNames(_ request: CredentialRequest) throws -> [GeneralName] {
+  static func alternativeNames(_ request: CredentialRequest) throws -> [GeneralName] {
     var seen: Set<String> = []
     return request.names.filter { !$0.isEmpty && seen.insert($0).inserted }.map { name in
       guard let address = IPAddress(name) else { return .dnsName(name) }

@@ -5,6 +5,8 @@ package enum PKIError: Error, Hashable, CustomStringConvertible {
   case expired(file: String)
   case disk(reason: String)
   case issue(name: String, reason: String)
+  /// Somebody's request for a certificate cannot be judged.
+  case request(reason: String)
 
   package var description: String {
     switch self {
@@ -13,6 +15,7 @@ package enum PKIError: Error, Hashable, CustomStringConvertible {
     case .expired(let file):
       "\(file) has expired; remove the directory to start with a new authority, and give out new kubeconfigs"
     case .disk(let reason): reason
+    case .request(let reason): "certificate request: \(reason)"
     case .issue(let name, let reason): "certificate of \(name): \(reason)"
     }
   }

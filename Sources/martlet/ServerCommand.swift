@@ -17,8 +17,9 @@ struct ServerCommand: AsyncParsableCommand {
         martlet server --bind-address 10.0.0.1 --node-name worker-1 --node-name worker-2
         kubectl --kubeconfig ./data/server/admin.kubeconfig get nodes
 
-      Who comes with a client certificate is who it names; a process of root, or of this server's user, on the unix
-      socket is the administrator; nobody else is let in.
+      Who comes with a client certificate is who it names, who brings a service account's or a bootstrap token is who
+      that is of; a process of root, or of this server's user, on the unix socket is the administrator; nobody else is
+      let in. What they may do is what roles and bindings grant.
 
       EXIT CODES
         0  stopped when asked to        1  failure        2  wrong usage
@@ -70,6 +71,11 @@ struct ServerCommand: AsyncParsableCommand {
     help: ArgumentHelp("One more name or address of the API in its certificate.", valueName: "name"))
   var extraNames: [String] = []
 
+  @Flag(
+    name: .customLong("new-service-account-key"),
+    help: "Sign tokens of service accounts with a new key from now on; the last ones go on counting.")
+  var renewsTokenKey = false
+
   @Flag(name: .customLong("no-scheduler"), help: "Leave scheduling to another process.")
   var noScheduler = false
 
@@ -118,6 +124,7 @@ struct ServerCommand: AsyncParsableCommand {
     if let kubeconfigOut { plan.kubeconfig = try Place.absolute(kubeconfigOut) }
     plan.extraNames = extraNames
     plan.hostName = try Place.nodeName(nil)
+    plan.renewsTokenKey = renewsTokenKey
     plan.schedules = !noScheduler
     plan.controls = !noControllers
     return plan
@@ -153,6 +160,7 @@ struct ServerPlan: Equatable, Sendable {
   var kubeconfig: String
   var extraNames: [String] = []
   var hostName = ""
+  var renewsTokenKey = false
   var schedules = true
   var controls = true
 

@@ -127,6 +127,12 @@ struct ControlPlane: Sendable {
         authorities: authority, certificateChain: client.certificate, privateKey: client.privateKey)
     }
     access.authenticator = Authenticator(ownUser: CurrentProcess.effectiveUser)
+    do throws(PKIError) {
+      access.tokens = TokenAuthority(
+        keys: try TokenKeys.open(plan.pkiDirectory, renews: plan.renewsTokenKey), reader: access.reader)
+    } catch {
+      throw Failure("keys of service accounts: \(error)")
+    }
     return APIServer(
       configuration: configuration, store: store, access: access, logger: Logger(label: "martlet.api"))
   }

@@ -1,16 +1,34 @@
 package import HTTPServer
 package import JSON
+package import ObjectStore
+import PKI
 
 /// Who asks, once proven.
 package struct UserInfo: Hashable, Sendable {
   package var name: String
   package var groups: [String]
+  /// Empty where who proves the name gives none.
+  package var uid: String
+  /// What else the proof says, such as the pod that a token is bound to.
+  package var extra: [String: [String]]
 
-  package init(name: String, groups: [String]) {
+  package init(name: String, groups: [String], uid: String = "", extra: [String: [String]] = [:]) {
     self.name = name
     self.groups = groups
+    self.uid = uid
+    self.extra = extra
   }
 
+  /// As reviews and the audit log write it.
+  package var json: JSONValue {
+    var object: JSONObject = ["username": .string(name)]
+    if !uid.isEmpty { object["uid"] = .string(uid) }
+    object["groups"] = JSONValue(groups)
+    if !extra.isEmpty { object["extra"] = .object(JSONObject(sorted: extra.mapValues { JSONValue($0) })) }
+    return .object(object)
+  }
+
+  package static let anonymous = UserInfo(name: "system:anonymous", groups: ["system:unauthenticated"])
   package static let mastersGroup = "system:masters"
   package static let nodesGroup = "system:nodes"
   package static let authenticatedGroup = "system:authenticated"
@@ -106,6 +124,8 @@ package struct ObjectReader: Sendable {
   package var objects: @Sendable (_ prefix: String) -> [JSONValue]
   /// Whether a pod of `node` in `namespace` refers to this Secret, or else ConfigMap.
   package var refers: @Sendable (_ node: String, _ namespace: String, _ name: String, _ isSecret: Bool) -> Bool
+  /// Whether a pod of `node` in `namespace` runs as this service account.
+  package var usesAccount: @Sendable (_ node: String, _ namespace: String, _ name: String) -> Bool
 
   package init(
     object: @escaping @Sendable (_ key: String) -> JSONValue?,
@@ -118,6 +138,11 @@ package struct ObjectReader: Sendable {
         pod.text(at: "spec", "nodeName") == node && PodReferences(pod).contains(name, isSecret: isSecret)
       }
     }
+    usesAccount = { node, namespace, name in
+      objects("/pods/\(namespace)/").contains { pod in
+        pod.text(at: "spec", "nodeName") == node && PodReferences(pod).account == name
+      }
+    }
   }
 }
 
@@ -126,23 +151,56 @@ package struct Access: Sendable {
   package var authenticator: Authenticator
   package var authorizer: Authorizer
   package var nodes: NodeProxy
+  /// Signs and checks the tokens of service accounts.
+  package var tokens: TokenAuthority
+  package let reader: ObjectReader
 
-  package init(authenticator: Authenticator = Authenticator(), authorizer: Authorizer, nodes: NodeProxy) {
+  package init(
+    authenticator: Authenticator = Authenticator(), authorizer: Authorizer, nodes: NodeProxy,
+    tokens: TokenAuthority? = nil, reader: ObjectReader = ObjectReader(object: { _ in nil }, objects: { _ in [] })
+  ) {
     self.authenticator = authenticator
     self.authorizer = authorizer
     self.nodes = nodes
+    self.reader = reader
+    self.tokens = tokens ?? TokenAuthority(keys: .ephemeral(), reader: reader)
   }
 
-  /// - Parameter identity: the server's client certificate for the nodes, read anew for every connection.
+  /// - Parameter nodeIdentity: the server's client certificate for the nodes, read anew for every connection.
   package init(reader: ObjectReader, nodeIdentity: @escaping @Sendable () -> HTTPDialIdentity) {
-    self.init(authorizer: Authorizer(reader: reader), nodes: NodeProxy(reader: reader, identity: nodeIdentity))
+    self.init(
+      authorizer: Authorizer(reader: reader), nodes: NodeProxy(reader: reader, identity: nodeIdentity), reader: reader)
   }
 
-  /// Who sent the request.
+  /// With the roles and bindings of a store, and its clock: seconds since 1970.
+  package func attached(to store: ObjectStore, now: @escaping @Sendable () -> Int64) -> Access {
+    var access = self
+    access.authorizer.roles = RoleIndex(store)
+    access.tokens.now = now
+    return access
+  }
+
+  /// Who sent the request: by its connection, or else by its token.
   /// - Throws: 401.
   package func user(of request: HTTPRequest) throws(AccessRefusal) -> UserInfo {
-    guard let user = authenticator.user(of: request) else { throw .unauthorized }
-    return user
+    if let user = authenticator.user(of: request) { return user }
+    guard request.peer == .anonymous, let token = Self.bearer(request) else { throw .unauthorized }
+    do throws(TokenRefusal) {
+      return try tokens.authenticate(token, audiences: nil).user
+    } catch {
+      throw .unauthorized
+    }
+  }
+
+  /// RFC 6750, 2.1.
+  static func bearer(_ request: HTTPRequest) -> String? {
+    guard let header = request.headers["authorization"], header.utf8.count <= TokenKeys.tokenBytesMax + 16 else {
+      return nil
+    }
+    let parts = header.split(separator: " ", maxSplits: 1)
+    guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
+    let token = parts[1].drop { $0 == " " }
+    return token.isEmpty || token.contains(" ") ? nil : String(token)
   }
 
   /// - Throws: 403 in Kubernetes' words.

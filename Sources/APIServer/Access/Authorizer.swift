@@ -1,51 +1,41 @@
 import JSON
 
-/// What a user may do: everything for `system:masters`, what a node needs for `system:nodes`, else nothing but to look
-/// around.
+/// What a user may do: everything for `system:masters`, what a node needs for nodes, what roles grant, and nothing else.
 ///
-/// A node may change its own Node and Lease, read and change its own pods, and read the Secrets and ConfigMaps that these
-/// refer to; that it creates nothing in another's name is for admission to see.
+/// A node may change its own Node and Lease, read and change its own pods, read the Secrets and ConfigMaps that these
+/// refer to, and ask for tokens of their accounts; that it creates nothing in another's name is for admission to see.
 package struct Authorizer: Sendable {
   private let reader: ObjectReader
+  /// Nil: no roles, so nobody but administrators and nodes may do anything.
+  var roles: RoleIndex?
 
   package init(reader: ObjectReader) { self.reader = reader }
 
   /// - Throws: 403 in Kubernetes' words.
   package func check(_ user: UserInfo, _ attributes: AccessAttributes) throws(AccessRefusal) {
-    if user.groups.contains(UserInfo.mastersGroup) { return }
-    if attributes.resource.isEmpty {
-      guard ["get", "head"].contains(attributes.verb), Self.isForEverybody(attributes.path) else {
-        throw .forbidden(user, attributes)
+    let decision = decide(user, attributes)
+    if !decision.isAllowed { throw .forbidden(user, attributes, why: decision.reason) }
+  }
+
+  package func decide(_ user: UserInfo, _ attributes: AccessAttributes) -> AccessDecision {
+    if user.groups.contains(UserInfo.mastersGroup) { return AccessDecision(isAllowed: true, reason: "") }
+    var reasons: [String] = []
+    if let node = user.nodeName, !node.isEmpty, !attributes.resource.isEmpty {
+      switch nodeVerdict(node, attributes) {
+      case .allowed: return AccessDecision(isAllowed: true, reason: "")
+      case .denied(let why): reasons.append(why)
       }
-      return
     }
-    if Self.isAboutOneself(attributes) { return }
-    guard let node = user.nodeName, !node.isEmpty else { throw .forbidden(user, attributes) }
-    switch nodeVerdict(node, attributes) {
-    case .allowed: return
-    case .denied(let why): throw .forbidden(user, attributes, why: why)
+    if let decision = roles?.decide(user, attributes) {
+      if decision.isAllowed { return decision }
+      if !decision.reason.isEmpty { reasons.append(decision.reason) }
     }
+    return AccessDecision(isAllowed: false, reason: reasons.joined(separator: ", "))
   }
 
   enum Verdict: Equatable {
     case allowed
     case denied(String)
-  }
-
-  /// Discovery, schemas, health and version.
-  private static func isForEverybody(_ path: String) -> Bool {
-    pathsForEverybody.contains(String(path.split(separator: "/").first ?? ""))
-  }
-
-  /// What begins with these.
-  static let pathsForEverybody = ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"]
-
-  /// Anybody may ask what they may do.
-  private static func isAboutOneself(_ attributes: AccessAttributes) -> Bool {
-    attributes.verb == "create"
-      && (attributes.group == "authorization.k8s.io"
-        && ["selfsubjectaccessreviews", "selfsubjectrulesreviews"].contains(attributes.resource)
-        || attributes.group == "authentication.k8s.io" && attributes.resource == "selfsubjectreviews")
   }
 
   private static let reading: Set<String> = ["get", "list", "watch"]
@@ -75,12 +65,17 @@ package struct Authorizer: Sendable {
     case ("", "secrets"), ("", "configmaps"): return contentVerdict(node, asked)
     case ("", "services"), ("", "namespaces"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices"),
       ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumeclaims"), ("", "persistentvolumes"),
-      ("storage.k8s.io", "csidrivers"), ("storage.k8s.io", "volumeattachments"), ("", "serviceaccounts"):
+      ("storage.k8s.io", "csidrivers"), ("storage.k8s.io", "volumeattachments"), ("storage.k8s.io", "storageclasses"),
+      ("networking.k8s.io", "networkpolicies"):
       return isReading && asked.subresource.isEmpty ? .allowed : other
+    case ("", "serviceaccounts"): return accountVerdict(node, asked)
     case ("", "events"), ("events.k8s.io", "events"):
       return asked.verb == "create" || Self.changing.contains(asked.verb) ? .allowed : other
-    case ("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"):
+    case ("authentication.k8s.io", "tokenreviews"), ("authorization.k8s.io", "subjectaccessreviews"),
+      ("authorization.k8s.io", "localsubjectaccessreviews"):
       return asked.verb == "create" ? .allowed : other
+    case ("certificates.k8s.io", "certificatesigningrequests"):
+      return asked.subresource.isEmpty && (asked.verb == "create" || isReading) ? .allowed : other
     default: return other
     }
   }
@@ -108,6 +103,16 @@ package struct Authorizer: Sendable {
         : "node '\(node)' cannot change pods of another node")
   }
 
+  /// A node reads the accounts of its pods, and asks for their tokens; for which pod is for the request itself to say.
+  private func accountVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
+    guard asked.verb == "get" && asked.subresource.isEmpty || asked.verb == "create" && asked.subresource == "token"
+    else { return .denied("can only get service accounts and create their tokens") }
+    guard !asked.name.isEmpty, reader.usesAccount(node, asked.namespace, asked.name) else {
+      return .denied("no relationship found between node '\(node)' and this object")
+    }
+    return .allowed
+  }
+
   private func contentVerdict(_ node: String, _ asked: AccessAttributes) -> Verdict {
     let name = asked.verb == "get" ? asked.name : asked.nameSelector
     guard Self.reading.contains(asked.verb), asked.subresource.isEmpty else {
@@ -126,11 +131,13 @@ package struct Authorizer: Sendable {
 struct PodReferences: Equatable {
   private(set) var secrets: Set<String> = []
   private(set) var configMaps: Set<String> = []
+  private(set) var account = ""
 
   func contains(_ name: String, isSecret: Bool) -> Bool { (isSecret ? secrets : configMaps).contains(name) }
 
   init(_ pod: JSONValue) {
     guard let spec = pod["spec"] else { return }
+    account = spec["serviceAccountName"]?.string ?? ""
     for secret in spec["imagePullSecrets"]?.array ?? [] { add(secret, "name", to: \.secrets) }
     for volume in spec["volumes"]?.array ?? [] {
       add(volume["secret"], "secretName", to: \.secrets)

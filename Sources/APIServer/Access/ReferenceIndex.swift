@@ -21,6 +21,14 @@ final class ReferenceIndex: Sendable {
   init(_ store: ObjectStore) { self.store = store }
 
   func refers(node: String, namespace: String, name: String, isSecret: Bool) -> Bool {
+    anyPod(of: node, namespace) { $0.contains(name, isSecret: isSecret) }
+  }
+
+  func usesAccount(node: String, namespace: String, name: String) -> Bool {
+    anyPod(of: node, namespace) { $0.account == name }
+  }
+
+  private func anyPod(of node: String, _ namespace: String, _ condition: (PodReferences) -> Bool) -> Bool {
     let pods = store.list(prefix: "/pods/\(namespace)/").objects
     return known.withLock { known in
       var entries = known.removeValue(forKey: namespace) ?? [:]
@@ -35,7 +43,7 @@ final class ReferenceIndex: Sendable {
           entry = Entry(object: pod, node: value.text(at: "spec", "nodeName"), references: PodReferences(value))
           entries[pod.key] = entry
         }
-        if entry.node == node, entry.references.contains(name, isSecret: isSecret) {
+        if entry.node == node, condition(entry.references) {
           isFound = true
           break
         }
@@ -58,5 +66,6 @@ extension ObjectReader {
       object: { key in store.get(key).flatMap { try? JSONValue.parse($0.value) } },
       objects: { prefix in store.list(prefix: prefix).objects.compactMap { try? JSONValue.parse($0.value) } })
     refers = { index.refers(node: $0, namespace: $1, name: $2, isSecret: $3) }
+    usesAccount = { index.usesAccount(node: $0, namespace: $1, name: $2) }
   }
 }

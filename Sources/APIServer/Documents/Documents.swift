@@ -48,7 +48,8 @@ package final class Documents: Sendable {
   /// The paths that are served besides the resources.
   func rootPaths() -> HTTPResponse {
     var paths = [
-      "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
+      "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+      "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
     ]
     paths += openAPI.v3Names.map { "/\($0)" }
     let document: JSONValue = ["paths": JSONValue(paths.sorted())]
@@ -79,6 +80,7 @@ extension APIServer {
     case "version" where parts.count == 1: return documents.versionResponse()
     case "healthz", "livez", "readyz": return health(parts, request)
     case "metrics" where parts.count == 1: return metricsResponse()
+    case ".well-known", "openid": return identityDocument(parts)
     case "api", "apis": return try documents.discovery(parts, request) ?? Self.pageNotFound
     case "openapi":
       // Made and compressed when it is first asked for: not on the event loop.

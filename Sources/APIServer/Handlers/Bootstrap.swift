@@ -9,6 +9,7 @@ extension APIServer {
   /// To be called once before requests are served; idempotent.
   package func bootstrap() async throws(APIStatus) {
     for name in Self.firstNamespaces { try await ensureNamespace(name) }
+    try await bootstrapRoles()
     try await ensure(
       "v1", "services", namespace: "default", name: "kubernetes", kubernetesService, isKept: { _ in true })
     try await ensure(

@@ -47,6 +47,7 @@ extension APIServer {
       switch (resource.type.group, resource.type.plural) {
       case ("", "bindings"): return try await bind(context)
       case ("authorization.k8s.io", _): return try await review(context)
+      case ("authentication.k8s.io", _): return try await identityReview(context)
       default: return try await create(context)
       }
     case "update": return try await update(context)
@@ -86,6 +87,7 @@ extension APIServer {
     case ("status", "patch"): return try await patch(context)
     case ("scale", _): return try await scale(context)
     case ("binding", "create"): return try await bind(context)
+    case ("token", "create"): return try await requestToken(context)
     case ("finalize", "update"): return try await update(context)
     default: return Self.pageNotFound
     }
