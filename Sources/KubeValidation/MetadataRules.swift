@@ -9,6 +9,9 @@ struct MetadataRules {
   static let bySubdomain = MetadataRules(isNamespaced: true, name: NameRules.dnsSubdomain)
   static let clusterBySubdomain = MetadataRules(isNamespaced: false, name: NameRules.dnsSubdomain)
   static let clusterByLabel = MetadataRules(isNamespaced: false, name: NameRules.dnsLabel)
+  static let byLabel = MetadataRules(isNamespaced: true, name: NameRules.dnsLabel)
+  static let byPathSegment = MetadataRules(isNamespaced: true, name: NameRules.pathSegment)
+  static let clusterByPathSegment = MetadataRules(isNamespaced: false, name: NameRules.pathSegment)
   static let service = MetadataRules(isNamespaced: true, name: NameRules.dnsLabel)
 
   static let annotationsBytesMax = 256 << 10

@@ -72,6 +72,28 @@ package enum NameRules {
     return messages
   }
 
+  /// Whatever can stand in a path: roles and their bindings.
+  package static func pathSegment(_ value: String) -> [String] {
+    if value == "." || value == ".." { return ["may not be '\(value)'"] }
+    return ["/", "%"].filter { value.contains($0) }.map { "may not contain '\($0)'" }
+  }
+
+  /// RFC 1035: what names a kind or a version.
+  static func dns1035Label(_ value: String) -> [String] {
+    var messages: [String] = []
+    if value.utf8.count > 63 { messages.append(tooLong(63, "characters")) }
+    guard let first = value.utf8.first, Pattern.isLower(first), Pattern.isDNSLabel(value.utf8) else {
+      return messages + [
+        pattern(
+          """
+          a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+          character, and end with an alphanumeric character
+          """, "[a-z]([-a-z0-9]*[a-z0-9])?", "my-name", "abc-123")
+      ]
+    }
+    return messages
+  }
+
   // MARK: names of smaller things
 
   /// IANA service names: the names of a container's ports.

@@ -26,7 +26,11 @@ package enum Validation {
     case let binding as Binding: errors.binding(binding)
     case let namespace as Namespace: errors.namespace(namespace)
     case let node as Node: errors.node(node)
-    default: errors.metadata(object.metadata, .bySubdomain)
+    default:
+      if !createOther(object, &errors) {
+        let isNamespaced = (type(of: object) as? any KubeResource.Type)?.resource.isNamespaced ?? true
+        errors.metadata(object.metadata, isNamespaced ? .bySubdomain : .clusterBySubdomain)
+      }
     }
     errors.finish()
     return errors.list
@@ -53,10 +57,88 @@ package enum Validation {
     case (let new as ReplicaSet, let old as ReplicaSet): errors.updateReplicaSet(new, old)
     case (let new as Scale, _): errors.scale(new)
     case (let new as Node, let old as Node): errors.updateNode(new, old)
-    default: errors.metadataUpdate(new.metadata, old.metadata)
+    default: if !updateOther(new, old, &errors) { errors.metadataUpdate(new.metadata, old.metadata) }
     }
     errors.finish()
     return errors.list.uniqued
+  }
+
+  /// Kinds whose rules came later; false: it is none of them.
+  private static func createOther(_ object: any KubeKind, _ errors: inout FieldErrors) -> Bool {
+    switch object {
+    case let set as StatefulSet: errors.statefulSet(set)
+    case let set as DaemonSet: errors.daemonSet(set)
+    case let controller as ReplicationController: errors.replicationController(controller)
+    case let template as PodTemplate: errors.podTemplateObject(template)
+    case let revision as ControllerRevision: errors.controllerRevision(revision)
+    case let job as Job: errors.job(job)
+    case let cronJob as CronJob: errors.cronJob(cronJob)
+    case let budget as PodDisruptionBudget: errors.disruptionBudget(budget)
+    case let autoscaler as HorizontalPodAutoscaler: errors.autoscaler(autoscaler)
+    case let priority as PriorityClass: errors.priorityClass(priority)
+    case let runtime as RuntimeClass: errors.runtimeClass(runtime)
+    case let role as Role: errors.role(role)
+    case let role as ClusterRole: errors.clusterRole(role)
+    case let binding as RoleBinding: errors.roleBinding(binding)
+    case let binding as ClusterRoleBinding: errors.clusterRoleBinding(binding)
+    case let request as CertificateSigningRequest: errors.certificateRequest(request)
+    case let quota as ResourceQuota: errors.resourceQuota(quota)
+    case let range as LimitRange: errors.limitRange(range)
+    case let storage as StorageClass: errors.storageClass(storage)
+    case let volume as PersistentVolume: errors.persistentVolume(volume)
+    case let claim as PersistentVolumeClaim: errors.claim(claim)
+    case let ingress as Ingress: errors.createIngress(ingress)
+    case let ingress as IngressClass: errors.ingressClass(ingress)
+    case let policy as NetworkPolicy: errors.networkPolicy(policy)
+    case let endpoints as Endpoints: errors.endpoints(endpoints)
+    case let hooks as MutatingWebhookConfiguration: errors.mutatingWebhooks(hooks)
+    case let hooks as ValidatingWebhookConfiguration: errors.validatingWebhooks(hooks)
+    default: return false
+    }
+    return true
+  }
+
+  private static func updateOther(_ new: any KubeKind, _ old: any KubeKind, _ errors: inout FieldErrors) -> Bool {
+    switch (new, old) {
+    case (let new as StatefulSet, let old as StatefulSet): errors.updateStatefulSet(new, old)
+    case (let new as DaemonSet, let old as DaemonSet): errors.updateDaemonSet(new, old)
+    case (let new as ControllerRevision, let old as ControllerRevision): errors.updateControllerRevision(new, old)
+    case (let new as Job, let old as Job): errors.updateJob(new, old)
+    case (let new as CronJob, let old as CronJob): errors.updateCronJob(new, old)
+    case (let new as PodDisruptionBudget, let old as PodDisruptionBudget): errors.updateDisruptionBudget(new, old)
+    case (let new as HorizontalPodAutoscaler, let old as HorizontalPodAutoscaler): errors.updateAutoscaler(new, old)
+    case (let new as PriorityClass, let old as PriorityClass): errors.updatePriorityClass(new, old)
+    case (let new as RuntimeClass, let old as RuntimeClass): errors.updateRuntimeClass(new, old)
+    case (let new as Role, let old as Role): errors.updateRole(new, old)
+    case (let new as ClusterRole, let old as ClusterRole): errors.updateClusterRole(new, old)
+    case (let new as RoleBinding, let old as RoleBinding): errors.updateRoleBinding(new, old)
+    case (let new as ClusterRoleBinding, let old as ClusterRoleBinding): errors.updateClusterRoleBinding(new, old)
+    case (let new as CertificateSigningRequest, let old as CertificateSigningRequest):
+      errors.updateCertificateRequest(new, old)
+    case (let new as ResourceQuota, let old as ResourceQuota): errors.updateResourceQuota(new, old)
+    case (let new as LimitRange, let old as LimitRange): errors.updateLimitRange(new, old)
+    case (let new as StorageClass, let old as StorageClass): errors.updateStorageClass(new, old)
+    case (let new as PersistentVolume, let old as PersistentVolume): errors.updatePersistentVolume(new, old)
+    case (let new as PersistentVolumeClaim, let old as PersistentVolumeClaim): errors.updateClaim(new, old)
+    case (let new as Ingress, let old as Ingress): errors.updateIngress(new, old)
+    case (let new as IngressClass, let old as IngressClass): errors.updateIngressClass(new, old)
+    case (let new as NetworkPolicy, let old as NetworkPolicy): errors.updateNetworkPolicy(new, old)
+    case (let new as Endpoints, let old as Endpoints): errors.updateEndpoints(new, old)
+    case (let new as ReplicationController, _):
+      errors.metadataUpdate(new.metadata, old.metadata)
+      errors.replicationController(new)
+    case (let new as PodTemplate, _):
+      errors.metadataUpdate(new.metadata, old.metadata)
+      errors.podTemplateObject(new)
+    case (let new as MutatingWebhookConfiguration, _):
+      errors.metadataUpdate(new.metadata, old.metadata)
+      errors.mutatingWebhooks(new)
+    case (let new as ValidatingWebhookConfiguration, _):
+      errors.metadataUpdate(new.metadata, old.metadata)
+      errors.validatingWebhooks(new)
+    default: return false
+    }
+    return true
   }
 
   /// What is wrong with a new status. The caller has taken everything but the status from the stored object.
@@ -69,6 +151,11 @@ package enum Validation {
     case (let new as Service, let old as Service): errors.updateServiceStatus(new, old)
     case (let new as Deployment, let old as Deployment): errors.updateDeploymentStatus(new, old)
     case (let new as ReplicaSet, let old as ReplicaSet): errors.updateReplicaSetStatus(new, old)
+    case (let new as StatefulSet, let old as StatefulSet): errors.updateStatefulSetStatus(new, old)
+    case (let new as DaemonSet, let old as DaemonSet): errors.updateDaemonSetStatus(new, old)
+    case (let new as Job, let old as Job): errors.updateJobStatus(new, old)
+    case (let new as ResourceQuota, let old as ResourceQuota): errors.updateResourceQuotaStatus(new, old)
+    case (let new as PersistentVolumeClaim, let old as PersistentVolumeClaim): errors.updateClaimStatus(new, old)
     default: errors.metadataUpdate(new.metadata, old.metadata)
     }
     errors.finish()

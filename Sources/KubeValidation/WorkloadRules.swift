@@ -44,7 +44,7 @@ extension FieldErrors {
     notNegative(FieldPath("spec")["replicas"], scale.spec.replicas)
   }
 
-  private mutating func template(
+  mutating func template(
     _ template: PodTemplateSpec, selectedBy selector: LabelSelector, of kind: String, _ path: FieldPath
   ) {
     let at = path["template"]
@@ -95,7 +95,7 @@ extension FieldErrors {
     }
   }
 
-  private mutating func countOrPercent(_ value: IntOrString, _ path: FieldPath) {
+  mutating func countOrPercent(_ value: IntOrString, _ path: FieldPath) {
     switch value {
     case .int(let count): notNegative(path, count)
     case .string(let text): invalid(path, text, NameRules.percent(text))
@@ -126,7 +126,7 @@ extension FieldErrors {
       others: [("fullyLabeledReplicas", status.fullyLabeledReplicas)])
   }
 
-  private mutating func counts(
+  mutating func counts(
     _ path: FieldPath, replicas: Int32?, ready: Int32?, available: Int32?, others: [(String, Int32?)]
   ) {
     notNegative(path["replicas"], replicas)
@@ -143,12 +143,12 @@ extension FieldErrors {
 }
 
 extension IntOrString {
-  fileprivate var percent: Int? {
+  var percent: Int? {
     guard case .string(let text) = self, text.hasSuffix("%") else { return nil }
     return Int(text.dropLast())
   }
 
-  fileprivate var isZero: Bool {
+  var isZero: Bool {
     switch self {
     case .int(let count): count == 0
     case .string: percent == 0
