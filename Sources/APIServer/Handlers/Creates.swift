@@ -128,29 +128,9 @@ extension APIServer {
   private func validateCreation(
     _ object: JSONObject, _ resource: ServedResource, _ name: String
   ) throws(APIStatus) {
-    let errors: [FieldError]
-    do throws(ModelError) {
-      let document = JSONValue.object(object)
-      let kind = try AnyKind.type(of: document).init(lenient: document)
-      errors = Validation.create(kind).completed(by: document)
-    } catch {
-      errors = error.problems.map { FieldError($0) }
-    }
+    let errors = Validation.create(document: .object(object))
     if !errors.isEmpty {
       throw .invalid(kind: resource.kind, group: resource.type.group, name: name, errors: errors)
-    }
-  }
-}
-
-extension [FieldError] {
-  /// With what a strict reader finds besides: required fields and choices of which validation said nothing.
-  func completed(by document: JSONValue) -> [FieldError] {
-    do throws(ModelError) {
-      _ = try AnyKind.type(of: document).init(strict: document)
-      return self
-    } catch {
-      let paths = Set(map(\.path))
-      return self + error.problems.filter { !paths.contains($0.path) }.map { FieldError($0) }
     }
   }
 }

@@ -191,19 +191,13 @@ extension APIServer {
     _ object: JSONObject, old: JSONObject, _ scope: UpdateScope, _ context: RequestContext
   ) throws(APIStatus) {
     let resource = context.resource
-    var errors: [FieldError] = []
-    do throws(ModelError) {
-      let (document, stored) = (JSONValue.object(object), JSONValue.object(old))
-      let new = try AnyKind.type(of: document).init(lenient: document)
-      let before = try AnyKind.type(of: stored).init(lenient: stored)
+    let (document, stored) = (JSONValue.object(object), JSONValue.object(old))
+    let errors: [FieldError] =
       switch scope {
-      case .object: errors = Validation.update(new, old: before).completed(by: document)
-      case .status: errors = Validation.statusUpdate(new, old: before).completed(by: document)
-      case .finalize, .everything: break
+      case .object: Validation.update(document: document, old: stored)
+      case .status: Validation.statusUpdate(document: document, old: stored)
+      case .finalize, .everything: []
       }
-    } catch {
-      errors = error.problems.map { FieldError($0) }
-    }
     if !errors.isEmpty {
       throw .invalid(
         kind: resource.kind, group: resource.type.group, name: context.info.name, errors: errors)
