@@ -23,12 +23,13 @@ package struct ServiceLedger: Sendable {
 
   /// Replaces what `owner` asks for.
   ///
-  /// - Returns: also the keys that others hold, by their holder.
+  /// - Returns: also the keys that others hold, by their holder, and those who got what this one let go.
   package mutating func put(
     _ owner: String, _ entries: [ServiceEntry]
-  ) -> (change: Change, taken: [ServiceEntry.Key: String]) {
+  ) -> (change: Change, taken: [ServiceEntry.Key: String], promoted: Set<String>) {
     var change = Change()
     var taken: [ServiceEntry.Key: String] = [:]
+    var promoted: Set<String> = []
     let before = wanted[owner] ?? [:]
     let after = Dictionary(entries.map { ($0.key, $0) }) { first, _ in first }
     wanted[owner] = after.isEmpty ? nil : after
@@ -39,6 +40,7 @@ package struct ServiceLedger: Sendable {
       guard wasHolder else { continue }
       if let next = claims[key]?.first, let entry = wanted[next]?[key] {
         change.set.append(entry)
+        promoted.insert(next)
       } else {
         change.remove.append(key)
       }
@@ -51,7 +53,7 @@ package struct ServiceLedger: Sendable {
         change.set.append(entry)
       }
     }
-    return (change, taken)
+    return (change, taken, promoted)
   }
 
   /// Every key with its holder's entry.

@@ -39,7 +39,7 @@ package struct ServicePlan: Equatable, Sendable {
   package private(set) var outcomes: [Outcome] = []
   package private(set) var table = ServiceTable()
 
-  /// The annotation that chooses how connections are spread: `round-robin` (also when absent) or `hash`.
+  /// The annotation that chooses how connections are spread: `round-robin` (also when absent), `random` or `hash`.
   package static let balanceAnnotation = "martlet.dev/balance"
 
   /// - Parameter ranges: where Services that name no address get theirs, the first family first.
@@ -84,9 +84,11 @@ package struct ServicePlan: Equatable, Sendable {
   private static func balance(_ service: Service) throws(ServiceProblem) -> ServiceEntry.Balance {
     switch service.metadata.annotations[balanceAnnotation] {
     case nil, "round-robin": return .roundRobin
+    case "random": return .random
     case "hash": return .hash
     case let other?:
-      throw ServiceProblem("metadata.annotations[\(balanceAnnotation)]: \"\(other)\" is not round-robin or hash")
+      throw ServiceProblem(
+        "metadata.annotations[\(balanceAnnotation)]: \"\(other)\" is not round-robin, random or hash")
     }
   }
 
@@ -157,7 +159,7 @@ package struct ServicePlan: Equatable, Sendable {
         if let other = next.services[entry.key] {
           throw ServiceProblem("\(address) port \(port.port) is taken by service \(other.id)")
         }
-        do throws(ServiceTableError) {
+        do throws(EntryProblem) {
           try next.set(entry)
         } catch {
           throw ServiceProblem("\(error)")

@@ -1,5 +1,6 @@
 package import Dataplane
 package import Kernel
+internal import KubeClient
 package import KubeModel
 package import Logging
 
@@ -7,7 +8,7 @@ package import Logging
 ///
 /// A change costs what changed. What the kernel refuses is tried again; until then it has what it had.
 package actor ServiceProxy {
-  private let dataplane: Dataplane
+  package nonisolated let dataplane: Dataplane
   private let ranges: [IPPrefix]
   let logger: Logger
   private var ledger = ServiceLedger()
@@ -18,10 +19,17 @@ package actor ServiceProxy {
   /// The API's Services are not known yet: the table that an earlier proxy left stays until they are.
   private var isHeld: Bool
   private var problems: Set<String> = []
+  private var turns: [String: UInt64] = [:]
+  private var standing: [IPAddress] = []
+  package nonisolated let metrics: ProxyMetrics
 
   /// - Parameter waitsForServer: nothing is changed in the kernel before `release`.
-  package init(dataplane: Dataplane, ranges: [IPPrefix], logger: Logger, waitsForServer: Bool = false) {
+  package init(
+    dataplane: Dataplane, ranges: [IPPrefix] = [], logger: Logger, waitsForServer: Bool = false,
+    metrics: ProxyMetrics = ProxyMetrics()
+  ) {
     (self.dataplane, self.ranges, self.logger, isHeld) = (dataplane, ranges, logger, waitsForServer)
+    self.metrics = metrics
   }
 
   // MARK: manifests
@@ -36,12 +44,12 @@ package actor ServiceProxy {
     for entry in plan.table.services.values { entries[Self.owner(entry), default: []].append(entry) }
     var change = ServiceLedger.Change()
     for owner in local.union(entries.keys).sorted() {
-      let (step, taken) = ledger.put(owner, entries[owner] ?? [])
+      let (step, taken, _) = ledger.put(owner, entries[owner] ?? [])
       change.set += step.set
       change.remove += step.remove
       for (key, holder) in taken {
         for index in outcomes.indices where Self.owner(outcomes[index]) == owner {
-          outcomes[index].problem = "\(key.address) port \(key.port) is taken by service \(holder)"
+          outcomes[index].problem = "\(key.place) is taken by service \(Self.name(of: holder))"
         }
       }
     }
@@ -71,15 +79,42 @@ package actor ServiceProxy {
 
   // MARK: an API server
 
+  /// What became of a Service that was put.
+  struct Settled: Sendable {
+    /// Why the kernel does not have it; nil where it does. It is tried again with the next change.
+    var failure: String?
+    var troubles: [ServiceTrouble] = []
+    /// Services that got what this one let go: their troubles are others now.
+    var promoted: Set<String> = []
+  }
+
   /// Puts what became of one Service of the API server into the kernel; nil removes it.
   ///
-  /// - Returns: why the kernel does not have it; nil where it does.
-  func put(_ key: String, _ service: ServedService?) async -> String? {
-    let (change, taken) = ledger.put("api \(key)", service?.entries ?? [])
-    for (taken, holder) in taken {
-      logger.error("service \(key): \(taken.address) port \(taken.port) is taken by service \(holder)")
+  /// - Parameter turn: grows from call to call of a key; what comes late does nothing.
+  func put(_ key: String, _ service: ServedService?, turn: UInt64) async -> Settled {
+    guard turn > turns[key] ?? 0 else { return Settled() }
+    turns[key] = service == nil ? nil : turn
+    // What cannot be served is known before the kernel is asked, whoever else has which address.
+    let (table, problems) = ServiceTable.collecting(service?.entries ?? [])
+    let owner = Self.server + key
+    let (change, taken, promoted) = ledger.put(owner, Array(table.services.values))
+    var settled = Settled()
+    settled.troubles = problems.map { ServiceTrouble($0) }
+    for (key, holder) in taken.sorted(by: { $0.key < $1.key }) {
+      settled.troubles.append(
+        ServiceTrouble(
+          key.address.isUnspecified ? .nodePortTaken : .addressTaken,
+          "\(key.place) is taken by service \(Self.name(of: holder))"))
     }
-    return await apply(change)
+    settled.promoted = Set(promoted.compactMap { $0.hasPrefix(Self.server) ? Self.name(of: $0) : nil })
+    settled.failure = await apply(change)
+    return settled
+  }
+
+  private static let server = "api "
+
+  private static func name(of owner: String) -> String {
+    String(owner.split(separator: " ", maxSplits: 1).last ?? "")
   }
 
   /// From here on the table is made to be what the ledger says.
@@ -90,45 +125,72 @@ package actor ServiceProxy {
 
   var isReleased: Bool { !isHeld }
   var count: Int { ledger.count }
+  /// Whether the kernel has what is wanted.
+  var isInForce: Bool { isApplied && !isHeld }
 
-  /// Makes the kernel's table anew from what is wanted, in one transaction, whatever somebody else did to it.
-  func renew() async {
-    guard isApplied else { return }
-    isApplied = false
-    await dataplane.adopt()
-    _ = await apply(ServiceLedger.Change())
+  /// Where node ports stand from now on.
+  package func stand(at addresses: [IPAddress]) async {
+    guard addresses != standing else { return }
+    do throws(DataplaneError) {
+      try await dataplane.setNodePortAddresses(addresses)
+      standing = addresses
+    } catch {
+      logger.error("node ports: \(error)")
+    }
   }
+
+  /// Watches what others do to the table, and mends it, until cancelled.
+  package func watch() async {
+    var backoff = Backoff(first: Self.watchRetry, max: Self.watchRetryMax)
+    while !Task.isCancelled {
+      let logger = self.logger
+      do throws(DataplaneError) {
+        try await dataplane.watch { event in
+          let what = event.verification.differences.prefix(3).joined(separator: "; ")
+          let who = event.culprit.map { " by \($0)" } ?? ""
+          if let failure = event.failure {
+            logger.error("the Service table was changed\(who): \(what); mending it failed: \(failure)")
+          } else {
+            logger.warning(
+              "the Service table was changed\(who) in \(event.verification.count) places, and mended: \(what)")
+          }
+        }
+      } catch {
+        logger.error("the Service table is not watched: \(error)")
+      }
+      try? await Task.sleep(for: backoff.next())
+    }
+  }
+
+  private static let watchRetry = Duration.seconds(1)
+  private static let watchRetryMax = Duration.seconds(60)
 
   // MARK: the kernel
 
   /// - Returns: why the kernel does not have it; nil where it does.
   private func apply(_ change: ServiceLedger.Change) async -> String? {
-    if isHeld { return "the API server has not told of its Services yet" }
+    if isHeld { return nil }
+    let began = ContinuousClock.now
+    let isFull = !isApplied
     do throws(DataplaneError) {
       if isApplied {
         if change.isEmpty { return nil }
         try await dataplane.change(set: change.set, remove: change.remove)
       } else {
-        try await dataplane.apply(table())
+        // Meanwhile another change may come: it finds the table in force, or makes it anew.
         isApplied = true
+        try await dataplane.apply(ServiceTable.collecting(ledger.entries).table)
       }
+      metrics.synced(
+        seconds: (ContinuousClock.now - began) / .seconds(1), isFull: isFull,
+        at: Double(SystemClock.wallNanoseconds) / 1e9)
+      metrics.holds(entries: ledger.count)
       return nil
     } catch {
       isApplied = false
+      metrics.failed()
       logger.error("services: \(error)")
       return "\(error)"
     }
-  }
-
-  private func table() -> ServiceTable {
-    var table = ServiceTable()
-    for entry in ledger.entries {
-      do throws(ServiceTableError) {
-        try table.set(entry)
-      } catch {
-        logger.error("services: \(error)")
-      }
-    }
-    return table
   }
 }

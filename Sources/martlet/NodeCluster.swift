@@ -6,6 +6,7 @@ import Kernel
 import KubeClient
 import KubeModel
 import Logging
+import NetworkPolicies
 import NodeAgent
 import PodTranslation
 import ServiceProxy
@@ -58,9 +59,18 @@ struct ClusterOptions: ParsableArguments {
     let client = KubeClient(transport: transport, userAgent: "martlet-node")
     let informers = Informers(client: client, logger: logger)
     let services = informers.informer(Service.self)
+    let nodeName = facts.nodeName
+    let dataplane = proxy.dataplane
+    // All pods of the cluster are needed for policies, which a node's own identity may not see.
+    let wide = try Self.proxyClient(beside: kubeconfig) ?? client
+    let wideInformers = Informers(client: wide, logger: logger)
+    let policies = PodPolicies(dataplane: dataplane, informers: wideInformers, nodeName: nodeName, logger: logger)
+    let desk = ServiceDesk(
+      proxy: proxy, reports: ServiceReports(client: wide, nodeName: nodeName, logger: logger), logger: logger)
     let served = ServedServices(
-      proxy: proxy, services: services, slices: informers.informer(EndpointSlice.self), nodeName: facts.nodeName,
-      logger: logger)
+      desk: desk, proxy: proxy, services: services, slices: informers.informer(EndpointSlice.self),
+      nodes: informers.informer(Node.self, fieldSelector: "metadata.name=\(nodeName)"), nodeName: nodeName,
+      logger: logger, beforeRelease: { await policies.settle() })
     let place = NodeAddresses(given: nodeAddresses, podCIDRs: podCIDRs.compactMap { IPPrefix($0) })
     let cluster = Cluster(
       client: client, nodeName: facts.nodeName, services: services, hostIPs: { place.now },
@@ -84,8 +94,22 @@ struct ClusterOptions: ParsableArguments {
     profile.podCIDRs = podCIDRs
     profile.serverPort = Int32(clamping: nodePort)
     return ClusterMembership(
-      cluster: cluster, informers: informers, served: served, configuration: configuration, runtime: runtime,
+      cluster: cluster, informers: informers, wideInformers: wideInformers, served: served, policies: policies,
+      proxy: proxy, configuration: configuration, runtime: runtime,
       place: place, port: nodePort, certificate: certificate, root: root, profile: profile, logger: logger)
+  }
+
+  /// `worker-1.proxy.kubeconfig` beside `worker-1.kubeconfig`, where the server wrote one.
+  private static func proxyClient(beside kubeconfig: String) throws -> KubeClient? {
+    let suffix = ".kubeconfig"
+    guard kubeconfig.hasSuffix(suffix) else { return nil }
+    let path = kubeconfig.dropLast(suffix.count) + ".proxy" + suffix
+    guard Files.exists(String(path)) else { return nil }
+    do throws(KubeError) {
+      return KubeClient(transport: try KubeTransport.kubeconfig(path: String(path)), userAgent: "martlet-proxy")
+    } catch {
+      throw Failure("\(error)", hint: "give the file that the server wrote for this node's proxy: \(path)")
+    }
   }
 
   private func waitFor(_ path: String) async throws {
@@ -122,7 +146,11 @@ struct NodeAddresses: Sendable {
 struct ClusterMembership: Sendable {
   let cluster: Cluster
   let informers: Informers
+  /// Of the whole cluster's pods and namespaces, for policies.
+  let wideInformers: Informers
   let served: ServedServices
+  let policies: PodPolicies
+  let proxy: ServiceProxy
   let configuration: Kubeconfig
   let runtime: CRIClient
   let place: NodeAddresses
@@ -142,12 +170,33 @@ struct ClusterMembership: Sendable {
     let registrar = NodeRegistrar(cluster: cluster, logger: logger) { await self.look(agent) }
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.informers.run() }
+      group.addTask { try await self.wideInformers.run() }
+      group.addTask { await self.policies.run() }
       group.addTask { await self.served.run() }
+      group.addTask { try await self.followAddresses() }
       group.addTask { await registrar.run() }
       group.addTask { try await self.serve(agent) }
       try await group.next()
       group.cancelAll()
     }
+  }
+
+  /// Node ports stand at every address of this node, also at those that come later.
+  private func followAddresses() async throws {
+    while !Task.isCancelled {
+      await proxy.stand(at: HostFacts.addresses().compactMap { IPAddress($0) })
+      try await Task.sleep(for: Self.addressLook)
+    }
+  }
+
+  /// Between two looks at this node's addresses.
+  private static let addressLook = Duration.seconds(10)
+
+  /// What others do to this node's pods at turns of their lives.
+  var hooks: PodHooks {
+    var hooks = PodHooks()
+    hooks.beforeStop = { [served] pod, _ in await served.suspend(pod: pod.uid) }
+    return hooks
   }
 
   private func look(_ agent: NodeAgent) async -> (profile: NodeProfile, health: NodeHealth) {

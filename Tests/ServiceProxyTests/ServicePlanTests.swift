@@ -133,9 +133,9 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
     let key = ServicePlan.balanceAnnotation
     let hash = try service("h", web, annotations: #"{"\#(key)":"hash"}"#)
     #expect(ServicePlan(services: [hash], targets: [], ranges: ranges).table.services.values.first?.balance == .hash)
-    let odd = try service("o", web, annotations: #"{"\#(key)":"random"}"#)
+    let odd = try service("o", web, annotations: #"{"\#(key)":"fastest"}"#)
     let problem = ServicePlan(services: [odd], targets: [], ranges: ranges).outcomes.first?.problem
-    #expect(problem == "metadata.annotations[martlet.dev/balance]: \"random\" is not round-robin or hash")
+    #expect(problem == "metadata.annotations[martlet.dev/balance]: \"fastest\" is not round-robin, random or hash")
   }
 
   @Test func orderOfInputDoesNotMatter() throws {
