@@ -1,4 +1,5 @@
 import JSON
+internal import Kernel
 import KubeModel
 import KubeValidation
 import ObjectStore
@@ -33,29 +34,98 @@ extension APIServer {
     _ spec: inout JSONObject, _ before: ServiceHoldings?, _ allocation: inout ServiceAllocation
   ) throws(FieldError) {
     guard spec.text("type") != "ExternalName" else { return }
-    let asked = spec.text("clusterIP")
-    if asked == "None" || (asked.isEmpty && spec["clusterIPs"]?.array?.first == "None") {
+    let asked = (spec["clusterIPs"]?.array ?? []).compactMap(\.string).filter { !$0.isEmpty }
+    let first = spec.text("clusterIP")
+    if first == "None" || (first.isEmpty && asked.first == "None") {
       spec["clusterIP"] = "None"
       spec["clusterIPs"] = ["None"]
-    } else {
-      var address = asked.isEmpty ? spec["clusterIPs"]?.array?.first?.string ?? "" : asked
-      if !address.isEmpty, before?.addresses.contains(address) == true {
-        // It has it already.
-      } else {
-        do throws(AllocationError) {
-          if address.isEmpty { address = try allocations.takeAddress() } else { try allocations.take(address: address) }
-        } catch {
-          throw FieldError(
-            path: "spec.clusterIPs", reason: .invalid, value: address.isEmpty ? .array([]) : [.string(address)],
-            detail: error.why)
-        }
-        allocation.takenAddresses.append(address)
-      }
-      spec["clusterIP"] = .string(address)
-      spec["clusterIPs"] = [.string(address)]
+      try headlessFamilies(&spec)
+      return
     }
-    spec.setDefault("ipFamilies", ["IPv4"])
-    spec.setDefault("ipFamilyPolicy", "SingleStack")
+    let named = asked.isEmpty ? [first].filter { !$0.isEmpty } : asked
+    let families = try wantedFamilies(&spec, named)
+    var addresses: [String] = []
+    for (index, family) in families.enumerated() {
+      var address = index < named.count ? named[index] : ""
+      if !address.isEmpty, before?.addresses.contains(address) == true {
+        addresses.append(address)
+        continue
+      }
+      do throws(AllocationError) {
+        if address.isEmpty {
+          address = try allocations.takeAddress(family)
+        } else {
+          try allocations.take(address: address)
+        }
+      } catch {
+        throw FieldError(
+          path: "spec.clusterIPs", reason: .invalid, value: .array(named.map { .string($0) }), detail: error.why)
+      }
+      allocation.takenAddresses.append(address)
+      addresses.append(address)
+    }
+    spec["clusterIP"] = addresses.first.map { .string($0) }
+    spec["clusterIPs"] = JSONValue(addresses)
+    spec["ipFamilies"] = JSONValue(families.map(\.kubernetes))
+  }
+
+  /// The families of a Service, in its order, and its policy where it has none.
+  private func wantedFamilies(
+    _ spec: inout JSONObject, _ named: [String]
+  ) throws(FieldError) -> [IPAddress.Family] {
+    let there = allocations.networks.map(\.family)
+    let asked = (spec["ipFamilies"]?.array ?? []).compactMap(\.string)
+    var families: [IPAddress.Family] = []
+    for (index, name) in asked.enumerated() {
+      guard let family = IPAddress.Family(kubernetes: name) else { continue }  // validation tells it
+      guard there.contains(family) else {
+        throw FieldError(
+          path: "spec.ipFamilies[\(index)]", reason: .invalid, value: .string(name),
+          detail: "not configured on this cluster")
+      }
+      if !families.contains(family) { families.append(family) }
+    }
+    // What the addresses are says as much.
+    for address in named.compactMap({ IPAddress($0) }) where !families.contains(address.family) {
+      families.append(address.family)
+    }
+    let policy = spec.text("ipFamilyPolicy")
+    if families.isEmpty { families = Array(there.prefix(1)) }
+    if policy.isEmpty {
+      spec["ipFamilyPolicy"] = families.count > 1 ? "RequireDualStack" : "SingleStack"
+      return families
+    }
+    switch policy {
+    case "RequireDualStack":
+      guard there.count > 1 else {
+        throw FieldError(
+          path: "spec.ipFamilyPolicy", reason: .invalid, value: .string(policy),
+          detail: "this cluster is not configured for dual-stack services")
+      }
+      return families + there.filter { !families.contains($0) }
+    case "PreferDualStack": return families + there.filter { !families.contains($0) }
+    default:
+      if named.count > 1 || asked.count > 1 {
+        throw FieldError(
+          path: "spec.ipFamilyPolicy", reason: .invalid, value: .string(policy),
+          detail: "must be RequireDualStack or PreferDualStack when multiple values are provided for `ipFamilies` or "
+            + "`clusterIPs`")
+      }
+      return Array(families.prefix(1))
+    }
+  }
+
+  /// A Service without an address has families all the same: those of the endpoints that names lead to.
+  private func headlessFamilies(_ spec: inout JSONObject) throws(FieldError) {
+    let hasSelector = spec["selector"]?.object.map { !$0.isEmpty } ?? false
+    if spec["ipFamilies"] == nil, spec.text("ipFamilyPolicy").isEmpty, !hasSelector {
+      // Whoever writes its endpoints chooses.
+      spec["ipFamilies"] = JSONValue(
+        allocations.networks.map(\.family.kubernetes))
+      spec["ipFamilyPolicy"] = allocations.networks.count > 1 ? "RequireDualStack" : "SingleStack"
+      return
+    }
+    spec["ipFamilies"] = JSONValue(try wantedFamilies(&spec, []).map(\.kubernetes))
   }
 
   private static func needsNodePorts(_ spec: JSONObject) -> Bool {
@@ -127,12 +197,7 @@ extension APIServer {
     var spec = object[object: "spec"]
     let before = old[object: "spec"]
     let keepsAddress = spec.text("type") != "ExternalName" && before.text("type") != "ExternalName"
-    if keepsAddress, spec.text("clusterIP").isEmpty, spec["clusterIPs"]?.array?.isEmpty ?? true {
-      for key in ["clusterIP", "clusterIPs"] { spec[key] = before[key] }
-    }
-    if keepsAddress {
-      for key in ["ipFamilies", "ipFamilyPolicy"] where spec[key] == nil { spec[key] = before[key] }
-    }
+    if keepsAddress { carryAddresses(&spec, before) }
     if needsNodePorts(spec), needsNodePorts(before) {
       var known: [String: JSONValue] = [:]
       for port in before["ports"]?.array ?? [] {
@@ -162,6 +227,18 @@ extension APIServer {
       spec["healthCheckNodePort"] = before["healthCheckNodePort"]
     }
     object["spec"] = .object(spec)
+  }
+
+  private static func carryAddresses(_ spec: inout JSONObject, _ before: JSONObject) {
+    if spec.text("clusterIP").isEmpty, spec["clusterIPs"]?.array?.isEmpty ?? true {
+      for key in ["clusterIP", "clusterIPs"] { spec[key] = before[key] }
+    }
+    for key in ["ipFamilies", "ipFamilyPolicy"] where spec[key] == nil { spec[key] = before[key] }
+    // A client that goes back to one family sends what it read: the second goes.
+    guard spec.text("ipFamilyPolicy") == "SingleStack", before.text("ipFamilyPolicy") != "SingleStack" else { return }
+    for key in ["clusterIPs", "ipFamilies"] where spec[key] == before[key] {
+      spec[key] = .array(Array((spec[key]?.array ?? []).prefix(1)))
+    }
   }
 
   /// Takes what the stored Services hold.

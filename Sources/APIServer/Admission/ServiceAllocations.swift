@@ -1,5 +1,5 @@
 import JSON
-import Kernel
+package import Kernel
 import Synchronization
 
 /// A range of IPv4 addresses: `10.96.0.0/16`.
@@ -41,6 +41,51 @@ package struct IPv4Network: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+/// A range of addresses of either family from which Services get theirs.
+package struct ServiceNetwork: Hashable, Sendable, CustomStringConvertible {
+  package let prefix: IPPrefix
+  /// Addresses of a large range that are given out: those that come first.
+  static let offsetsMax: UInt64 = 1 << 20
+
+  /// - Returns: nil where the range is too small or too large to give addresses from: /8 to /30, and /64 to /124.
+  package init?(_ prefix: IPPrefix) {
+    let lengths = prefix.address.family == .ipv4 ? 8...30 : 64...124
+    guard lengths.contains(prefix.length) else { return nil }
+    self.prefix = prefix
+  }
+
+  init(_ network: IPv4Network) {
+    // The text of a network is always a range.
+    prefix =
+      IPPrefix("\(network)") ?? IPPrefix(address: .ipv4(10, 96, 0, 0), length: 16) ?? ServiceNetwork.none
+  }
+
+  private static var none: IPPrefix {
+    guard let prefix = IPPrefix(address: .ipv4(0, 0, 0, 0), length: 0) else { preconditionFailure("0.0.0.0/0") }
+    return prefix
+  }
+
+  package var family: IPAddress.Family { prefix.address.family }
+  package var description: String { prefix.description }
+
+  /// Places from the first address, which names the range, to the last, which IPv4 keeps for broadcast.
+  var count: UInt64 {
+    let hostBits = prefix.address.bytes.count * 8 - prefix.length
+    return min(hostBits >= 20 ? Self.offsetsMax : 1 << UInt64(hostBits), Self.offsetsMax)
+  }
+
+  /// Whether a Service may have this address; also one beyond those that are given out.
+  func allows(_ address: IPAddress) -> Bool {
+    prefix.contains(address) && address != prefix.address && (family == .ipv6 || !isLast(address))
+  }
+
+  private func isLast(_ address: IPAddress) -> Bool {
+    zip(address.bytes, prefix.mask).allSatisfy { $0 | $1 == 0xff }
+  }
+
+  func address(_ offset: UInt64) -> IPAddress? { prefix.address.advanced(by: offset) }
+}
+
 /// Why an address or a port was not given, in the words of a field error.
 struct AllocationError: Error {
   let why: String
@@ -49,56 +94,71 @@ struct AllocationError: Error {
 /// Which addresses and node ports the Services have. Rebuilt from the store at start.
 package final class ServiceAllocations: Sendable {
   private struct State {
-    /// Offsets into the network.
-    var addresses: Set<UInt32> = []
+    var addresses: Set<IPAddress> = []
     var ports: Set<UInt16> = []
   }
 
-  let network: IPv4Network
+  /// One a family at most; the first is that of Services which name no family.
+  let networks: [ServiceNetwork]
   let ports: ClosedRange<UInt16>
   private let state = Mutex(State())
 
-  /// The lower part of the network is for those who ask for an address, as Kubernetes divides it: what is given without
+  /// The lower part of a range is for those who ask for an address, as Kubernetes divides it: what is given without
   /// being asked for comes from above it while there is room.
-  private let reserved: UInt32
-  private static let reservedMax: UInt32 = 256
-  private static let reservedMin: UInt32 = 16
+  private static let reservedMax: UInt64 = 256
+  private static let reservedMin: UInt64 = 16
   /// Random places that are tried before every place is.
   private static let randomTries = 32
 
-  init(addresses: IPv4Network, ports: ClosedRange<UInt16>) {
-    network = addresses
-    self.ports = ports
-    reserved = min(max(Self.reservedMin, addresses.count / 16), Self.reservedMax)
+  convenience init(addresses: IPv4Network, ports: ClosedRange<UInt16>) {
+    self.init(networks: [ServiceNetwork(addresses)], ports: ports)
   }
 
-  func take(address: String) throws(AllocationError) {
-    guard let offset = network.offset(address) else {
+  init(networks: [ServiceNetwork], ports: ClosedRange<UInt16>) {
+    self.networks = networks
+    self.ports = ports
+  }
+
+  func network(_ family: IPAddress.Family) -> ServiceNetwork? { networks.first { $0.family == family } }
+
+  func take(address text: String) throws(AllocationError) {
+    guard let address = IPAddress(text) else {
+      throw AllocationError(why: "failed to allocate IP \(text): it is no address")
+    }
+    guard let network = network(address.family) else {
       throw AllocationError(
-        why: "failed to allocate IP \(address): the provided IP (\(address)) is not in the valid range. The range of "
+        why: "failed to allocate IP \(text): there are no addresses of \(address.family.kubernetes) in this cluster")
+    }
+    guard network.allows(address) else {
+      throw AllocationError(
+        why: "failed to allocate IP \(text): the provided IP (\(text)) is not in the valid range. The range of "
           + "valid IPs is \(network)")
     }
-    guard state.withLock({ $0.addresses.insert(offset).inserted }) else {
-      throw AllocationError(why: "failed to allocate IP \(address): provided IP is already allocated")
+    guard state.withLock({ $0.addresses.insert(address).inserted }) else {
+      throw AllocationError(why: "failed to allocate IP \(text): provided IP is already allocated")
     }
   }
 
-  func takeAddress() throws(AllocationError) -> String {
-    let found = state.withLock { state -> UInt32? in
-      let upper = min(reserved, network.count / 2)..<(network.count - 1)
-      for _ in 0..<Self.randomTries {
-        let offset = UInt32.random(in: upper)
-        if state.addresses.insert(offset).inserted { return offset }
+  func takeAddress(_ family: IPAddress.Family) throws(AllocationError) -> String {
+    guard let network = network(family) else {
+      throw AllocationError(why: "failed to allocate a serviceIP: no range of \(family.kubernetes) is configured")
+    }
+    let reserved = min(max(Self.reservedMin, network.count / 16), Self.reservedMax)
+    let upper = min(reserved, network.count / 2)..<(network.count - 1)
+    let found = state.withLock { state -> IPAddress? in
+      func taken(_ offset: UInt64) -> IPAddress? {
+        guard let address = network.address(offset), state.addresses.insert(address).inserted else { return nil }
+        return address
       }
-      guard
-        let free = upper.first(where: { !state.addresses.contains($0) })
-          ?? (1..<upper.lowerBound).first(where: { !state.addresses.contains($0) })
-      else { return nil }
-      state.addresses.insert(free)
-      return free
+      for _ in 0..<Self.randomTries {
+        if let address = taken(UInt64.random(in: upper)) { return address }
+      }
+      for offset in upper { if let address = taken(offset) { return address } }
+      for offset in 1..<upper.lowerBound { if let address = taken(offset) { return address } }
+      return nil
     }
     guard let found else { throw AllocationError(why: "failed to allocate a serviceIP: range is full") }
-    return network.address(found)
+    return found.description
   }
 
   func take(port: UInt16) throws(AllocationError) {
@@ -128,7 +188,7 @@ package final class ServiceAllocations: Sendable {
 
   func release(addresses: [String], ports: [UInt16]) {
     state.withLock { state in
-      for address in addresses { if let offset = network.offset(address) { state.addresses.remove(offset) } }
+      for address in addresses.compactMap({ IPAddress($0) }) { state.addresses.remove(address) }
       for port in ports { state.ports.remove(port) }
     }
   }
@@ -137,7 +197,7 @@ package final class ServiceAllocations: Sendable {
   func adopt(_ service: JSONObject) {
     let held = ServiceHoldings(service)
     state.withLock { state in
-      for address in held.addresses { if let offset = network.offset(address) { state.addresses.insert(offset) } }
+      state.addresses.formUnion(held.addresses.compactMap { IPAddress($0) })
       state.ports.formUnion(held.ports)
     }
   }
@@ -145,6 +205,19 @@ package final class ServiceAllocations: Sendable {
   func release(_ service: JSONObject) {
     let held = ServiceHoldings(service)
     release(addresses: held.addresses, ports: held.ports)
+  }
+}
+
+extension IPAddress.Family {
+  /// As `spec.ipFamilies` writes it.
+  var kubernetes: String { self == .ipv4 ? "IPv4" : "IPv6" }
+
+  init?(kubernetes name: String) {
+    switch name {
+    case "IPv4": self = .ipv4
+    case "IPv6": self = .ipv6
+    default: return nil
+    }
   }
 }
 
