@@ -14,6 +14,8 @@ package struct ControllersConfiguration: Sendable {
   package var nodePrefix = 24
   /// Finished pods that are kept in the whole cluster; zero: all.
   package var finishedPodsMax = 12_500
+  /// Ranges from which Services of type LoadBalancer get addresses; none: another controller does that.
+  package var loadBalancerPools: [String] = []
   /// Keys that one controller works on at a time.
   package var workers = 4
 
@@ -45,13 +47,14 @@ package final class Controllers: Sendable {
   }
 
   /// Runs all controllers until cancelled.
-  /// - Throws: `CancellationError`, or `PodAddressing.Refusal` at once where the configuration cannot be used.
+  /// - Throws: `CancellationError`, or `PodAddressing.Refusal` or `LoadBalancerPool.Refusal` at once where the
+  ///   configuration cannot be used.
   package func run() async throws {
     let context = ControllerContext(
       client: client, informers: informers, configuration: configuration, logger: logger)
     let handles = ResourceHandles(client: client)
     // All are made before the informers run, so that each index is there from the first list on.
-    let services: [@Sendable () async throws -> Void] = [
+    var services: [@Sendable () async throws -> Void] = [
       DeploymentController(context).run, ReplicaSetController<ReplicaSet>(context).run,
       ReplicaSetController<ReplicationController>(context).run, EndpointSliceController(context).run,
       StatefulSetController(context).run, DaemonSetController(context).run, JobController(context).run,
@@ -59,6 +62,8 @@ package final class Controllers: Sendable {
       NamespaceController(context, handles).run, GarbageCollector(context, handles).run,
       try NodeController(context).run, PodCleaner(context).run,
     ]
+    if !configuration.loadBalancerPools.isEmpty { services.append(try LoadBalancerController(context).run) }
+    let all = services
     try await withThrowingDiscardingTaskGroup { group in
       if runsInformers { group.addTask { try await context.informers.run() } }
       // Nothing is decided on half a picture: what is not yet seen would look deleted.
@@ -66,7 +71,7 @@ package final class Controllers: Sendable {
         try Task.checkCancellation()
         logger.warning("the API has not told yet what there is; waiting")
       }
-      for service in services { group.addTask { try await service() } }
+      for service in all { group.addTask { try await service() } }
     }
   }
 }
