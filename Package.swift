@@ -125,7 +125,7 @@ let rooms: [Room] = [
     name: "NodeAgent", kind: .swift,
     uses: [
       "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "CRIModel", "PodTranslation", "Volumes", "CRIClient",
-      "KubeClient", "HTTPServer",
+      "KubeClient", "HTTPServer", "Metrics",
     ],
     products: [swiftProtobuf, grpcCore, nioCore, nioPosix, nioSSL, logging]),
   Room(
@@ -170,7 +170,7 @@ let rooms: [Room] = [
     name: "martlet-bench", kind: .executable,
     uses: [
       "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore", "KubeModel",
-      "KubeClient",
+      "KubeClient", "Scheduler",
     ],
     products: [argumentParser, swiftProtobuf, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
