@@ -5,9 +5,10 @@
 //   table     str name
 //   chain     str table, str name, u8 base; a base chain also: str type, u32 hook, u32 priority, u32 policy
 //   rule      str table, str chain; verb add also: blob user data, u16 count, expressions
-//   set       str table, str name; verb add also: u32 id, flags, key type, key length, data type, data length, blob
-//   user data elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32
-//   verdict and str chain
+//   set       str table, str name; verb add also: u32 id, flags, key type, key length, data type, data length, size (0:
+//             no bound), data lengths of the key's parts where parts are intervals (none: u8 0), blob user data
+//   elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32 verdict and str
+//             chain, 3 none, but data the key's end
 // Verbs: 1 add, 2 delete; rule 2 deletes every rule of the chain.
 #include "CNetlink.h"
 
@@ -118,7 +119,7 @@ static void set_text(struct cursor *c, struct nftnl_expr *e, uint16_t attribute)
 enum { NUMBERS_MAX = 7 };
 
 /// What follows the numbers of an expression.
-enum tail { TAIL_NONE, TAIL_CMP, TAIL_BITWISE, TAIL_LOOKUP, TAIL_VALUE, TAIL_VERDICT, TAIL_CT, TAIL_NAT, TAIL_REJECT };
+enum tail { TAIL_NONE, TAIL_CMP, TAIL_BITWISE, TAIL_LOOKUP, TAIL_VALUE, TAIL_VERDICT, TAIL_CT, TAIL_NAT, TAIL_REJECT, TAIL_DYNSET };
 
 struct shape {
   const char *name;
@@ -152,6 +153,7 @@ static const struct shape shapes[] = {
     {"ct", {NFTNL_EXPR_CT_KEY, NFTNL_EXPR_CT_DREG}, 2, TAIL_CT},
     {"fib", {NFTNL_EXPR_FIB_DREG, NFTNL_EXPR_FIB_RESULT, NFTNL_EXPR_FIB_FLAGS}, 3, TAIL_NONE},
     {"counter", {0}, 0, TAIL_NONE},
+    {"dynset", {NFTNL_EXPR_DYNSET_OP, NFTNL_EXPR_DYNSET_SREG_KEY}, 2, TAIL_DYNSET},
 };
 
 static void set_tail(struct cursor *c, struct nftnl_expr *e, enum tail tail) {
@@ -193,6 +195,13 @@ static void set_tail(struct cursor *c, struct nftnl_expr *e, enum tail tail) {
   case TAIL_CT: {
     uint8_t direction = take_u8(c);
     if (direction != 0xff) nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, direction);
+    break;
+  }
+  case TAIL_DYNSET: {
+    uint32_t source = take_u32(c), seconds = take_u32(c);
+    if (source != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_DYNSET_SREG_DATA, source);
+    if (seconds != 0) nftnl_expr_set_u64(e, NFTNL_EXPR_DYNSET_TIMEOUT, (uint64_t)seconds * 1000);
+    set_text(c, e, NFTNL_EXPR_DYNSET_SET_NAME);
     break;
   }
   case TAIL_NONE:
@@ -284,6 +293,11 @@ static int build_set(struct cursor *c, enum verb verb, struct nlmsghdr *header) 
       nftnl_set_set_u32(set, NFTNL_SET_DATA_TYPE, data_type);
       nftnl_set_set_u32(set, NFTNL_SET_DATA_LEN, data_length);
     }
+    uint32_t size = take_u32(c);
+    if (size != 0) nftnl_set_set_u32(set, NFTNL_SET_DESC_SIZE, size);
+    uint8_t parts = take_u8(c);
+    const uint8_t *lengths = take(c, parts);
+    if (lengths != NULL && parts > 0) nftnl_set_set_data(set, NFTNL_SET_DESC_CONCAT, lengths, parts);
     uint16_t length = take_u16(c);
     const uint8_t *user = take(c, length);
     if (user != NULL && length > 0) nftnl_set_set_data(set, NFTNL_SET_USERDATA, user, length);
@@ -306,6 +320,9 @@ static int take_element(struct cursor *c, struct nftnl_set *set) {
     nftnl_set_elem_set_u32(element, NFTNL_SET_ELEM_VERDICT, take_u32(c));
     struct text chain = take_text(c);
     if (chain.bytes[0] != 0) nftnl_set_elem_set_str(element, NFTNL_SET_ELEM_CHAIN, chain.bytes);
+  } else if (kind == 3) {
+    struct data end = take_data(c);
+    nftnl_set_elem_set(element, NFTNL_SET_ELEM_KEY_END, end.bytes, end.length);
   } else if (kind != 0) {
     c->bad = true;
   }

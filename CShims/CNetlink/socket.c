@@ -32,6 +32,18 @@ int cnetlink_force_buffers(int socket, int bytes) {
   return setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
 }
 
+int cnetlink_join(int socket, int group, int joined) {
+  int option = joined ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP;
+  return setsockopt(socket, SOL_NETLINK, option, &group, sizeof group);
+}
+
+uint32_t cnetlink_port(int socket) {
+  struct sockaddr_nl address = {0};
+  socklen_t length = sizeof address;
+  if (getsockname(socket, (struct sockaddr *)&address, &length) == -1) return 0;
+  return address.nl_pid;
+}
+
 unsigned cnetlink_link_index(const char *name) { return if_nametoindex(name); }
 
 int cnetlink_namespace_type(int fd) { return ioctl(fd, NS_GET_NSTYPE); }

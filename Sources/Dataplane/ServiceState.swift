@@ -1,103 +1,159 @@
 package import Kernel
 package import NFT
 
-/// What the kernel's table holds, and the step from there to another state: as much work as there are changed services.
+/// What the kernel's table holds of services, and the step from there to another state: as much work as there are
+/// changed services.
 struct ServiceState: Sendable {
+  let layout: ServiceLayout
   private(set) var services: [ServiceEntry.Key: ServiceEntry] = [:]
+  private(set) var nodePortAddresses: Set<IPAddress> = []
   // Several services may share these; the element goes with its last user.
   private var lanes: [Lane: Int] = [:]
-  private var addresses: [IPAddress: Int] = [:]
+  private var chains: [String: Int] = [:]
   private var hairpins: [IPAddress: Int] = [:]
+
+  init(layout: ServiceLayout) { self.layout = layout }
 
   /// What changes in the kernel when services change.
   struct Step: Sendable {
     var elements: [SetDeclaration: ElementDifference] = [:]
-    var addedLanes: [Lane] = []
-    var removedLanes: [Lane] = []
+    var addedChains: [Chain] = []
+    var removedChains: [String] = []
     /// UDP flows that lead where they must not any more.
     var staleFlows: Set<TranslatedFlow> = []
+    /// Services with affinity that have lost endpoints: clients that were led to these are forgotten.
+    var lostTags: [AddressFamily: Set<Words>] = [:]
+    var problems: [EntryProblem] = []
 
     var addedElements: Int { elements.values.reduce(0) { $0 + $1.added.count } }
     var removedElements: Int { elements.values.reduce(0) { $0 + $1.removed.count } }
   }
 
   /// Moves to the state with each of `changes` set, or gone where nil, and tells how the kernel gets there.
-  mutating func apply(_ changes: [ServiceEntry.Key: ServiceEntry?]) -> Step {
+  mutating func apply(
+    _ changes: [ServiceEntry.Key: ServiceEntry?], nodePortAddresses addresses: Set<IPAddress>? = nil
+  ) -> Step {
     var step = Step()
     var users = Users()
-    for (key, entry) in changes.sorted(by: { $0.key < $1.key }) {
-      let old = services[key]
-      guard old != entry else { continue }
-      replace(key, old, entry, &step)
-      users.count(old, -1)
-      users.count(entry, 1)
-      services[key] = entry
+    // Before anything is there, nothing can be there already.
+    if services.isEmpty, addresses == nil, nodePortAddresses.isEmpty {
+      services.reserveCapacity(changes.count)
+      for (key, entry) in changes {
+        guard let entry else { continue }
+        services[key] = entry
+        if !key.address.isUnspecified { replace(key, nil, entry, &step, &users) }
+      }
+    } else {
+      var affected: Set<ServiceEntry.Key> = []
+      let everywhere = nodePortAddresses.union(addresses ?? [])
+      for key in changes.keys {
+        if key.address.isUnspecified { affected.formUnion(places(key, everywhere)) } else { affected.insert(key) }
+      }
+      if let addresses {
+        let moved = nodePortAddresses.symmetricDifference(addresses)
+        for key in services.keys where key.address.isUnspecified { affected.formUnion(places(key, moved)) }
+      }
+      var before: [ServiceEntry.Key: ServiceEntry] = [:]
+      for key in affected { before[key] = resolved(key) }
+      for (key, entry) in changes { services[key] = entry }
+      if let addresses { nodePortAddresses = addresses }
+      for key in affected.sorted() { replace(key, before[key], resolved(key), &step, &users) }
+      noteConflicts(affected, &step)
     }
     settle(users, &step)
     return step
   }
 
-  /// Service and endpoint elements belong to one service alone: compare and note.
-  private func replace(_ key: ServiceEntry.Key, _ old: ServiceEntry?, _ new: ServiceEntry?, _ step: inout Step) {
-    let family = key.address.addressFamily
-    let words = ServiceLayout.key(key)
-    let oldLane = old.map { Lane($0) }
-    let newLane = new.map { Lane($0) }
-    if oldLane != newLane {
-      func element(_ lane: Lane) -> Element { Element(words, .data(lane.key)) }
-      step.note(ServiceLayout.services(family), removed: oldLane.map(element), added: newLane.map(element))
+  /// Where a service stands: its own address, or every one of `addresses` that is of its family.
+  private func places(_ key: ServiceEntry.Key, _ addresses: Set<IPAddress>) -> [ServiceEntry.Key] {
+    guard key.address.isUnspecified else { return [key] }
+    return addresses.filter { $0.family == key.address.family }.map {
+      ServiceEntry.Key(address: $0, transport: key.transport, port: key.port)
     }
-    let before = old?.endpoints ?? []
-    let after = new?.endpoints ?? []
-    for slot in 0..<max(before.count, after.count) {
-      let left = slot < before.count ? before[slot] : nil
-      let right = slot < after.count ? after[slot] : nil
-      if left == right { continue }
-      let slotKey = ServiceLayout.endpointKey(key, slot: slot)
-      func element(_ endpoint: ServiceEndpoint) -> Element {
-        Element(slotKey, .data(ServiceLayout.endpointValue(endpoint)))
-      }
-      step.note(ServiceLayout.endpoints(family), removed: left.map(element), added: right.map(element))
-    }
-    if key.transport == .udp { step.noteFlows(key, before, after, serviceIsNew: old == nil) }
   }
 
-  /// How often lanes, addresses and hairpins are used more or less than before.
+  /// Whose a real address, protocol and port is: who names the address goes before who has all of the node's.
+  func resolved(_ key: ServiceEntry.Key) -> ServiceEntry? {
+    if let entry = services[key] { return entry }
+    return nodePortAddresses.contains(key.address) ? services[Self.everywhere(key)] : nil
+  }
+
+  private static let anyIPv4 = IPAddress.ipv4(0, 0, 0, 0)
+  private static let anyIPv6 = IPAddress(bytes: [UInt8](repeating: 0, count: 16))
+
+  private static func everywhere(_ key: ServiceEntry.Key) -> ServiceEntry.Key {
+    let address = key.address.family == .ipv4 ? anyIPv4 : anyIPv6 ?? anyIPv4
+    return ServiceEntry.Key(address: address, transport: key.transport, port: key.port)
+  }
+
+  private func noteConflicts(_ keys: Set<ServiceEntry.Key>, _ step: inout Step) {
+    for key in keys where nodePortAddresses.contains(key.address) {
+      guard let holder = services[key], let other = services[Self.everywhere(key)] else { continue }
+      step.problems.append(
+        EntryProblem(other, .addressTaken, "at \(key.address) the port is service \(holder.id)'s"))
+    }
+  }
+
+  private func replace(
+    _ key: ServiceEntry.Key, _ old: ServiceEntry?, _ new: ServiceEntry?, _ step: inout Step, _ users: inout Users
+  ) {
+    if old == new { return }
+    let family = key.address.addressFamily
+    let before = old.map { ServicePlacement($0, at: key, layout) }
+    let after = new.map { ServicePlacement($0, at: key, layout) }
+    ServicePlacement.difference(from: before, to: after) { place, removed, added in
+      step.note(place.declaration(family), removed: removed, added: added)
+    }
+    users.count(old, before, -1)
+    users.count(new, after, 1)
+    if old?.affinitySeconds != nil {
+      for endpoint in old?.endpoints ?? [] where new?.endpoints.contains(endpoint) != true {
+        step.lostTags[family, default: []].insert(ServiceLayout.key(key, Lane.tag(endpoint, .inside)))
+      }
+      for endpoint in old?.outside ?? [] where new?.outside?.contains(endpoint) != true {
+        step.lostTags[family, default: []].insert(ServiceLayout.key(key, Lane.tag(endpoint, .outside)))
+      }
+    }
+    if key.transport == .udp { step.noteFlows(key, old, new) }
+  }
+
+  /// How often lanes and hairpins are used more or less than before.
   private struct Users {
     var lanes: [Lane: Int] = [:]
-    var addresses: [IPAddress: Int] = [:]
     var hairpins: [IPAddress: Int] = [:]
 
-    mutating func count(_ entry: ServiceEntry?, _ change: Int) {
-      guard let entry else { return }
-      lanes[Lane(entry), default: 0] += change
-      addresses[entry.address, default: 0] += change
+    mutating func count(_ entry: ServiceEntry?, _ placement: ServicePlacement?, _ change: Int) {
+      guard let entry, let placement else { return }
+      for lane in placement.lanes { lanes[lane, default: 0] += change }
       for endpoint in entry.endpoints { hairpins[endpoint.address, default: 0] += change }
+      for endpoint in entry.outside ?? [] { hairpins[endpoint.address, default: 0] += change }
     }
   }
 
   private mutating func settle(_ users: Users, _ step: inout Step) {
-    for (lane, change) in users.lanes.sorted(by: { $0.key < $1.key }) where lane != .refused {
+    var chainUsers: [String: (change: Int, chain: Chain)] = [:]
+    for (lane, change) in users.lanes {
       let (appeared, vanished) = Self.count(&lanes, lane, change)
-      let element = Element(lane.key, .verdict(.goto(lane.chainName)))
-      if appeared {
-        step.addedLanes.append(lane)
-        step.note(ServiceLayout.lanes, removed: nil, added: element)
-      }
-      if vanished {
-        step.removedLanes.append(lane)
-        step.note(ServiceLayout.lanes, removed: element, added: nil)
-      }
-    }
-    for (address, change) in users.addresses.sorted(by: { $0.key < $1.key }) {
-      let (appeared, vanished) = Self.count(&addresses, address, change)
-      let element = Element(Words().address(address.bytes))
+      if !appeared && !vanished { continue }
+      let element = Element(lane.key, .verdict(lane.verdict))
       step.note(
-        ServiceLayout.addresses(address.addressFamily), removed: vanished ? element : nil,
-        added: appeared ? element : nil)
+        ServiceLayout.lanes(lane.family, lane.level), removed: vanished ? element : nil, added: appeared ? element : nil
+      )
+      if let verdict = lane.leavingVerdict {
+        let leaving = Element(lane.key, .verdict(verdict))
+        step.note(
+          ServiceLayout.leaves(lane.family), removed: vanished ? leaving : nil, added: appeared ? leaving : nil)
+      }
+      if let chain = lane.chain { chainUsers[chain.name, default: (0, chain)].change += appeared ? 1 : -1 }
     }
-    for (address, change) in users.hairpins.sorted(by: { $0.key < $1.key }) {
+    for (name, user) in chainUsers.sorted(by: { $0.key < $1.key }) {
+      let (appeared, vanished) = Self.count(&chains, name, user.change)
+      if appeared { step.addedChains.append(user.chain) }
+      if vanished { step.removedChains.append(name) }
+    }
+    for (address, change) in users.hairpins {
       let (appeared, vanished) = Self.count(&hairpins, address, change)
+      if !appeared && !vanished { continue }
       let element = Element(ServiceLayout.hairpin(address))
       step.note(
         ServiceLayout.hairpins(address.addressFamily), removed: vanished ? element : nil,
@@ -114,17 +170,22 @@ struct ServiceState: Sendable {
     return (before == 0 && after > 0, before > 0 && after == 0)
   }
 
+  /// The step from nothing to here.
+  func whole() -> Step {
+    var all = ServiceState(layout: layout)
+    return all.apply(services.mapValues { Optional($0) }, nodePortAddresses: nodePortAddresses)
+  }
+
   /// The whole table of this state.
-  func table(_ layout: ServiceLayout) -> Table {
+  func table() -> Table {
     var table = layout.emptyTable()
-    var all = ServiceState()
-    let step = all.apply(services.mapValues { Optional($0) })
+    let step = whole()
     for index in table.sets.indices {
       for element in step.elements[table.sets[index].declaration]?.added ?? [] {
         table.sets[index].elements[element.key] = element.value
       }
     }
-    table.chains += step.addedLanes.compactMap(\.chain)
+    table.chains += step.addedChains
     return table
   }
 }
@@ -138,16 +199,14 @@ extension ServiceState.Step {
 
   /// A client that goes on sending from one port would keep its flow's old translation for ever. Besides vanished
   /// endpoints, that holds for what was sent to an address before it was a service: such a flow has no translation.
-  fileprivate mutating func noteFlows(
-    _ key: ServiceEntry.Key, _ before: [ServiceEndpoint], _ after: [ServiceEndpoint], serviceIsNew: Bool
-  ) {
-    let kept = Set(after)
-    for endpoint in before where !kept.contains(endpoint) {
+  fileprivate mutating func noteFlows(_ key: ServiceEntry.Key, _ old: ServiceEntry?, _ new: ServiceEntry?) {
+    let kept = Set((new?.endpoints ?? []) + (new?.outside ?? []))
+    for endpoint in Set((old?.endpoints ?? []) + (old?.outside ?? [])) where !kept.contains(endpoint) {
       staleFlows.insert(
         TranslatedFlow(
           virtualAddress: key.address, virtualPort: key.port, endpoint: endpoint.address, endpointPort: endpoint.port))
     }
-    if serviceIsNew {
+    if old == nil || old?.endpoints.isEmpty == true && old?.whenEmpty == ServiceEntry.Emptiness.none {
       staleFlows.insert(
         TranslatedFlow(
           virtualAddress: key.address, virtualPort: key.port, endpoint: key.address, endpointPort: key.port))
@@ -158,17 +217,16 @@ extension ServiceState.Step {
   var messages: [Message] {
     let table = ServiceLayout.tableName
     var messages: [Message] = []
-    for lane in addedLanes {
-      guard let chain = lane.chain else { continue }
+    for chain in addedChains {
       messages.append(.addChain(table: table, chain.name, nil))
       messages += chain.rules.map { .addRule(table: table, chain: chain.name, $0) }
     }
     for (set, difference) in elements.sorted(by: { $0.key.name < $1.key.name }) {
       messages += Table.messages(table: table, set, difference)
     }
-    for lane in removedLanes {
-      messages.append(.deleteRules(table: table, chain: lane.chainName))
-      messages.append(.deleteChain(table: table, lane.chainName))
+    for name in removedChains {
+      messages.append(.deleteRules(table: table, chain: name))
+      messages.append(.deleteChain(table: table, name))
     }
     return messages
   }
@@ -176,9 +234,10 @@ extension ServiceState.Step {
 
 extension ServiceTable {
   /// The table that a kernel which holds exactly these services holds.
-  package func table(podCIDRs: [IPPrefix]) -> Table {
-    var state = ServiceState()
-    _ = state.apply(services.mapValues { Optional($0) })
-    return state.table(ServiceLayout(podCIDRs: podCIDRs))
+  package func table(podCIDRs: [IPPrefix], masqueradeAll: Bool = false, nodePortAddresses: Set<IPAddress> = []) -> Table
+  {
+    var state = ServiceState(layout: ServiceLayout(podCIDRs: podCIDRs, masqueradeAll: masqueradeAll))
+    _ = state.apply(services.mapValues { Optional($0) }, nodePortAddresses: nodePortAddresses)
+    return state.table()
   }
 }

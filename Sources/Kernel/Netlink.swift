@@ -109,7 +109,10 @@ struct NetlinkView {
 /// One received message.
 struct NetlinkMessage {
   let type: Int
+  let flags: Int
   let sequence: UInt32
+  /// Whose request it answers, or whose change it tells of.
+  let port: UInt32
   let body: NetlinkView
 }
 
@@ -140,6 +143,38 @@ package final class NetlinkSocket: Sendable {
     let number = CInt(family == .route ? CNETLINK_PROTOCOL_ROUTE : CNETLINK_PROTOCOL_NETFILTER)
     fd = OwnedFD(
       adopting: try syscall("socket", on: family == .route ? "rtnetlink" : "nfnetlink") { cnetlink_open(number) })
+  }
+
+  /// The number by which the kernel tells this socket from others.
+  var port: UInt32 { fd.withRaw { cnetlink_port($0) } }
+
+  /// Has the socket told of what happens in a group, or not any more.
+  func follow(_ group: Int, _ joined: Bool) throws(SyscallError) {
+    _ = try fd.withRaw { fd throws(SyscallError) in
+      try syscall("setsockopt", on: "netlink group \(group)") { cnetlink_join(fd, CInt(group), joined ? 1 : 0) }
+    }
+  }
+
+  /// Makes room for `bytes` of what waits to be received.
+  func makeRoom(_ bytes: Int) throws(SyscallError) {
+    _ = try fd.withRaw { fd throws(SyscallError) in
+      try syscall("setsockopt", on: "SO_RCVBUFFORCE") { cnetlink_force_buffers(fd, CInt(bytes)) }
+    }
+  }
+
+  /// Waits until something can be received, or `other` can be read: which of them. Blocks.
+  func wait(or other: SharedFD, timeoutMilliseconds: Int32) throws(SyscallError) -> (own: Bool, other: Bool) {
+    try fd.withRaw { first throws(SyscallError) in
+      try other.withRaw { second throws(SyscallError) in
+        var set = [
+          pollfd(fd: first, events: Int16(POLLIN), revents: 0), pollfd(fd: second, events: Int16(POLLIN), revents: 0),
+        ]
+        _ = try syscall("poll", on: "netlink") {
+          unsafe Glibc.poll(&set, nfds_t(set.count), timeoutMilliseconds)
+        }
+        return (set[0].revents != 0, set[1].revents != 0)
+      }
+    }
   }
 
   /// Sends all of `bytes` as one datagram. The kernel has worked it off when this returns.
@@ -187,11 +222,13 @@ package final class NetlinkSocket: Sendable {
     var messages: [NetlinkMessage] = []
     var rest = NetlinkView(bytes)
     while let length = rest.number(at: 0, as: UInt32.self), let type = rest.number(at: 4, as: UInt16.self),
-      let sequence = rest.number(at: 8, as: UInt32.self), length >= 16, Int(length) <= rest.bytes.count
+      let flags = rest.number(at: 6, as: UInt16.self), let sequence = rest.number(at: 8, as: UInt32.self),
+      let port = rest.number(at: 12, as: UInt32.self), length >= 16, Int(length) <= rest.bytes.count
     {
       let start = rest.bytes.startIndex
       let body = NetlinkView(rest.bytes[(start + 16)..<(start + Int(length))])
-      messages.append(NetlinkMessage(type: Int(type), sequence: sequence, body: body))
+      messages.append(
+        NetlinkMessage(type: Int(type), flags: Int(flags), sequence: sequence, port: port, body: body))
       guard let next = rest.dropping(min((Int(length) + 3) & ~3, rest.bytes.count)) else { break }
       rest = next
     }
@@ -222,10 +259,27 @@ package final class NetlinkSocket: Sendable {
         if let refusal = Self.refusal(message) {
           throw SyscallError(call: "recv", subject: subject(), errno: refusal.errno)
         }
+        // What was listed changed meanwhile: the list may be neither the old nor the new one.
+        if message.flags & CNETLINK_NLM_F_DUMP_INTR != 0 {
+          throw SyscallError(call: "dump", subject: subject(), errno: EINTR)
+        }
         if message.type == CNETLINK_NLMSG_DONE { return all }
         if message.type != CNETLINK_NLMSG_ERROR { all.append(message) }
       }
     }
+  }
+
+  /// Sends one request and gives what is answered.
+  func ask(_ bytes: [UInt8], subject: @autoclosure () -> String) throws(SyscallError) -> [NetlinkMessage] {
+    try discardWaiting()
+    try send(bytes, subject: subject())
+    let messages = try receive()
+    for message in messages {
+      if let refusal = Self.refusal(message) {
+        throw SyscallError(call: "recv", subject: subject(), errno: refusal.errno)
+      }
+    }
+    return messages
   }
 
   /// A call that failed half-way may have left answers behind; they would be taken for answers to the next one.

@@ -18,12 +18,22 @@ package struct NftRefusal: Error, Sendable, Hashable {
 /// a millisecond for a small program, about 10 ns a byte for a large one.
 package final class NftTransactions: Sendable {
   private let socket: NetlinkSocket
+  /// Answers to questions never mix with a transaction's refusals.
+  let reader: NetlinkSocket
 
-  package init() throws(SyscallError) { socket = try NetlinkSocket(.netfilter) }
+  package init() throws(SyscallError) {
+    socket = try NetlinkSocket(.netfilter)
+    reader = try NetlinkSocket(.netfilter)
+  }
+
+  /// By which `NftEvents` tells its changes from others'.
+  package var port: UInt32 { socket.port }
 
   /// - Parameter program: as CNetlink.h describes it; `NFT` makes them.
+  /// - Returns: how many bytes were sent.
   /// - Throws: `NftRefusal`; the kernel's tables are then as they were.
-  package func run(_ program: [UInt8]) throws(NftRefusal) {
+  @discardableResult
+  package func run(_ program: [UInt8]) throws(NftRefusal) -> Int {
     let bytes = try Self.build(program)
     let refusals: [NetlinkRefusal]
     do throws(SyscallError) {
@@ -31,7 +41,7 @@ package final class NftTransactions: Sendable {
     } catch {
       throw NftRefusal(message: nil, element: nil, cause: error, sentence: nil)
     }
-    guard let first = refusals.min(by: { $0.sequence < $1.sequence }) else { return }
+    guard let first = refusals.min(by: { $0.sequence < $1.sequence }) else { return bytes.count }
     // Sequence 1 is the batch's begin, 2 the first message.
     let message = first.sequence >= 2 ? Int(first.sequence) - 2 : nil
     throw NftRefusal(
@@ -55,6 +65,15 @@ package final class NftTransactions: Sendable {
         cause: SyscallError(call: "build", subject: subject, errno: failure), sentence: nil)
     }
     return unsafe Array(UnsafeBufferPointer(start: batch.bytes, count: batch.length))
+  }
+
+  /// The expressions of each rule that the program adds, in order, as the kernel's dump has them too (see
+  /// `NftExpressions.agree`).
+  package static func ruleExpressions(_ program: [UInt8]) throws(NftRefusal) -> [[UInt8]] {
+    NetlinkSocket.split(try build(program)[...]).compactMap { message in
+      guard message.type == CNETLINK_NFT_NEWRULE, let body = message.body.dropping(4) else { return nil }
+      return body.attribute(CNETLINK_NFTA_RULE_EXPRESSIONS).map { Array($0.bytes) } ?? []
+    }
   }
 
   /// Which element of the message's list the refused attribute belongs to.

@@ -6,7 +6,7 @@ package enum AddressFamily: Sendable, Hashable, CaseIterable {
   var header: String { self == .ipv4 ? "ip" : "ip6" }
   /// NFPROTO_*, and AF_* for NAT.
   var number: UInt32 { self == .ipv4 ? 2 : 10 }
-  var addressBytes: Int { self == .ipv4 ? 4 : 16 }
+  package var addressBytes: Int { self == .ipv4 ? 4 : 16 }
 }
 
 /// What one part of a key or of a map's value is.
@@ -67,6 +67,9 @@ package struct Words: Sendable, Hashable {
   package private(set) var bytes: [UInt8] = []
 
   package init() {}
+
+  /// As the kernel lists them.
+  package init(listed bytes: [UInt8]) { self.bytes = bytes }
 
   /// Network order, 4 or 16 bytes.
   package consuming func address(_ value: [UInt8]) -> Words {

@@ -4,9 +4,12 @@ package enum Instruction: Sendable, Hashable {
   case storeMeta(key: UInt32, from: UInt32)
   case loadPayload(base: UInt32, offset: UInt32, length: UInt32, into: UInt32)
   case compare(UInt32, equal: Bool, [UInt8])
+  /// Not below these bytes; not above them.
+  case atLeast(UInt32, [UInt8])
+  case atMost(UInt32, [UInt8])
   case mask(UInt32, into: UInt32, mask: [UInt8])
   case lookup(UInt32, set: String, into: UInt32?, inverted: Bool)
-  case counterNumber(into: UInt32, modulus: UInt32, offset: UInt32)
+  case counterNumber(into: UInt32, modulus: UInt32, offset: UInt32, random: Bool)
   case hash(UInt32, length: UInt32, into: UInt32, modulus: UInt32, seed: UInt32, offset: UInt32)
   case value(into: UInt32, [UInt8])
   case verdict(Verdict)
@@ -16,6 +19,7 @@ package enum Instruction: Sendable, Hashable {
   case loadConnection(key: UInt32, into: UInt32, direction: UInt8?)
   case loadRoute(result: UInt32, flags: UInt32, into: UInt32)
   case counter
+  case changeSet(operation: UInt32, key: UInt32, value: UInt32, seconds: UInt32, set: String)
 }
 
 /// The register file is 64 bytes; registers 1 to 4 name its 16-byte rows, 8 to 23 its 4-byte words.
@@ -61,6 +65,23 @@ private struct Lowering {
       code.append(.loadConnection(key: 2, into: Register.at(byte: 0), direction: nil))
       code.append(.mask(Register.at(byte: 0), into: Register.at(byte: 0), mask: dnatBit))
       code.append(.compare(Register.at(byte: 0), equal: false, [0, 0, 0, 0]))
+    case .isKnownConnection:
+      let established: UInt32 = 1 << 1
+      let related: UInt32 = 1 << 2
+      code.append(.loadConnection(key: 0, into: Register.at(byte: 0), direction: nil))
+      code.append(
+        .mask(Register.at(byte: 0), into: Register.at(byte: 0), mask: nativeBytes(established | related)))
+      code.append(.compare(Register.at(byte: 0), equal: false, [0, 0, 0, 0]))
+    case .family(let wanted): requireFamily(wanted)
+    case .destinationPorts(let transport, let range): matchPorts(transport, range)
+    case .neighbourDiscovery(let answer):
+      let icmpv6: UInt8 = 58
+      code.append(.loadMeta(key: Meta.transport, into: Register.at(byte: 0)))
+      code.append(.compare(Register.at(byte: 0), equal: true, [icmpv6]))
+      code.append(.loadPayload(base: 2, offset: 0, length: 1, into: Register.at(byte: 0)))
+      code.append(.compare(Register.at(byte: 0), equal: true, [answer ? 136 : 135]))
+    case .update(let map, let key, let seconds, let value): change(1, map, key, seconds, value)
+    case .forget(let map, let key, let value): change(2, map, key, 0, value)
     case .setPriority(let value):
       code.append(.value(into: Register.at(byte: 0), nativeBytes(value)))
       code.append(.storeMeta(key: Meta.priority, from: Register.at(byte: 0)))
@@ -86,6 +107,33 @@ private struct Lowering {
     case .counter: code.append(.counter)
     case .verdict(let verdict): code.append(.verdict(verdict))
     }
+  }
+
+  private mutating func matchPorts(_ transport: UInt8, _ range: ClosedRange<UInt16>?) {
+    let register = Register.at(byte: 0)
+    code.append(.loadMeta(key: Meta.transport, into: register))
+    code.append(.compare(register, equal: true, [transport]))
+    guard let range else { return }
+    code.append(.loadPayload(base: 2, offset: 2, length: 2, into: register))
+    func bytes(_ port: UInt16) -> [UInt8] { [UInt8(port >> 8), UInt8(port & 0xff)] }
+    if range.count == 1 {
+      code.append(.compare(register, equal: true, bytes(range.lowerBound)))
+    } else {
+      code.append(.atLeast(register, bytes(range.lowerBound)))
+      code.append(.atMost(register, bytes(range.upperBound)))
+    }
+  }
+
+  private mutating func change(
+    _ operation: UInt32, _ map: String, _ key: [Operand], _ seconds: UInt32, _ value: Operand
+  ) {
+    load(key)
+    // The value lies in the first row behind the key, where nft puts it too.
+    let end = (key.reduce(0) { $0 + padded($1.bytes) } + 15) & ~15
+    load(value, at: end, free: end + 16)
+    code.append(
+      .changeSet(
+        operation: operation, key: Register.at(byte: 0), value: Register.at(byte: end), seconds: seconds, set: map))
   }
 
   private mutating func match(_ operand: Operand, _ equal: Bool, _ literal: Literal) {
@@ -131,13 +179,17 @@ private struct Lowering {
   private mutating func require(_ operand: Operand) {
     switch operand {
     case .sourceAddress(let wanted), .destinationAddress(let wanted):
-      if family == wanted { return }
-      family = wanted
-      code.append(.loadMeta(key: Meta.family, into: Register.at(byte: 0)))
-      code.append(.compare(Register.at(byte: 0), equal: true, [UInt8(wanted.number)]))
+      requireFamily(wanted)
     case .hash(let operands, _, _, _): for operand in operands { require(operand) }
     default: return
     }
+  }
+
+  private mutating func requireFamily(_ wanted: AddressFamily) {
+    if family == wanted { return }
+    family = wanted
+    code.append(.loadMeta(key: Meta.family, into: Register.at(byte: 0)))
+    code.append(.compare(Register.at(byte: 0), equal: true, [UInt8(wanted.number)]))
   }
 
   /// - Parameter free: first byte of the register file that nothing of the key lies behind.
@@ -155,13 +207,16 @@ private struct Lowering {
     case .priority: code.append(.loadMeta(key: Meta.priority, into: register))
     case .originalDestination(let family):
       code.append(.loadConnection(key: family == .ipv4 ? 20 : 22, into: register, direction: 0))
+    case .originalDestinationPort: code.append(.loadConnection(key: 12, into: register, direction: 0))
     case .sourceKind: code.append(.loadRoute(result: 3, flags: 1, into: register))
     case .destinationKind: code.append(.loadRoute(result: 3, flags: 2, into: register))
     case .reversePath: code.append(.loadRoute(result: 1, flags: 1 | 8, into: register))
     case .inputLink: code.append(.loadMeta(key: Meta.inputName, into: register))
     case .outputLink: code.append(.loadMeta(key: Meta.outputName, into: register))
     case .counter(let modulus, let offset):
-      code.append(.counterNumber(into: register, modulus: modulus, offset: offset))
+      code.append(.counterNumber(into: register, modulus: modulus, offset: offset, random: false))
+    case .random(let modulus, let offset):
+      code.append(.counterNumber(into: register, modulus: modulus, offset: offset, random: true))
     case .hash(let operands, let modulus, let seed, let offset):
       var inner = free
       for operand in operands {
@@ -184,9 +239,9 @@ extension Operand {
     case .sourceAddress(let family), .destinationAddress(let family), .originalDestination(let family):
       family.addressBytes
     case .transport: 1
-    case .destinationPort: 2
+    case .destinationPort, .originalDestinationPort: 2
     case .inputLink, .outputLink: 16
-    case .priority, .sourceKind, .destinationKind, .reversePath, .counter, .hash: 4
+    case .priority, .sourceKind, .destinationKind, .reversePath, .counter, .random, .hash: 4
     }
   }
 }

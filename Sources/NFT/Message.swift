@@ -162,15 +162,23 @@ extension Element {
     let header = 12 + padded(key.bytes.count)
     switch value {
     case .none: return header
-    case .data(let words): return header + 8 + words.bytes.count
+    case .data(let words), .upTo(let words): return header + 8 + words.bytes.count
     case .verdict: return header + 32 + 256
     }
+  }
+}
+
+extension Element {
+  /// What a removal names: the key, and an interval's end.
+  var identity: Element {
+    if case .upTo = value { self } else { Element(key) }
   }
 }
 
 extension NamedSet {
   package func difference(from old: NamedSet) -> ElementDifference {
     var difference = ElementDifference()
+    if declaration.isDynamic { return difference }
     for element in old.sortedElements where elements[element.key] != element.value {
       difference.removed.append(element)
     }

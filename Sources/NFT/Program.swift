@@ -69,7 +69,8 @@ private struct Writer {
     case .deleteRules(let table, let chain): head(3, add: false, table, chain)
     case .addSet(let table, let set, let id):
       head(4, add: true, table, set.name)
-      numbers(id, set.flags, set.keyNumber, set.keyBytes, set.valueNumber, set.valueBytes)
+      numbers(id, set.flags, set.keyNumber, set.keyBytes, set.valueNumber, set.valueBytes, set.size)
+      data(set.intervalParts)
       blob(set.userData)
     case .deleteSet(let table, let name): head(4, add: false, table, name)
     case .addElements(let table, let set, let elements):
@@ -77,8 +78,7 @@ private struct Writer {
       list(elements)
     case .deleteElements(let table, let set, let elements):
       head(5, add: false, table, set.name)
-      // A removal goes by key alone.
-      list(elements.map { Element($0.key) })
+      list(elements.map(\.identity))
     }
   }
 
@@ -100,6 +100,9 @@ private struct Writer {
       case .verdict(let verdict):
         u8(2)
         encode(verdict)
+      case .upTo(let last):
+        u8(3)
+        data(last.bytes)
       }
     }
   }
@@ -148,9 +151,17 @@ private struct Writer {
       u32(target ?? 0)
       text(set)
       u32(inverted ? 1 : 0)
-    case .counterNumber(let register, let modulus, let offset):
+    case .atLeast(let register, let bytes):
+      u8(4)
+      numbers(register, 5)
+      data(bytes)
+    case .atMost(let register, let bytes):
+      u8(4)
+      numbers(register, 3)
+      data(bytes)
+    case .counterNumber(let register, let modulus, let offset, let random):
       u8(7)
-      numbers(register, modulus, 0, offset)
+      numbers(register, modulus, random ? 1 : 0, offset)
     case .hash(let source, let length, let register, let modulus, let seed, let offset):
       u8(8)
       numbers(source, register, length, modulus, seed, offset, 0)
@@ -185,17 +196,35 @@ private struct Writer {
       u8(15)
       numbers(register, result, flags)
     case .counter: u8(16)
+    case .changeSet(let operation, let key, let value, let seconds, let set):
+      u8(17)
+      numbers(operation, key, value, seconds)
+      text(set)
     default: return
     }
   }
 }
 
 extension SetDeclaration {
-  var flags: UInt32 { value == .none ? 0 : 8 }
-  var keyNumber: UInt32 { Self.number(key) }
-  var keyBytes: UInt32 { Self.bytes(key) }
+  package var flags: UInt32 {
+    let map: UInt32 = value == .none ? 0 : 8
+    switch behaviour {
+    case .plain: return map
+    // Intervals, and of a concatenation.
+    case .intervals: return map | 4 | (key.count > 1 ? 0x80 : 0)
+    // Timeouts, and elements from rules.
+    case .dynamic: return map | 0x10 | 0x20
+    }
+  }
+  package var size: UInt32 {
+    if case .dynamic(let size) = behaviour { size } else { 0 }
+  }
+  /// Bytes of each part, which the kernel asks for where parts may be intervals.
+  var intervalParts: [UInt8] { behaviour == .intervals && key.count > 1 ? key.map { UInt8($0.bytes) } : [] }
+  package var keyNumber: UInt32 { Self.number(key) }
+  package var keyBytes: UInt32 { Self.bytes(key) }
 
-  var valueNumber: UInt32 {
+  package var valueNumber: UInt32 {
     switch value {
     case .none: 0
     case .data(let types): Self.number(types)
@@ -203,7 +232,7 @@ extension SetDeclaration {
     }
   }
 
-  var valueBytes: UInt32 {
+  package var valueBytes: UInt32 {
     if case .data(let types) = value { Self.bytes(types) } else { 0 }
   }
 

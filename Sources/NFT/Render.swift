@@ -37,7 +37,36 @@ extension SetDeclaration {
     case .data(let words):
       guard case .data(let types) = value else { return keyText }
       return "\(keyText) : \(text(words, types))"
+    case .upTo(let last): return intervalText(element.key, last)
     }
+  }
+
+  private func intervalText(_ first: Words, _ last: Words) -> String {
+    var offset = 0
+    var parts: [String] = []
+    for type in key {
+      let low = first.bytes[offset..<(offset + type.bytes)]
+      let high = last.bytes[offset..<(offset + type.bytes)]
+      if low == high {
+        parts.append(type.text(low))
+      } else if let length = prefixLength(low, high) {
+        parts.append("\(type.text(low))/\(length)")
+      } else {
+        parts.append("\(type.text(low))-\(type.text(high))")
+      }
+      offset += padded(type.bytes)
+    }
+    return parts.joined(separator: " . ")
+  }
+
+  /// Nil where the interval is no block of addresses.
+  private func prefixLength(_ low: ArraySlice<UInt8>, _ high: ArraySlice<UInt8>) -> Int? {
+    let bits = low.count * 8
+    func bit(_ bytes: ArraySlice<UInt8>, _ index: Int) -> UInt8 {
+      bytes[bytes.startIndex + index / 8] >> (7 - UInt8(index % 8)) & 1
+    }
+    let length = (0..<bits).first { bit(low, $0) != bit(high, $0) } ?? bits
+    return (length..<bits).allSatisfy { bit(low, $0) == 0 && bit(high, $0) == 1 } ? length : nil
   }
 
   private func text(_ words: Words, _ types: [DataType]) -> String {
@@ -59,6 +88,11 @@ extension NamedSet {
 
   var lines: [String] {
     var lines = ["\(declaration.keyword) \(declaration.name) {", "\t\(declaration.typeText)"]
+    switch declaration.behaviour {
+    case .plain: break
+    case .intervals: lines.append("\tflags interval")
+    case .dynamic(let size): lines += ["\tsize \(size)", "\tflags dynamic,timeout"]
+    }
     let texts = sortedElements.map(declaration.text)
     if !texts.isEmpty { lines.append("\telements = { " + texts.joined(separator: ",\n\t\t\t     ") + " }") }
     return lines + ["}"]
@@ -112,16 +146,31 @@ extension Operand {
     case .destinationPort: "th dport"
     case .priority: "meta priority"
     case .originalDestination(let family): "ct original \(family.header) daddr"
+    case .originalDestinationPort: "ct original proto-dst"
     case .sourceKind: "fib saddr type"
     case .destinationKind: "fib daddr type"
     case .reversePath: "fib saddr . iif oif"
     case .inputLink: "iifname"
     case .outputLink: "oifname"
     case .counter(let modulus, let offset): "numgen inc mod \(modulus)\(offsetText(offset))"
+    case .random(let modulus, let offset): "numgen random mod \(modulus)\(offsetText(offset))"
     case .hash(let operands, let modulus, let seed, let offset):
       "jhash \(concatenated(operands)) mod \(modulus) seed 0x\(String(seed, radix: 16))\(offsetText(offset))"
     }
   }
+}
+
+private func portsText(_ transport: UInt8, _ range: ClosedRange<UInt16>?) -> String {
+  let name = transportText(transport)
+  guard let range else { return "meta l4proto \(name)" }
+  return range.count == 1
+    ? "\(name) dport \(range.lowerBound)" : "\(name) dport \(range.lowerBound)-\(range.upperBound)"
+}
+
+/// As nft writes times: `1d2h3m4s`, without parts that are 0.
+func timeText(_ seconds: UInt32) -> String {
+  let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]
+  return parts.filter { $0.0 > 0 }.map { "\($0.0)\($0.1)" }.joined()
 }
 
 private func offsetText(_ offset: UInt32) -> String { offset == 0 ? "" : " offset \(offset)" }
@@ -147,6 +196,13 @@ extension Statement {
     case .match(let operand, let equal, let literal): "\(operand.text) \(equal ? "" : "!= ")\(literal.text)"
     case .matchSet(let key, let set, let contained): "\(concatenated(key)) \(contained ? "" : "!= ")@\(set)"
     case .destinationWasTranslated: "ct status dnat"
+    case .isKnownConnection: "ct state established,related"
+    case .family(let family): "meta nfproto \(family == .ipv4 ? "ipv4" : "ipv6")"
+    case .destinationPorts(let transport, let range): portsText(transport, range)
+    case .neighbourDiscovery(let answer): "icmpv6 type nd-neighbor-\(answer ? "advert" : "solicit")"
+    case .update(let map, let key, let seconds, let value):
+      "update @\(map) { \(concatenated(key)) timeout \(timeText(seconds)) : \(value.text) }"
+    case .forget(let map, let key, let value): "delete @\(map) { \(concatenated(key)) : \(value.text) }"
     case .setPriority(let value): "meta priority set \(classIDText(value))"
     case .setPriorityFrom(let operand): "meta priority set \(operand.text)"
     case .setPriorityFromMap(let key, let map): "meta priority set \(concatenated(key)) map @\(map)"

@@ -18,14 +18,28 @@ package struct SetDeclaration: Sendable, Hashable {
     case data([DataType])
     case verdict
   }
+  /// Who puts elements in, and what they are.
+  package enum Behaviour: Sendable, Hashable {
+    case plain
+    /// The key's last part may be a block of addresses; the kernel copies the whole set at each change.
+    case intervals
+    /// Rules add elements, up to `size`, which time out by themselves; a difference leaves them alone.
+    case dynamic(size: UInt32)
+  }
   package var name: String
   package var key: [DataType]
   package var value: Value
+  package var behaviour: Behaviour
 
-  package init(name: String, key: [DataType], value: Value = .none) {
+  package init(name: String, key: [DataType], value: Value = .none, behaviour: Behaviour = .plain) {
     self.name = name
     self.key = key
     self.value = value
+    self.behaviour = behaviour
+  }
+
+  package var isDynamic: Bool {
+    if case .dynamic = behaviour { true } else { false }
   }
 }
 
@@ -42,6 +56,8 @@ package struct NamedSet: Sendable, Hashable {
 
 package enum ElementValue: Sendable, Hashable {
   case none
+  /// The key is the first of an interval, this its last: parts that are no intervals are the same in both.
+  case upTo(Words)
   case data(Words)
   case verdict(Verdict)
 }
@@ -93,6 +109,7 @@ package struct Rule: Sendable, Hashable {
   package var statements: [Statement]
 
   package init(_ statements: Statement...) { self.statements = statements }
+  package init(statements: [Statement]) { self.statements = statements }
 }
 
 /// Something of a packet that can be compared or looked up.
@@ -104,6 +121,8 @@ package indirect enum Operand: Sendable, Hashable {
   case priority
   /// The address that the connection's first packet was sent to.
   case originalDestination(AddressFamily)
+  /// And its port. Only behind a match of the transport.
+  case originalDestinationPort
   /// What the node's routes say of an address: local, unicast…
   case sourceKind
   case destinationKind
@@ -113,6 +132,8 @@ package indirect enum Operand: Sendable, Hashable {
   case outputLink
   /// `offset`, `offset` + 1, … `offset` + `modulus` - 1, and again.
   case counter(modulus: UInt32, offset: UInt32)
+  /// One of the same numbers, drawn anew for each packet.
+  case random(modulus: UInt32, offset: UInt32)
   /// Between `offset` and `offset` + `modulus` - 1.
   case hash([Operand], modulus: UInt32, seed: UInt32, offset: UInt32)
 }
@@ -134,6 +155,16 @@ package enum Statement: Sendable, Hashable {
   case matchSet([Operand], set: String, contained: Bool)
   /// Only connections whose destination was rewritten.
   case destinationWasTranslated
+  /// Only packets of connections that are known, or belong to one.
+  case isKnownConnection
+  case family(AddressFamily)
+  /// A destination port of one protocol; nil: that protocol.
+  case destinationPorts(transport: UInt8, ClosedRange<UInt16>?)
+  /// A neighbour solicitation of IPv6, or the answer to one.
+  case neighbourDiscovery(answer: Bool)
+  /// Puts a value beside a key into a dynamic map, or makes it last longer where the key is there.
+  case update(map: String, key: [Operand], seconds: UInt32, value: Operand)
+  case forget(map: String, key: [Operand], value: Operand)
   case setPriority(UInt32)
   case setPriorityFrom(Operand)
   /// Stops at this rule where the map has no such key.

@@ -31,6 +31,10 @@ void cnetlink_batch_free(struct cnetlink_batch *_Nonnull batch);
 int cnetlink_open(int protocol);
 /// Makes room for a message of `bytes`, past the system's limit; needs CAP_NET_ADMIN. -1 and errno.
 int cnetlink_force_buffers(int socket, int bytes);
+/// Has the socket told of what happens in `group`, or not any more. -1 and errno.
+int cnetlink_join(int socket, int group, int joined);
+/// The number by which the kernel tells the socket from others; 0 and errno.
+uint32_t cnetlink_port(int socket);
 /// Index of a network link of the thread's namespace; 0 and errno.
 unsigned cnetlink_link_index(const char *_Nonnull name);
 
@@ -111,6 +115,51 @@ enum {
   CNETLINK_CTA_PROTO_DST_PORT = 3,
   CNETLINK_AF_INET = 2,
   CNETLINK_AF_INET6 = 10,
+  CNETLINK_NFT_NEWTABLE = 0xa00,
+  CNETLINK_NFT_GETTABLE = 0xa01,
+  CNETLINK_NFT_NEWCHAIN = 0xa03,
+  CNETLINK_NFT_GETCHAIN = 0xa04,
+  CNETLINK_NFT_NEWRULE = 0xa06,
+  CNETLINK_NFT_GETRULE = 0xa07,
+  CNETLINK_NFT_NEWSET = 0xa09,
+  CNETLINK_NFT_GETSET = 0xa0a,
+  CNETLINK_NFT_NEWSETELEM = 0xa0c,
+  CNETLINK_NFT_GETSETELEM = 0xa0d,
+  CNETLINK_NFT_NEWGEN = 0xa0f,
+  CNETLINK_NFT_GETGEN = 0xa10,
+  CNETLINK_NFNLGRP_NFTABLES = 7,
+  CNETLINK_AF_INET_TABLES = 1,
+  CNETLINK_NLM_F_DUMP_INTR = 16,
+  CNETLINK_NFTA_TABLE_NAME = 1,
+  CNETLINK_NFTA_CHAIN_TABLE = 1,
+  CNETLINK_NFTA_CHAIN_NAME = 3,
+  CNETLINK_NFTA_CHAIN_HOOK = 4,
+  CNETLINK_NFTA_CHAIN_TYPE = 7,
+  CNETLINK_NFTA_HOOK_HOOKNUM = 1,
+  CNETLINK_NFTA_HOOK_PRIORITY = 2,
+  CNETLINK_NFTA_RULE_TABLE = 1,
+  CNETLINK_NFTA_RULE_CHAIN = 2,
+  CNETLINK_NFTA_RULE_EXPRESSIONS = 4,
+  CNETLINK_NFTA_SET_TABLE = 1,
+  CNETLINK_NFTA_SET_NAME = 2,
+  CNETLINK_NFTA_SET_FLAGS = 3,
+  CNETLINK_NFTA_SET_KEY_TYPE = 4,
+  CNETLINK_NFTA_SET_KEY_LEN = 5,
+  CNETLINK_NFTA_SET_DATA_TYPE = 6,
+  CNETLINK_NFTA_SET_DATA_LEN = 7,
+  CNETLINK_NFTA_SET_ELEM_LIST_TABLE = 1,
+  CNETLINK_NFTA_SET_ELEM_LIST_SET = 2,
+  CNETLINK_NFTA_SET_ELEM_LIST_ELEMENTS = 3,
+  CNETLINK_NFTA_SET_ELEM_KEY = 1,
+  CNETLINK_NFTA_SET_ELEM_DATA = 2,
+  CNETLINK_NFTA_SET_ELEM_KEY_END = 10,
+  CNETLINK_NFTA_DATA_VALUE = 1,
+  CNETLINK_NFTA_DATA_VERDICT = 2,
+  CNETLINK_NFTA_VERDICT_CODE = 1,
+  CNETLINK_NFTA_VERDICT_CHAIN = 2,
+  CNETLINK_NFTA_GEN_ID = 1,
+  CNETLINK_NFTA_GEN_PROC_PID = 2,
+  CNETLINK_NFTA_GEN_PROC_NAME = 3,
   CNETLINK_CLONE_NEWNET = 0x40000000,
   CNETLINK_MS_BIND = 4096,
   CNETLINK_MNT_DETACH = 2,
