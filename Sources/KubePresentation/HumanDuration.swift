@@ -24,6 +24,11 @@ package enum HumanDuration {
     small == 0 ? "\(large)\(largeUnit)" : "\(large)\(largeUnit)\(small)\(smallUnit)"
   }
 
+  /// Seconds since 1970.
+  static func seconds(_ time: JSONValue?) -> Int64? {
+    time?.string.flatMap { RFC3339.parse($0)?.seconds }
+  }
+
   /// How long ago a time of an object was.
   static func since(_ time: JSONValue?, now: Int64) -> String {
     guard let text = time?.string, let parsed = RFC3339.parse(text) else { return "<unknown>" }

@@ -4,7 +4,9 @@ import KubeModel
 /// The printers of all resources.
 enum Printers {
   static func printer(of resource: ResourceType) -> Printer {
-    all["\(resource.group)/\(resource.plural)"] ?? plain
+    let name = "\(resource.group)/\(resource.plural)"
+    return all[name] ?? WorkloadPrinters.all[name] ?? StoragePrinters.all[name] ?? AccessPrinters.all[name]
+      ?? NetworkPrinters.all[name] ?? plain
   }
 
   /// What has no columns of its own.
@@ -16,6 +18,7 @@ enum Printers {
     "/pods": PodPrinter.printer, "/nodes": NodePrinter.printer, "/services": ServicePrinter.printer,
     "apps/deployments": deployments, "apps/replicasets": replicaSets, "/namespaces": namespaces,
     "/configmaps": configMaps, "/secrets": secrets, "/serviceaccounts": serviceAccounts, "/events": events,
+    "events.k8s.io/events": converted(events, "events.k8s.io/v1", "events"),
     "coordination.k8s.io/leases": leases, "discovery.k8s.io/endpointslices": endpointSlices,
   ]
 
@@ -49,13 +52,13 @@ enum Printers {
 
   // MARK: workloads
 
-  private static let podColumns = [
+  static let podColumns = [
     Column("Containers", wide: true, "The names of the containers in the template."),
     Column("Images", wide: true, "The images of the containers in the template."),
     Column("Selector", wide: true, "Which pods belong to the object."),
   ]
 
-  private static func podCells(_ spec: JSONValue?) -> [JSONValue] {
+  static func podCells(_ spec: JSONValue?) -> [JSONValue] {
     let containers = spec?["template"]?["spec"]?.list("containers") ?? []
     return [
       .string(containers.map { $0.text("name") }.joined(separator: ",")),
@@ -93,9 +96,22 @@ enum Printers {
       ] + podCells(object["spec"])
     })
 
+  /// A printer of stored objects, for those in a form that is only spoken.
+  static func converted(_ printer: Printer, _ apiVersion: String, _ plural: String) -> Printer {
+    guard let alias = Conversions.alias(apiVersion: apiVersion, plural: plural) else { return printer }
+    return Printer(
+      columns: printer.columns,
+      cells: { object, now in
+        guard object["apiVersion"] == .string(alias.apiVersion), let members = object.object else {
+          return printer.cells(object, now)
+        }
+        return printer.cells(.object(Conversions.stored(members, from: alias)), now)
+      })
+  }
+
   // MARK: events
 
-  private static let events = Printer(
+  static let events = Printer(
     columns: [
       Column("Last Seen", "When this last happened."), Column("Type", "Normal or Warning."),
       Column("Reason", "A word for what happened."), Column("Object", "What it happened to."),

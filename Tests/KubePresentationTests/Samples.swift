@@ -119,5 +119,99 @@ enum Samples {
       endpoints: [{addresses: [10.0.0.2]}, {addresses: [10.0.0.3]}, {addresses: [10.0.0.4]}, {addresses: [10.0.0.5]}, {addresses: [10.0.0.6]}]
     - metadata: {name: web-y, creationTimestamp: '2026-01-01T00:00:00Z'}
       addressType: IPv4
+    ---
+    resource: statefulsets
+    group: apps
+    objects:
+    - metadata: {name: web, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {replicas: 3, template: {spec: {containers: [{name: a, image: i}]}}}
+      status: {readyReplicas: 2}
+    ---
+    resource: daemonsets
+    group: apps
+    objects:
+    - metadata: {name: web, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {selector: {matchLabels: {app: web}}, template: {spec: {nodeSelector: {disk: fast}, containers: [{name: a, image: i}]}}}
+      status: {desiredNumberScheduled: 3, currentNumberScheduled: 2, numberReady: 1, updatedNumberScheduled: 2, numberAvailable: 1}
+    ---
+    resource: jobs
+    group: batch
+    objects:
+    - metadata: {name: done, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {completions: 2, selector: {matchLabels: {a: b}}, template: {spec: {containers: [{name: a, image: i}]}}}
+      status: {succeeded: 2, startTime: '2026-01-01T00:00:00Z', completionTime: '2026-01-01T00:00:42Z', conditions: [{type: Complete, status: 'True'}]}
+    - metadata: {name: open, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {parallelism: 4, template: {spec: {containers: [{name: a, image: i}]}}}
+    ---
+    resource: cronjobs
+    group: batch
+    objects:
+    - metadata: {name: nightly, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {schedule: 0 3 * * *, suspend: false, jobTemplate: {spec: {template: {spec: {containers: [{name: a, image: i}]}}}}}
+      status: {lastScheduleTime: '2026-01-01T00:30:00Z', active: [{name: x}]}
+    ---
+    resource: horizontalpodautoscalers
+    group: autoscaling
+    objects:
+    - metadata: {name: web, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {scaleTargetRef: {kind: Deployment, name: web}, minReplicas: 1, maxReplicas: 5, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]}
+    - apiVersion: autoscaling/v1
+      kind: HorizontalPodAutoscaler
+      metadata: {name: old, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {scaleTargetRef: {kind: Deployment, name: web}, maxReplicas: 5, targetCPUUtilizationPercentage: 50}
+      status: {currentReplicas: 2, currentCPUUtilizationPercentage: 10}
+    ---
+    resource: persistentvolumes
+    objects:
+    - metadata: {name: pv, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce, ReadOnlyMany], persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: x, name: data}, storageClassName: fast, volumeMode: Filesystem}
+      status: {phase: Bound}
+    ---
+    resource: persistentvolumeclaims
+    objects:
+    - metadata: {name: data, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {volumeName: pv, storageClassName: fast, volumeMode: Filesystem}
+      status: {phase: Bound, capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce]}
+    - metadata: {name: waits, creationTimestamp: '2026-01-01T00:00:00Z'}
+      status: {phase: Pending}
+    ---
+    resource: storageclasses
+    group: storage.k8s.io
+    objects:
+    - metadata: {name: fast, creationTimestamp: '2026-01-01T00:00:00Z', annotations: {storageclass.kubernetes.io/is-default-class: 'true'}}
+      provisioner: martlet/local
+      reclaimPolicy: Delete
+      volumeBindingMode: WaitForFirstConsumer
+    ---
+    resource: ingresses
+    group: networking.k8s.io
+    objects:
+    - metadata: {name: web, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {rules: [{host: a.example}, {host: b.example}, {}], tls: [{hosts: [a.example]}]}
+      status: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}
+    ---
+    resource: endpoints
+    objects:
+    - metadata: {name: web, creationTimestamp: '2026-01-01T00:00:00Z'}
+      subsets: [{addresses: [{ip: 10.0.0.2}, {ip: 10.0.0.3}], ports: [{port: 80}, {port: 443}]}]
+    ---
+    resource: resourcequotas
+    objects:
+    - metadata: {name: q, creationTimestamp: '2026-01-01T00:00:00Z'}
+      status: {hard: {pods: '5', limits.cpu: '2'}, used: {pods: '1', limits.cpu: 500m}}
+    ---
+    resource: rolebindings
+    group: rbac.authorization.k8s.io
+    objects:
+    - metadata: {name: b, creationTimestamp: '2026-01-01T00:00:00Z'}
+      roleRef: {kind: Role, name: r}
+      subjects: [{kind: User, name: u}, {kind: ServiceAccount, namespace: x, name: s}]
+    ---
+    resource: certificatesigningrequests
+    group: certificates.k8s.io
+    objects:
+    - metadata: {name: c, creationTimestamp: '2026-01-01T00:00:00Z'}
+      spec: {signerName: kubernetes.io/kube-apiserver-client, username: bird, expirationSeconds: 3600}
+      status: {certificate: YQ==, conditions: [{type: Approved, status: 'True'}]}
     """
 }
