@@ -14,6 +14,8 @@ package struct ControllersConfiguration: Sendable {
   package var nodePrefix = 24
   /// Finished pods that are kept in the whole cluster; zero: all.
   package var finishedPodsMax = 12_500
+  /// Whether a StorageClass for directories on nodes is made where there is none.
+  package var makesLocalPathClass = true
   /// Ranges from which Services of type LoadBalancer get addresses; none: another controller does that.
   package var loadBalancerPools: [String] = []
   /// Keys that one controller works on at a time.
@@ -58,7 +60,8 @@ package final class Controllers: Sendable {
       DeploymentController(context).run, ReplicaSetController<ReplicaSet>(context).run,
       ReplicaSetController<ReplicationController>(context).run, EndpointSliceController(context).run,
       StatefulSetController(context).run, DaemonSetController(context).run, JobController(context).run,
-      CronJobController(context).run,
+      CronJobController(context).run, VolumeController(context).run, DisruptionController(context).run,
+      QuotaController(context, handles).run, EndpointsController(context).run, AutoscalerController(context).run,
       NamespaceController(context, handles).run, GarbageCollector(context, handles).run,
       try NodeController(context).run, PodCleaner(context).run,
     ]

@@ -13,6 +13,11 @@ package enum Obstacle: Hashable, Sendable {
   case podAffinity
   case podAntiAffinity
   case antiAffinityOfOthers
+  case claimInUse
+  case volumeAffinity
+  case volumeBinding
+  /// Of the pod's claims, whatever the node: in its words.
+  case claim(String)
 
   package var words: String {
     switch self {
@@ -28,6 +33,11 @@ package enum Obstacle: Hashable, Sendable {
     case .podAffinity: "node(s) didn't match pod affinity rules"
     case .podAntiAffinity: "node(s) didn't match pod anti-affinity rules"
     case .antiAffinityOfOthers: "node(s) didn't satisfy existing pods anti-affinity rules"
+    case .claimInUse:
+      "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    case .volumeAffinity: "node(s) didn't match PersistentVolume's node affinity"
+    case .volumeBinding: "node(s) didn't find available persistent volumes to bind"
+    case .claim(let problem): problem
     }
   }
 
@@ -37,6 +47,17 @@ package enum Obstacle: Hashable, Sendable {
     case .unschedulable, .nodeName, .taint, .affinity: .node
     case .ports, .insufficient, .tooManyPods: [.node, .podGone]
     case .spread, .podAffinity, .podAntiAffinity, .antiAffinityOfOthers: [.node, .podGone, .podPlaced]
+    case .claimInUse: [.node, .podGone, .volume]
+    case .volumeAffinity, .volumeBinding, .claim: [.node, .volume]
+    }
+  }
+
+  /// Whether fewer pods on the node could take it away.
+  var isCurable: Bool {
+    switch self {
+    case .ports, .insufficient, .tooManyPods, .podAntiAffinity, .antiAffinityOfOthers, .claimInUse: true
+    case .spread(let missingLabel): !missingLabel
+    case .unschedulable, .nodeName, .taint, .affinity, .podAffinity, .volumeAffinity, .volumeBinding, .claim: false
     }
   }
 }
@@ -51,7 +72,9 @@ package struct Remedies: OptionSet, Hashable, Sendable {
   package static let podGone = Remedies(rawValue: 2)
   /// A pod got its node, or changed its labels there.
   package static let podPlaced = Remedies(rawValue: 4)
-  package static let all: Remedies = [.node, .podGone, .podPlaced]
+  /// A claim, a volume or a storage class came or changed.
+  package static let volume = Remedies(rawValue: 8)
+  package static let all: Remedies = [.node, .podGone, .podPlaced, .volume]
 }
 
 /// Where a pod goes.
@@ -64,8 +87,14 @@ package enum Decision: Hashable, Sendable {
   package var message: String {
     guard case .unschedulable(let nodes, let counts) = self else { return "" }
     if nodes == 0 { return "no nodes available to schedule pods" }
-    let reasons = counts.map { "\($0.value) \($0.key.words)" }.sorted().joined(separator: ", ")
+    for case .claim(let problem) in counts.keys { return "0/\(nodes) nodes are available: \(problem)." }
+    let reasons = Self.listed(counts.map { ($0.key.words, $0.value) })
     return "0/\(nodes) nodes are available: \(reasons)."
+  }
+
+  /// `1 Insufficient cpu, 2 Too many pods`
+  static func listed(_ counts: [(words: String, count: Int)]) -> String {
+    counts.map { "\($0.count) \($0.words)" }.sorted().joined(separator: ", ")
   }
 
   package var remedies: Remedies {
@@ -79,7 +108,18 @@ package struct NodeChoice: Sendable {
   /// Labels of the namespaces, for affinity that selects them.
   package var namespaces: [String: [String: String]] = [:]
 
+  package var volumes = VolumeFacts()
+  /// Pods that were promised room, by node: what others may not take, unless they matter more.
+  package var nominated: [String: [PodFacts]] = [:]
+
   package init() {}
+
+  /// What was found out about the nodes for one pod.
+  struct Evaluation {
+    var feasible: [Int] = []
+    var obstacles: [(index: Int, obstacle: Obstacle)] = []
+    var present = 0
+  }
 
   /// - Parameters:
   ///   - nodes: those not present are passed over.
@@ -87,25 +127,14 @@ package struct NodeChoice: Sendable {
   package func decide(
     _ pod: PodFacts, nodes: [NodeSnapshot], random: inout some RandomNumberGenerator
   ) -> Decision {
-    let needs = pod.needs
     let relations = Relations(pod, nodes, namespaces)
-    var feasible: [Int] = []
-    var counts: [Obstacle: Int] = [:]
-    var present = 0
-    for index in nodes.indices where nodes[index].isPresent {
-      present += 1
-      if let obstacle = Self.obstacle(needs, nodes[index]) ?? relations?.obstacle(nodes[index]) {
-        if case .insufficient = obstacle {
-          Self.insufficient(needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
-        } else {
-          counts[obstacle, default: 0] += 1
-        }
-      } else {
-        feasible.append(index)
-      }
-    }
-    guard let first = feasible.first else { return .unschedulable(nodes: present, counts: counts) }
+    let evaluation = evaluate(pod, nodes, relations)
+    let feasible = evaluation.feasible
+    guard let first = feasible.first else { return Self.refusal(pod.needs, nodes, evaluation) }
     if feasible.count == 1 { return .bind(node: nodes[first].name) }
+    if let promised = pod.nominatedNode, feasible.contains(where: { nodes[$0].name == promised }) {
+      return .bind(node: promised)
+    }
     let scores = Scores.total(pod, nodes, feasible, relations)
     var best = feasible[0]
     var bestScore = -Double.infinity
@@ -119,6 +148,46 @@ package struct NodeChoice: Sendable {
       }
     }
     return .bind(node: nodes[best].name)
+  }
+
+  func evaluate(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ relations: Relations?) -> Evaluation {
+    var evaluation = Evaluation()
+    let volumes = PodVolumes(pod, volumes)
+    for index in nodes.indices where nodes[index].isPresent {
+      evaluation.present += 1
+      if let obstacle = obstacle(pod, nodes[index], volumes, relations) {
+        evaluation.obstacles.append((index, obstacle))
+      } else {
+        evaluation.feasible.append(index)
+      }
+    }
+    return evaluation
+  }
+
+  /// What keeps the pod from the node, room that is promised to others included; nil: nothing.
+  func obstacle(_ pod: PodFacts, _ node: NodeSnapshot, _ volumes: PodVolumes?, _ relations: Relations?) -> Obstacle? {
+    if !nominated.isEmpty, let promised = nominated[node.name] {
+      var fuller = node
+      for other in promised where other.uid != pod.uid && other.needs.priority >= pod.needs.priority {
+        fuller.add(other)
+      }
+      if let obstacle = Self.obstacle(pod.needs, fuller) { return obstacle }
+    } else if let obstacle = Self.obstacle(pod.needs, node) {
+      return obstacle
+    }
+    return volumes?.obstacle(node) ?? relations?.obstacle(node)
+  }
+
+  private static func refusal(_ needs: PodNeeds, _ nodes: [NodeSnapshot], _ evaluation: Evaluation) -> Decision {
+    var counts: [Obstacle: Int] = [:]
+    for (index, obstacle) in evaluation.obstacles {
+      if case .insufficient = obstacle {
+        insufficient(needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
+      } else {
+        counts[obstacle, default: 0] += 1
+      }
+    }
+    return .unschedulable(nodes: evaluation.present, counts: counts)
   }
 
   /// What keeps the pod from the node, of the node alone; nil: nothing. Where amounts are missing, it is the first of them.

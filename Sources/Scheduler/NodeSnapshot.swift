@@ -10,6 +10,8 @@ package struct NodeSnapshot: Sendable {
   package private(set) var softTaints: [Taint] = []
   package private(set) var isUnschedulable = false
   package private(set) var allocatable = Amounts()
+  /// Bytes of the images that it has, by each name.
+  package private(set) var images: [String: Int64] = [:]
   /// False: pods name it, but there is no such node (any more).
   package private(set) var isPresent = false
 
@@ -38,6 +40,10 @@ package struct NodeSnapshot: Sendable {
     isUnschedulable = node.spec.unschedulable ?? false
     allocatable = Amounts(
       allocatable: node.status.allocatable.isEmpty ? node.status.capacity : node.status.allocatable)
+    images = [:]
+    for image in node.status.images {
+      for name in image.names { images[name] = image.sizeBytes ?? 0 }
+    }
     isPresent = true
   }
 

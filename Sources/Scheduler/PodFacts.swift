@@ -36,6 +36,11 @@ package struct PodNeeds: Hashable, Sendable {
   /// Anti-affinity has negative weights.
   package var preferredAffinity: [WeightedPodAffinityTerm]
   package var isGated: Bool
+  /// Names of the claims that it uses, those of its own included.
+  package var claims: [String]
+  package var images: [String]
+  /// Makes no room for itself at the cost of others.
+  package var neverPreempts: Bool
 
   /// Of a container; a pod without requests counts for that much in scores.
   static let milliCPUDefault: Int64 = 100
@@ -56,6 +61,10 @@ package final class PodFacts: Sendable {
   /// The PodScheduled condition that it has: status, reason, message.
   package let condition: [String]
   package let reference: ObjectReference
+  /// Where it was promised room.
+  package let nominatedNode: String?
+  /// Seconds since 1970; zero where it is not known.
+  package let startedAt: Int64
 
   package init(_ pod: Pod) {
     key = ObjectKey(pod)
@@ -67,6 +76,8 @@ package final class PodFacts: Sendable {
     let scheduled = pod.status.conditions.first { $0.type == "PodScheduled" }
     condition = scheduled.map { [$0.status, $0.reason ?? "", $0.message ?? ""] } ?? []
     reference = ObjectReference(to: pod)
+    nominatedNode = pod.status.nominatedNodeName.flatMap { $0.isEmpty ? nil : $0 }
+    startedAt = pod.status.startTime?.secondsSinceEpoch ?? pod.metadata.creationTimestamp?.secondsSinceEpoch ?? 0
     needs = PodNeeds(pod)
   }
 
@@ -115,6 +126,18 @@ extension PodNeeds {
       return term
     }
     isGated = !spec.schedulingGates.isEmpty
+    claims = spec.volumes.compactMap { volume in
+      if let claim = volume.persistentVolumeClaim { return claim.claimName }
+      return volume.ephemeral == nil ? nil : "\(pod.metadata.name ?? "")-\(volume.name)"
+    }
+    images = (spec.containers + spec.initContainers).map { Self.tagged($0.image ?? "") }
+    neverPreempts = spec.preemptionPolicy == "Never"
+  }
+
+  /// As nodes list images: with a tag.
+  private static func tagged(_ image: String) -> String {
+    let last = image.split(separator: "/").last ?? ""
+    return last.contains(":") || last.contains("@") ? image : "\(image):latest"
   }
 }
 

@@ -20,15 +20,44 @@ package final class Scheduler: Sendable {
     case pod(ObjectKey)
     case node(String)
     case namespace(String)
+    case claim(ObjectKey)
+    case volume(String)
+    case storageClass(String)
+    case budget(ObjectKey)
     case bound(String)
     case bindFailed(String)
   }
+  /// A pod and its node, from the decision to the binding.
+  private struct Assignment: Sendable {
+    var pod: PodFacts
+    var node: String
+    /// That are to be bound to volumes first.
+    var claims: [ObjectKey]
+    var since: Duration
+    var areTold = false
+  }
+  private struct Rejection: Sendable {
+    var pod: PodFacts
+    var reason = "Unschedulable"
+    var message: String
+    /// Where room is being made, and which pods have to go for it.
+    var node: String?
+    var victims: [PodFacts] = []
+  }
+  /// The longest that a pod waits for its claims; then it is decided about anew.
+  private static let claimsMax: Duration = .seconds(120)
+  private static let gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
+
   private let client: KubeClient
   private let informers: Informers
   private let runsInformers: Bool
   private let pods: Informer<Pod>
   private let nodes: Informer<Node>
   private let namespaces: Informer<Namespace>
+  private let claims: Informer<PersistentVolumeClaim>
+  private let volumes: Informer<PersistentVolume>
+  private let classes: Informer<StorageClass>
+  private let budgets: Informer<PodDisruptionBudget>
   private let recorder: EventRecorder
   private let name: String
   private let logger: Logger
@@ -37,9 +66,9 @@ package final class Scheduler: Sendable {
   /// What changed since it was last looked at: each thing once, so that this is bounded by what there is.
   private let news = Mutex((order: [News](), known: Set<News>()))
   private let arrived = Signal()
-  private let assignments = Mutex<[String: (pod: PodFacts, node: String)]>([:])
+  private let assignments = Mutex<[String: Assignment]>([:])
   private let binds: WorkQueue<String>
-  private let rejections = Mutex<[String: (pod: PodFacts, message: String)]>([:])
+  private let rejections = Mutex<[String: Rejection]>([:])
   private let reports: WorkQueue<String>
 
   /// - Parameters:
@@ -60,6 +89,10 @@ package final class Scheduler: Sendable {
     pods = shared.informer()
     nodes = shared.informer()
     namespaces = shared.informer()
+    claims = shared.informer()
+    volumes = shared.informer()
+    classes = shared.informer()
+    budgets = shared.informer()
     recorder = EventRecorder(client: client, component: name, logger: logger)
     binds = WorkQueue(name: "bindings", clock: client.clock, logger: logger)
     reports = WorkQueue(name: "unschedulable pods", clock: client.clock, logger: logger)
@@ -71,6 +104,13 @@ package final class Scheduler: Sendable {
     pods.onChange { self.tell(.pod(ObjectKey($0.object))) }
     nodes.onChange { self.tell(.node($0.object.metadata.name ?? "")) }
     namespaces.onChange { self.tell(.namespace($0.object.metadata.name ?? "")) }
+    claims.onChange { event in
+      self.tell(.claim(ObjectKey(event.object)))
+      self.claimChanged(ObjectKey(event.object))
+    }
+    volumes.onChange { self.tell(.volume($0.object.metadata.name ?? "")) }
+    classes.onChange { self.tell(.storageClass($0.object.metadata.name ?? "")) }
+    budgets.onChange { self.tell(.budget(ObjectKey($0.object))) }
     try await withThrowingDiscardingTaskGroup { group in
       if runsInformers { group.addTask { try await self.informers.run() } }
       group.addTask { try await self.recorder.run() }
@@ -90,13 +130,9 @@ package final class Scheduler: Sendable {
 
   private func decide() async throws {
     // Without all nodes and pods, room would be given away that is taken.
-    while true {
-      let havePods = await pods.waitForSync(timeout: Self.syncTimeout)
-      let haveNodes = await nodes.waitForSync(timeout: Self.syncTimeout)
-      let haveNamespaces = await namespaces.waitForSync(timeout: Self.syncTimeout)
+    while await !sync() {
       try Task.checkCancellation()
-      if havePods, haveNodes, haveNamespaces { break }
-      logger.warning("pods, nodes and namespaces could not yet be listed; nothing is scheduled before")
+      logger.warning("pods, nodes and volumes could not yet be listed; nothing is scheduled before")
     }
     var core = SchedulerCore(name: name, random: SeededRandom(seed: seed))
     let clock = client.clock
@@ -116,9 +152,29 @@ package final class Scheduler: Sendable {
     }
   }
 
+  private func sync() async -> Bool {
+    let lists: [@Sendable () async -> Bool] = [
+      { [pods] in await pods.waitForSync(timeout: Self.syncTimeout) },
+      { [nodes] in await nodes.waitForSync(timeout: Self.syncTimeout) },
+      { [namespaces] in await namespaces.waitForSync(timeout: Self.syncTimeout) },
+      { [claims] in await claims.waitForSync(timeout: Self.syncTimeout) },
+      { [volumes] in await volumes.waitForSync(timeout: Self.syncTimeout) },
+      { [classes] in await classes.waitForSync(timeout: Self.syncTimeout) },
+      { [budgets] in await budgets.waitForSync(timeout: Self.syncTimeout) },
+    ]
+    for list in lists {
+      guard await list() else { return false }
+    }
+    return true
+  }
+
   private func event(_ item: News) -> SchedulerCore.Event {
     switch item {
-    case .pod(let key): pods.get(key).map { .pod($0) } ?? .podGone(key)
+    case .claim(let key): claims.get(key).map { .claim($0) } ?? .claimGone(key)
+    case .volume(let name): volumes.get(name: name).map { .volume($0) } ?? .volumeGone(name)
+    case .storageClass(let name): classes.get(name: name).map { .storageClass($0) } ?? .storageClassGone(name)
+    case .budget(let key): budgets.get(key).map { .budget($0) } ?? .budgetGone(key)
+    case .pod(let key): podEvent(key)
     case .node(let name): nodes.get(name: name).map { .node($0) } ?? .nodeGone(name)
     case .namespace(let name): .namespace(name, labels: namespaces.get(name: name)?.metadata.labels)
     case .bound(let uid): .bound(uid: uid)
@@ -126,47 +182,117 @@ package final class Scheduler: Sendable {
     }
   }
 
+  private func podEvent(_ key: ObjectKey) -> SchedulerCore.Event {
+    guard let pod = pods.get(key) else { return .podGone(key) }
+    if !pod.spec.schedulingGates.isEmpty, (pod.spec.schedulerName ?? name) == name {
+      let facts = PodFacts(pod)
+      reject(Rejection(pod: facts, reason: "SchedulingGated", message: Self.gatedMessage))
+    }
+    return .pod(pod)
+  }
+
+  private func reject(_ rejection: Rejection) {
+    rejections.withLock { $0[rejection.pod.uid] = rejection }
+    reports.add(rejection.pod.uid)
+  }
+
   private func perform(_ action: SchedulerCore.Action) {
     switch action {
-    case .bind(let pod, let node):
-      assignments.withLock { $0[pod.uid] = (pod, node) }
+    case .bind(let pod, let node, let claims):
+      let assignment = Assignment(pod: pod, node: node, claims: claims, since: client.clock.now())
+      assignments.withLock { $0[pod.uid] = assignment }
       binds.add(pod.uid)
-    case .reject(let pod, let message):
-      rejections.withLock { $0[pod.uid] = (pod, message) }
-      reports.add(pod.uid)
+    case .reject(let pod, let message): reject(Rejection(pod: pod, message: message))
+    case .preempt(let pod, let node, let victims, let message):
+      reject(Rejection(pod: pod, message: message, node: node, victims: victims))
     }
   }
 
+  // MARK: binding
+
   private func bind(uid: String) async -> WorkOutcome {
-    guard let (pod, node) = assignments.withLock({ $0.removeValue(forKey: uid) }) else { return .done }
+    guard let assignment = assignments.withLock({ $0[uid] }) else { return .done }
+    let (pod, node) = (assignment.pod, assignment.node)
     do throws(KubeError) {
+      if !assignment.claims.isEmpty, let wait = try await prepare(assignment) { return wait }
       try await client.bind(pod: pod.key.name, namespace: pod.key.namespace, uid: pod.uid, to: node)
       recorder.record(pod.reference, .normal, reason: "Scheduled", "Successfully assigned \(pod.key) to \(node)")
+      assignments.withLock { $0[uid] = nil }
       tell(.bound(uid))
     } catch {
       if !error.isCancelled, !error.isNotFound {
         logger.warning("\(pod.key) could not be bound to \(node): \(error)")
         recorder.record(pod.reference, .warning, reason: "FailedScheduling", "binding rejected: \(error)")
       }
+      assignments.withLock { $0[uid] = nil }
       tell(.bindFailed(uid))
     }
     return .done
   }
 
+  /// Tells the claims of a pod which node it gets, and waits until they have volumes there.
+  /// - Returns: how to go on; nil where all is ready.
+  private func prepare(_ assignment: Assignment) async throws(KubeError) -> WorkOutcome? {
+    let open = assignment.claims.filter { key in
+      claims.get(key).map { $0.metadata.annotations["pv.kubernetes.io/bind-completed"] == nil } ?? true
+    }
+    guard !open.isEmpty else { return nil }
+    if client.clock.now() - assignment.since > Self.claimsMax {
+      for key in open { try await setNode(nil, of: key) }
+      throw KubeError(
+        .timeout,
+        message: "the claims \(open.map(\.name).joined(separator: ", ")) have no volume on \(assignment.node) after"
+          + " \(Self.claimsMax.components.seconds) s; see their events")
+    }
+    if !assignment.areTold {
+      for key in open { try await setNode(assignment.node, of: key) }
+      assignments.withLock { $0[assignment.pod.uid]?.areTold = true }
+    }
+    // A claim's own news brings the pod again sooner.
+    return .after(.seconds(5))
+  }
+
+  private func setNode(_ node: String?, of key: ObjectKey) async throws(KubeError) {
+    guard let claim = claims.get(key) else {
+      throw KubeError(
+        .status, code: 404, reason: "NotFound", message: "persistentvolumeclaim \"\(key.name)\" not found")
+    }
+    guard claim.metadata.annotations[VolumeFacts.selectedNode] != node else { return }
+    let _: PersistentVolumeClaim = try await client.patch(
+      name: key.name, namespace: key.namespace,
+      .merge(["metadata": ["annotations": [VolumeFacts.selectedNode: node.map { .string($0) } ?? .null]]]))
+  }
+
+  private func claimChanged(_ key: ObjectKey) {
+    let waiting = assignments.withLock { assignments in
+      assignments.values.filter { $0.areTold && $0.claims.contains(key) }.map(\.pod.uid)
+    }
+    for uid in waiting { binds.add(uid) }
+  }
+
+  // MARK: refusing
+
   private func report(uid: String) async throws -> WorkOutcome {
-    guard let (pod, message) = rejections.withLock({ $0.removeValue(forKey: uid) }) else { return .done }
-    recorder.record(pod.reference, .warning, reason: "FailedScheduling", message)
-    guard pod.condition != ["False", "Unschedulable", message] else { return .done }
+    guard let rejection = rejections.withLock({ $0.removeValue(forKey: uid) }) else { return .done }
+    let (pod, message) = (rejection.pod, rejection.message)
+    if rejection.reason == "Unschedulable" {
+      recorder.record(pod.reference, .warning, reason: "FailedScheduling", message)
+    }
+    for victim in rejection.victims { await evict(victim, for: rejection) }
+    let isTold = pod.condition == ["False", rejection.reason, message]
+    guard !isTold || pod.nominatedNode != rejection.node else { return .done }
     var condition: JSONObject = [
-      "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": .string(message),
+      "type": "PodScheduled", "status": "False", "reason": .string(rejection.reason), "message": .string(message),
     ]
     if pod.condition.first != "False" {
       condition["lastTransitionTime"] =
         Time(secondsSinceEpoch: client.clock.wallNanoseconds() / 1_000_000_000).json
     }
-    let change: JSONValue = [
-      "metadata": ["uid": .string(pod.uid)], "status": ["conditions": [.object(condition)]],
-    ]
+    var status: JSONObject = ["conditions": [.object(condition)]]
+    if pod.nominatedNode != rejection.node {
+      status["nominatedNodeName"] = rejection.node.map { .string($0) } ?? .null
+    }
+    let change: JSONValue = ["metadata": ["uid": .string(pod.uid)], "status": .object(status)]
     do throws(KubeError) {
       let _: Pod = try await client.patch(
         name: pod.key.name, namespace: pod.key.namespace, .strategic(change), subresource: "status")
@@ -177,5 +303,29 @@ package final class Scheduler: Sendable {
       }
     }
     return .done
+  }
+
+  /// Lets a pod go for one that matters more.
+  private func evict(_ victim: PodFacts, for rejection: Rejection) async {
+    let now = Time(secondsSinceEpoch: client.clock.wallNanoseconds() / 1_000_000_000)
+    let condition: JSONObject = [
+      "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+      "message": .string("\(name): preempting to accommodate a higher priority pod"), "lastTransitionTime": now.json,
+    ]
+    do throws(KubeError) {
+      let _: Pod = try await client.patch(
+        name: victim.key.name, namespace: victim.key.namespace,
+        .strategic(["metadata": ["uid": .string(victim.uid)], "status": ["conditions": [.object(condition)]]]),
+        subresource: "status")
+      try await client.delete(
+        Pod.self, name: victim.key.name, namespace: victim.key.namespace, uid: victim.uid)
+      recorder.record(
+        victim.reference, .normal, reason: "Preempted",
+        "Preempted by pod \(rejection.pod.uid) on node \(rejection.node ?? "")")
+    } catch {
+      if !error.isNotFound, !error.isConflict, !error.isCancelled {
+        logger.warning("\(victim.key) could not be made to give way to \(rejection.pod.key): \(error)")
+      }
+    }
   }
 }

@@ -14,12 +14,23 @@ package struct SchedulerCore: Sendable {
     case nodeGone(String)
     /// Nil: gone.
     case namespace(String, labels: [String: String]?)
+    case claim(PersistentVolumeClaim)
+    case claimGone(ObjectKey)
+    case volume(PersistentVolume)
+    case volumeGone(String)
+    case storageClass(StorageClass)
+    case storageClassGone(String)
+    case budget(PodDisruptionBudget)
+    case budgetGone(ObjectKey)
     case bound(uid: String)
     case bindFailed(uid: String)
   }
   package enum Action: Sendable {
-    case bind(PodFacts, node: String)
+    /// `claims` wait for the node, and are to be told of it first.
+    case bind(PodFacts, node: String, claims: [ObjectKey])
     case reject(PodFacts, message: String)
+    /// There is no room, but there will be on the node when the victims are gone.
+    case preempt(PodFacts, node: String, victims: [PodFacts], message: String)
   }
   private enum Placement: Sendable {
     /// The API server says so.
@@ -46,6 +57,10 @@ package struct SchedulerCore: Sendable {
   private var placements: [String: Placement] = [:]
   private var expiries = KeyedHeap<Duration, String>()
   package private(set) var queue = PodQueue()
+  private var budgets: [ObjectKey: DisruptionBudget] = [:]
+  /// Pods that were promised room, and where.
+  private var promises: [String: (node: String, pod: PodFacts)] = [:]
+  private var preemptions = 0
 
   /// - Parameter name: of the scheduler; pods that want another are left to it.
   package init(name: String, random: SeededRandom) {
@@ -77,6 +92,9 @@ package struct SchedulerCore: Sendable {
         nodes[index].setAbsent()
         dropIfUnused(name)
       }
+    case .claim, .claimGone, .volume, .volumeGone, .storageClass, .storageClassGone: takeStorage(event, at: now)
+    case .budget(let budget): budgets[ObjectKey(budget)] = DisruptionBudget(budget)
+    case .budgetGone(let key): budgets[key] = nil
     case .namespace(let name, let labels):
       if scheduling.namespaces[name] != labels {
         scheduling.namespaces[name] = labels
@@ -95,6 +113,27 @@ package struct SchedulerCore: Sendable {
     }
   }
 
+  private mutating func takeStorage(_ event: Event, at now: Duration) {
+    // Status changes are most of the news, and change nothing that decides.
+    let isNews: Bool
+    switch event {
+    case .claim(let claim):
+      let facts = VolumeFacts.Claim(claim)
+      isNews = scheduling.volumes.claims.updateValue(facts, forKey: facts.key) != facts
+    case .volume(let volume):
+      let facts = VolumeFacts.Volume(volume)
+      isNews = scheduling.volumes.volumes.updateValue(facts, forKey: facts.name) != facts
+    case .storageClass(let kind):
+      let facts = VolumeFacts.Class(kind)
+      isNews = scheduling.volumes.classes.updateValue(facts, forKey: kind.metadata.name ?? "") != facts
+    case .claimGone(let key): isNews = scheduling.volumes.claims.removeValue(forKey: key) != nil
+    case .volumeGone(let name): isNews = scheduling.volumes.volumes.removeValue(forKey: name) != nil
+    case .storageClassGone(let name): isNews = scheduling.volumes.classes.removeValue(forKey: name) != nil
+    default: isNews = false
+    }
+    if isNews { queue.cluster(changed: .volume, at: now) }
+  }
+
   private mutating func take(_ pod: PodFacts, at now: Duration) {
     // Another object under the same name: the old one is gone, though nobody said so.
     if let old = uids.updateValue(pod.uid, forKey: pod.key), old != pod.uid { forget(old, at: now) }
@@ -108,7 +147,10 @@ package struct SchedulerCore: Sendable {
     case .assumed(let node, _, let failures, let since):
       // News from before binding; but what it is now counts, if binding fails.
       placements[pod.uid] = .assumed(node: node, pod: pod, failures: failures, since: since)
-    case .confirmed, nil: queue.put(pod, at: now)
+    case .confirmed, nil:
+      // Promised by an earlier life of this process.
+      if !queue.contains(pod.uid), let node = pod.nominatedNode { promise(node, to: pod) }
+      queue.put(pod, at: now)
     }
   }
 
@@ -118,6 +160,7 @@ package struct SchedulerCore: Sendable {
       unplace(pod.uid, at: now)
       remedies = .podPlaced
     }
+    withdrawPromise(pod.uid)
     let index = index(of: node)
     let known = nodes[index].pods[pod.uid]
     nodes[index].add(pod)
@@ -131,6 +174,7 @@ package struct SchedulerCore: Sendable {
 
   private mutating func forget(_ uid: String, at now: Duration) {
     queue.remove(uid)
+    withdrawPromise(uid)
     unplace(uid, at: now)
   }
 
@@ -173,14 +217,48 @@ package struct SchedulerCore: Sendable {
     expire(at: now)
     guard let (pod, failures) = queue.pop(at: now) else { return nil }
     let decision = scheduling.decide(pod, nodes: nodes, random: &random)
-    guard case .bind(let node) = decision else {
-      queue.putUnschedulable(pod, failures: failures + 1, decision.remedies, at: now)
-      return .reject(pod, message: decision.message)
-    }
+    guard case .bind(let node) = decision else { return refuse(pod, failures, decision, at: now) }
+    withdrawPromise(pod.uid)
     nodes[index(of: node)].add(pod)
     placements[pod.uid] = .assumed(node: node, pod: pod, failures: failures, since: nil)
     queue.cluster(changed: .podPlaced, at: now)
-    return .bind(pod, node: node)
+    return .bind(pod, node: node, claims: pod.needs.claims.isEmpty ? [] : scheduling.volumes.unbound(of: pod))
+  }
+
+  private mutating func refuse(_ pod: PodFacts, _ failures: Int, _ decision: Decision, at now: Duration) -> Action {
+    var remedies = decision.remedies
+    var message = decision.message
+    var found: Preemption?
+    if case .unschedulable(let count, _) = decision, count > 0 {
+      preemptions += 1
+      let (preemption, why) = Preemption.plan(
+        for: pod, scheduling, nodes, Array(budgets.values), offset: preemptions)
+      found = preemption
+      if preemption == nil { message += " preemption: \(why)" }
+    }
+    guard let found else {
+      withdrawPromise(pod.uid)
+      queue.putUnschedulable(pod, failures: failures + 1, remedies, at: now)
+      return .reject(pod, message: message)
+    }
+    promise(found.node, to: pod)
+    remedies.insert(.podGone)
+    queue.putUnschedulable(pod, failures: failures + 1, remedies, at: now)
+    return .preempt(pod, node: found.node, victims: found.victims, message: message)
+  }
+
+  // MARK: Promises
+
+  private mutating func promise(_ node: String, to pod: PodFacts) {
+    withdrawPromise(pod.uid)
+    promises[pod.uid] = (node, pod)
+    scheduling.nominated[node, default: []].append(pod)
+  }
+
+  private mutating func withdrawPromise(_ uid: String) {
+    guard let (node, _) = promises.removeValue(forKey: uid) else { return }
+    scheduling.nominated[node]?.removeAll { $0.uid == uid }
+    if scheduling.nominated[node]?.isEmpty == true { scheduling.nominated[node] = nil }
   }
 
   private mutating func expire(at now: Duration) {

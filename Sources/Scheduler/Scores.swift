@@ -7,6 +7,9 @@ enum Scores {
   private static let nodeAffinityWeight = 2.0
   private static let spreadWeight = 2.0
   private static let podAffinityWeight = 2.0
+  private static let imagesWeight = 1.0
+  /// Bytes of images below which they do not count, and beyond which more do not count: of one container.
+  private static let imageBytes = (least: 23.0 * 1_048_576, most: 1000.0 * 1_048_576)
 
   static func total(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ feasible: [Int], _ relations: Relations?) -> [Double] {
     let needs = pod.needs
@@ -33,11 +36,28 @@ enum Scores {
     if let owner = pod.owner {
       add(spreadWeight, lessIsBetter: true) { Double(nodes[$0].owners[owner] ?? 0) }
     }
+    if let images = images(needs, nodes, feasible) {
+      for position in total.indices { total[position] += imagesWeight * images[position] }
+    }
     if let relations, relations.hasPreferences {
       add(podAffinityWeight) { relations.preference(nodes[$0]) }
       add(spreadWeight, lessIsBetter: true) { relations.crowd(nodes[$0]) }
     }
     return total
+  }
+
+  /// How much of the pod's images is on a node already; an image that few have counts less, so that its pods do not all
+  /// come to where the first was. Nil where no node has any.
+  private static func images(_ needs: PodNeeds, _ nodes: [NodeSnapshot], _ feasible: [Int]) -> [Double]? {
+    guard feasible.contains(where: { !nodes[$0].images.isEmpty }) else { return nil }
+    var sums = [Double](repeating: 0, count: feasible.count)
+    for image in needs.images {
+      let sizes = feasible.map { nodes[$0].images[image] ?? 0 }
+      let spread = Double(sizes.count { $0 > 0 }) / Double(feasible.count)
+      for position in sizes.indices { sums[position] += Double(sizes[position]) * spread }
+    }
+    let most = imageBytes.most * Double(max(1, needs.images.count))
+    return sums.map { 100 * (min(max($0, imageBytes.least), most) - imageBytes.least) / (most - imageBytes.least) }
   }
 
   /// Least allocated (how much stays free) and balanced allocation (how alike processor and memory are used).

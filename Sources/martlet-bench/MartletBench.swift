@@ -8,13 +8,14 @@ import Kernel
 struct MartletBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "martlet-bench",
-    abstract: "Measure containers, pods, any CRI socket, unpacking, the API server and a whole node.",
+    abstract: "Measure containers, pods, any CRI socket, unpacking, the API server, the scheduler and a whole node.",
     discussion: """
       Run it through hack/bench, which builds a release and gives it namespaces of its own.
       Every figure is a median, with the minimum beside it where that says more; compare only figures of one run.
       """,
     subcommands: [
       ContainerCommand.self, PodCommand.self, CRICommand.self, UnpackCommand.self, APICommand.self, ClusterCommand.self,
+      ScheduleCommand.self,
     ])
 }
 

@@ -4,6 +4,9 @@ import Scheduler
 import Testing
 
 @Suite struct CoreTests {
+  private let noVictims =
+    "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+
   private func core(_ nodes: Node..., seed: UInt64 = 1) -> SchedulerCore {
     var core = SchedulerCore(name: "default-scheduler", random: SeededRandom(seed: seed))
     for node in nodes { core.handle(.node(node), at: .zero) }
@@ -12,7 +15,9 @@ import Testing
 
   private func text(_ action: SchedulerCore.Action?) -> String {
     switch action {
-    case .bind(let pod, let node): "\(pod.key.name) to \(node)"
+    case .bind(let pod, let node, _): "\(pod.key.name) to \(node)"
+    case .preempt(let pod, let node, let victims, _):
+      "\(pod.key.name) on \(node) for \(victims.map(\.key.name).joined(separator: ","))"
     case .reject(let pod, let message): "\(pod.key.name): \(message)"
     case nil: ""
     }
@@ -23,7 +28,7 @@ import Testing
     core.handle(.pod(pod("a", ["cpu": "1"])), at: .zero)
     core.handle(.pod(pod("b", ["cpu": "1"])), at: .zero)
     #expect(text(core.next(at: .zero)) == "a to n")
-    #expect(text(core.next(at: .zero)) == "b: 0/1 nodes are available: 1 Insufficient cpu.")
+    #expect(text(core.next(at: .zero)) == "b: 0/1 nodes are available: 1 Insufficient cpu. \(noVictims)")
     #expect(text(core.next(at: .zero)) == "")
   }
 
@@ -115,7 +120,7 @@ import Testing
     core.handle(.pod(pod("b", ["cpu": "1"])), at: .zero)
     #expect(text(core.next(at: .zero)) == "b: no nodes available to schedule pods")
     core.handle(.node(node("n", ["cpu": "1"])), at: .seconds(5))
-    #expect(text(core.next(at: .seconds(5))) == "b: 0/1 nodes are available: 1 Insufficient cpu.")
+    #expect(text(core.next(at: .seconds(5))) == "b: 0/1 nodes are available: 1 Insufficient cpu. \(noVictims)")
     core.handle(.nodeGone("n"), at: .seconds(6))
     core.handle(.podGone(ObjectKey(namespace: "default", name: "a")), at: .seconds(6))
     #expect(core.nodes.isEmpty)

@@ -124,7 +124,8 @@ import Testing
       var seen: [String: JSONValue] = [:]
       var writes = server.writes.makeAsyncIterator()
       while seen.count < 2, let (call, body) = await writes.next() { seen[call] = body }
-      let message: JSONValue = "0/1 nodes are available: 1 Insufficient memory."
+      let message: JSONValue =
+        "0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
       #expect(seen["POST /api/v1/namespaces/default/events"]?["reason"] == "FailedScheduling")
       #expect(seen["POST /api/v1/namespaces/default/events"]?["message"] == message)
       let condition = seen["PATCH /api/v1/namespaces/default/pods/big/status"]?["status"]?["conditions"]?[0]

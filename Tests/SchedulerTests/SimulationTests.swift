@@ -118,7 +118,8 @@ import Testing
 
   private func take(_ action: SchedulerCore.Action, _ world: inout World) {
     switch action {
-    case .bind(let pod, let node): world.bindings.append((pod.key.name, pod.uid, node))
+    case .preempt: world.problems.append("preempted though all are of one priority")
+    case .bind(let pod, let node, _): world.bindings.append((pod.key.name, pod.uid, node))
     case .reject(_, let message): if message.isEmpty { world.problems.append("rejected without a reason") }
     }
   }

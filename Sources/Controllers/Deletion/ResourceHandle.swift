@@ -87,7 +87,8 @@ struct ResourceHandles: Sendable {
   private static let sharedWhole: Set<String> = [
     Deployment.kind, ReplicaSet.kind, Pod.kind, Service.kind, EndpointSlice.kind, Node.kind, Lease.kind, Namespace.kind,
     StatefulSet.kind, DaemonSet.kind, Job.kind, CronJob.kind, ReplicationController.kind, ControllerRevision.kind,
-    PersistentVolumeClaim.kind,
+    PersistentVolumeClaim.kind, PersistentVolume.kind, StorageClass.kind, PodDisruptionBudget.kind, ResourceQuota.kind,
+    Endpoints.kind, HorizontalPodAutoscaler.kind,
   ]
 
   init(client: KubeClient) {

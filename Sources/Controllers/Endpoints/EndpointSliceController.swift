@@ -62,7 +62,7 @@ final class EndpointSliceController: Sendable {
   }
 
   /// Most changes of a pod do not concern its services.
-  private static func offersTheSame(_ old: Pod, _ new: Pod) -> Bool {
+  static func offersTheSame(_ old: Pod, _ new: Pod) -> Bool {
     old.metadata.labels == new.metadata.labels && old.isReady == new.isReady && old.isFinished == new.isFinished
       && old.metadata.isDeleting == new.metadata.isDeleting && old.status.podIP == new.status.podIP
       && old.status.podIPs == new.status.podIPs && old.spec.nodeName == new.spec.nodeName
