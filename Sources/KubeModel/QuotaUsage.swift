@@ -1,5 +1,3 @@
-package import KubeModel
-
 /// What the objects of a namespace use of a ResourceQuota.
 package enum QuotaUsage {
   /// Amounts are in thousandths: of cores, bytes, pieces.
@@ -50,7 +48,7 @@ package enum QuotaUsage {
   /// What one pod counts for; a finished one is only an object.
   package static func of(_ pod: Pod) -> Amounts {
     var used: Amounts = ["count/pods": 1000]
-    guard !pod.isFinished else { return used }
+    guard !["Succeeded", "Failed"].contains(pod.status.phase ?? "") else { return used }
     used["pods"] = 1000
     for (name, amount) in together(pod, \.requests) {
       used["requests.\(name)"] = amount
@@ -123,7 +121,8 @@ package enum QuotaUsage {
 }
 
 extension Int64 {
-  func addingClamped(_ other: Int64) -> Int64 {
+  /// The sum, or the nearest number there is.
+  package func addingClamped(_ other: Int64) -> Int64 {
     let (sum, isOver) = addingReportingOverflow(other)
     return isOver ? (other > 0 ? .max : .min) : sum
   }
