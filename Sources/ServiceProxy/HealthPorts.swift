@@ -1,4 +1,5 @@
 internal import HTTPServer
+internal import Kernel
 internal import KubeClient
 internal import Logging
 
@@ -56,9 +57,10 @@ actor HealthPorts {
     }
   }
 
+  /// Where the node has IPv6, `::` takes IPv4 as well.
   private static func listeners(_ port: UInt16) -> [HTTPListener] {
-    // `::` takes IPv4 as well.
-    [.tcp(host: "0.0.0.0", port: Int(port), tls: nil)]
+    let hasIPv6 = Files.exists("/proc/net/if_inet6")
+    return [.tcp(host: hasIPv6 ? "::" : "0.0.0.0", port: Int(port), tls: nil)]
   }
 
   private func close(_ port: UInt16) async {
@@ -78,23 +80,26 @@ actor HealthPorts {
 
   private func answer(_ port: UInt16) async -> HTTPResponse {
     guard let known = open[port] else { return .text("no such service\n", status: 404) }
-    let isHealthy = await isProxyHealthy()
-    let (namespace, name) = (known.owner.namespace, known.owner.name)
+    return Self.response(
+      known.owner, localEndpoints: known.localEndpoints, isProxyHealthy: await isProxyHealthy())
+  }
+
+  static func response(_ owner: ObjectKey, localEndpoints: Int, isProxyHealthy: Bool) -> HTTPResponse {
     let body = """
       {
       \t"service": {
-      \t\t"namespace": "\(namespace)",
-      \t\t"name": "\(name)"
+      \t\t"namespace": "\(owner.namespace)",
+      \t\t"name": "\(owner.name)"
       \t},
-      \t"localEndpoints": \(known.localEndpoints),
-      \t"serviceProxyHealthy": \(isHealthy)
+      \t"localEndpoints": \(localEndpoints),
+      \t"serviceProxyHealthy": \(isProxyHealthy)
       }
       """
     return HTTPResponse(
-      status: known.localEndpoints > 0 && isHealthy ? 200 : 503,
+      status: localEndpoints > 0 && isProxyHealthy ? 200 : 503,
       headers: [
         "Content-Type": "application/json", "X-Content-Type-Options": "nosniff",
-        "X-Load-Balancing-Endpoint-Weight": "\(known.localEndpoints)",
+        "X-Load-Balancing-Endpoint-Weight": "\(localEndpoints)",
       ], body: .bytes(Array(body.utf8)))
   }
 }

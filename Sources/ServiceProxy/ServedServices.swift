@@ -12,6 +12,8 @@ package actor ServedServices {
     package var retry: Duration = .seconds(1)
     /// A pod one of whose containers stops is out until its slices say so, and so long at most.
     package var suspensionMax: Duration = .seconds(10)
+    /// How long the first table waits for this node's zone.
+    package var nodeMax: Duration = .seconds(5)
     /// Between two looks for pods that are gone for good.
     package var forgetting: Duration = .seconds(60)
     package var rules = ServedService.Rules()
@@ -106,13 +108,14 @@ package actor ServedServices {
       let left = max(.milliseconds(100), deadline - clock.now())
       isKnown = await services.waitForSync(timeout: left)
       if isKnown { isKnown = await slices.waitForSync(timeout: left) }
-      if isKnown { isKnown = await nodes?.waitForSync(timeout: left) ?? true }
       if !isKnown, clock.now() >= deadline, await proxy.count > 0, await !proxy.isReleased {
         logger.warning("the API server has not told of its Services for \(settings.serverMax): manifests go first")
         await proxy.release()
       }
     }
     guard !Task.isCancelled else { return }
+    // A proxy that may not see nodes serves all the same; the zone comes later where it comes.
+    await nodes?.waitForSync(timeout: settings.nodeMax)
     zone = nodes?.get(name: nodeName)?.metadata.labels[ProxyNode.zoneLabel]
     // All at once: the kernel takes the whole table in one transaction. Of two that want one address the older has it,
     // on every node and after every restart.

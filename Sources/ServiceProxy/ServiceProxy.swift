@@ -21,6 +21,8 @@ package actor ServiceProxy {
   private var problems: Set<String> = []
   private var turns: [String: UInt64] = [:]
   private var standing: [IPAddress] = []
+  private var lastUpdated: Int64 = 0
+  private var failingSince: Int64?
   package nonisolated let metrics: ProxyMetrics
 
   /// - Parameter waitsForServer: nothing is changed in the kernel before `release`.
@@ -125,8 +127,13 @@ package actor ServiceProxy {
 
   var isReleased: Bool { !isHeld }
   var count: Int { ledger.count }
-  /// Whether the kernel has what is wanted.
-  var isInForce: Bool { isApplied && !isHeld }
+
+  /// The proxy is well as soon as the kernel has the first table, and until it has refused changes for a while.
+  package var health: (isHealthy: Bool, lastUpdated: Int64) {
+    let failing = failingSince.map { SystemClock.bootNanoseconds - $0 } ?? 0
+    return (lastUpdated > 0 && !isHeld && failing < Self.failingMaxNanoseconds, lastUpdated)
+  }
+  private static let failingMaxNanoseconds: Int64 = 60_000_000_000
 
   /// Where node ports stand from now on.
   package func stand(at addresses: [IPAddress]) async {
@@ -185,9 +192,11 @@ package actor ServiceProxy {
         seconds: (ContinuousClock.now - began) / .seconds(1), isFull: isFull,
         at: Double(SystemClock.wallNanoseconds) / 1e9)
       metrics.holds(entries: ledger.count)
+      (lastUpdated, failingSince) = (SystemClock.wallNanoseconds, nil)
       return nil
     } catch {
       isApplied = false
+      failingSince = failingSince ?? SystemClock.bootNanoseconds
       metrics.failed()
       logger.error("services: \(error)")
       return "\(error)"

@@ -40,7 +40,8 @@ struct Martlet: AsyncParsableCommand {
       CommandGroup(
         name: "This node",
         subcommands: [
-          CheckCommand.self, NodeCommand.self, ServerCommand.self, VersionCommand.self, CompletionsCommand.self,
+          CheckCommand.self, NodeCommand.self, ServerCommand.self, ProxyCommand.self, DataplaneCommand.self,
+          VersionCommand.self, CompletionsCommand.self,
         ]),
     ])
 }
