@@ -1,6 +1,7 @@
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
 internal import GRPCProtobuf
+internal import NIOCore
 internal import SwiftProtobuf
 
 /// A typed client of a CRI v1 socket: RuntimeService, ImageService and Martlet's own image calls.
@@ -48,6 +49,11 @@ package final class CRIClient: Sendable {
       config.connection.flushCoalescing = nil
       // The path itself is no valid authority; peers check for one.
       config.http2.authority = "localhost"
+      config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(PingAnswers(), position: .first)
+        }
+      }
       let transport = try HTTP2ClientTransport.Posix(
         target: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext, config: config)
       grpc = GRPCClient(transport: transport)

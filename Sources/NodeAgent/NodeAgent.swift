@@ -213,6 +213,11 @@ package actor NodeAgent {
   ) {
     let translation = PodTranslation(pod: pod, facts: tools.facts, manifest: place?.file ?? "")
     let uid = translation.uid
+    var tools = tools
+    if isServed, let cluster {
+      tools.hooks = cluster.hooks(after: tools.hooks)
+      tools.goods = ClusterGoods(client: cluster.client)
+    }
     let worker = PodWorker(
       translation: translation, place: place, isServed: isServed, machine: machine,
       objects: objects ?? self.objects(in: translation.namespace), tools: tools,

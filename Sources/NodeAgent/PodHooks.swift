@@ -1,4 +1,4 @@
-internal import KubeModel
+package import KubeModel
 internal import PodTranslation
 
 /// A pod as those see it who care for its packets.
@@ -8,29 +8,24 @@ package struct PodIdentity: Hashable, Sendable {
   package var uid: String
   /// Of this moment.
   package var labels: [String: String]
+  /// The whole pod, of this moment.
+  package var pod: Pod
   /// Of the pod, or of the node where it uses the node's network.
   package var addresses: [String]
   package var usesHostNetwork: Bool
 
-  package init(
-    namespace: String, name: String, uid: String, labels: [String: String], addresses: [String],
-    usesHostNetwork: Bool = false
-  ) {
-    (self.namespace, self.name, self.uid) = (namespace, name, uid)
-    (self.labels, self.addresses, self.usesHostNetwork) = (labels, addresses, usesHostNetwork)
-  }
-
   init(_ translation: PodTranslation, addresses: [String]) {
-    self.init(
-      namespace: translation.namespace, name: translation.name, uid: translation.uid,
-      labels: translation.pod.metadata.labels, addresses: addresses, usesHostNetwork: translation.usesHostNetwork)
+    (namespace, name, uid) = (translation.namespace, translation.name, translation.uid)
+    pod = translation.pod
+    (labels, usesHostNetwork) = (pod.metadata.labels, translation.usesHostNetwork)
+    self.addresses = addresses
   }
 }
 
 /// What others do at turns of a pod's life. The pod waits for each; whoever blocks here bounds it.
 package struct PodHooks: Sendable {
   /// After RunPodSandbox, when the pod's addresses are known and before its first container starts; again for each later
-  /// sandbox. Not for pods that an agent takes over, whose containers run already.
+  /// sandbox. For pods that an agent takes over, once when it does; their containers run already, and a failure is logged.
   /// - Throws: what keeps the pod from running; the sandbox is removed and tried again with growing pauses.
   package var sandboxReady: @Sendable (PodIdentity) async throws -> Void = { _ in }
   /// Before a container's stop hook and its StopContainer, whatever the reason: returns when no new connection of a

@@ -23,6 +23,8 @@ package struct NodeTools: Sendable {
   package var serviceLinks: @Sendable (_ namespace: String) -> [ServiceLink] = { _ in [] }
   /// What others do at turns of a pod's life.
   package var hooks = PodHooks()
+  /// What only an API server gives.
+  var goods: any PodGoods = NoGoods()
   /// Told what happens to a pod of an API server.
   package var notes: @Sendable (_ pod: Pod, PodNote) -> Void = { _, _ in }
 
@@ -50,6 +52,9 @@ package actor PodWorker {
   private var machine: PodMachine
   private(set) var objects: PodObjects
   private(set) var volumePaths: [String: String] = [:]
+  /// Tokens and claims, as they were last read; when each token is to be renewed.
+  var tokens: [TokenKey: PodToken] = [:]
+  var claims: [String: ClaimPlace] = [:]
   private(set) var imageReferences: [String: String] = [:]
   private var pulls: [String: Task<Void, Never>] = [:]
   private var timer: Task<Void, Never>?
@@ -85,6 +90,8 @@ package actor PodWorker {
   /// - Parameter first: what it is told before all else.
   func run(_ first: PodEvent = .tick) async {
     await withDiscardingTaskGroup { group in
+      if case .ready = machine.sandbox { group.addTask { await self.greetAdopted() } }
+      if !TokenKey.all(of: pod).isEmpty { group.addTask { await self.renewTokens() } }
       var actions = machine.handle(first, now: tools.now())
       await onChange(report)
       var events = events.makeAsyncIterator()
@@ -108,6 +115,15 @@ package actor PodWorker {
       send.finish()
       for pull in pulls.values { pull.cancel() }
       group.cancelAll()
+    }
+  }
+
+  /// A sandbox that an earlier agent made.
+  private func greetAdopted() async {
+    do {
+      try await tools.hooks.sandboxReady(PodIdentity(translation, addresses: machine.addresses))
+    } catch {
+      tools.logger.error("pod \(key): \(error)")
     }
   }
 
@@ -173,10 +189,10 @@ package actor PodWorker {
     await onChange(report)
   }
 
-  private func renewProjections() async {
+  func renewProjections() async {
     guard !machine.isDeleting, !volumePaths.isEmpty else { return }
     // What is missing now keeps its last content.
-    guard let plans = try? VolumePlan.volumes(of: pod, objects: objects, facts: tools.facts) else { return }
+    guard let plans = try? VolumePlan.volumes(of: pod, objects: goods, facts: tools.facts) else { return }
     do {
       try await makeVolumes(plans.filter { if case .projection = $0.source { true } else { false } })
     } catch {
@@ -261,7 +277,13 @@ package actor PodWorker {
 
   private func makeAllVolumes() async -> PodEvent {
     do {
-      try await makeVolumes(try VolumePlan.volumes(of: pod, objects: objects, facts: tools.facts))
+      try await gather()
+      let plans = try VolumePlan.volumes(of: pod, objects: goods, facts: tools.facts)
+      try await makeVolumes(plans)
+      for plan in plans {
+        guard case .image(let reference) = plan.source else { continue }
+        volumePaths[plan.name] = try await imageVolume(plan.name, reference)
+      }
       return .volumesMade
     } catch let error as TranslationError {
       return .volumesFailed(reason: error.reason, message: error.message)
@@ -273,7 +295,7 @@ package actor PodWorker {
   private func makeVolumes(_ plans: [VolumePlan]) async throws(VolumeError) {
     let (store, uid) = (tools.volumes, uid)
     let group = pod.spec.securityContext?.fsGroup.flatMap { UInt32(exactly: $0) }
-    let requests = plans.map(VolumeRequest.init)
+    let requests = plans.compactMap { VolumeRequest($0) }
     let paths = try await onFreshThread { () throws(VolumeError) in
       var paths: [String: String] = [:]
       for request in requests { paths[request.name] = try store.make(request, pod: uid, group: group) }
@@ -350,7 +372,7 @@ package actor PodWorker {
     }
   }
 
-  private func credential(for image: String) -> CRIAuthConfig? {
+  func credential(for image: String) -> CRIAuthConfig? {
     PullSecrets.credential(
       for: image, in: pod.spec.imagePullSecrets.compactMap { $0.name.flatMap { objects.secrets[$0] } })
   }
@@ -386,14 +408,17 @@ extension PodWorker {
 }
 
 extension VolumeRequest {
-  init(_ plan: VolumePlan) {
-    let source: Source =
-      switch plan.source {
-      case .emptyDirectory(let inMemory, let limit): .emptyDirectory(inMemory: inMemory, sizeLimitBytes: limit)
-      case .hostPath(let path, let kind): .hostPath(path, HostPathKind(rawValue: kind.rawValue) ?? .any)
-      case .projection(let files):
-        .projection(files.map { File(path: $0.path, bytes: $0.bytes, mode: $0.mode) })
-      }
+  /// Nil: the runtime's business.
+  init?(_ plan: VolumePlan) {
+    let source: Source
+    switch plan.source {
+    case .image: return nil
+    case .emptyDirectory(let inMemory, let limit): source = .emptyDirectory(inMemory: inMemory, sizeLimitBytes: limit)
+    case .hostPath(let path, let kind): source = .hostPath(path, HostPathKind(rawValue: kind.rawValue) ?? .any)
+    case .localDirectory(let path, let isMade): source = .localDirectory(path, isMade: isMade)
+    case .projection(let files):
+      source = .projection(files.map { File(path: $0.path, bytes: $0.bytes, mode: $0.mode) })
+    }
     self.init(name: plan.name, source: source)
   }
 }

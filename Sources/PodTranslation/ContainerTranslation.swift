@@ -91,8 +91,15 @@ package struct ContainerTranslation: Sendable {
     var out = zip(container.volumeMounts, sources).map { mount, source in
       CRIMount.with {
         $0.containerPath = mount.mountPath
+        if let image = image(mount.name) {
+          $0.image.image = source
+          $0.image.userSpecifiedImage = image.reference ?? ""
+          $0.imageSubPath = mount.subPath ?? ""
+          $0.readonly = true
+          return
+        }
         $0.hostPath = source
-        $0.readonly = mount.readOnly == true || isProjection(mount.name)
+        $0.readonly = mount.readOnly == true || isProjection(mount.name) || isReadOnly(mount.name)
         $0.recursiveReadOnly = mount.readOnly == true && mount.recursiveReadOnly == "Enabled"
         switch mount.mountPropagation {
         case "HostToContainer": $0.propagation = .propagationHostToContainer
@@ -116,6 +123,15 @@ package struct ContainerTranslation: Sendable {
 }
 
 extension ContainerTranslation {
+  private func image(_ name: String) -> ImageVolumeSource? {
+    parent.pod.spec.volumes.first { $0.name == name }?.image
+  }
+
+  /// Whether a claim was bound read-only for the whole pod.
+  private func isReadOnly(_ name: String) -> Bool {
+    parent.pod.spec.volumes.first { $0.name == name }?.persistentVolumeClaim?.readOnly == true
+  }
+
   /// Such volumes are written by the agent alone; a container that could write would be overwritten without a word.
   private func isProjection(_ name: String) -> Bool {
     guard let volume = parent.pod.spec.volumes.first(where: { $0.name == name }) else { return false }

@@ -45,11 +45,16 @@ package struct DNSSettings: Hashable, Sendable {
   }
 }
 
-/// The ConfigMaps and Secrets of the pod's namespace, by name, and the Services that it sees as variables.
+/// What a pod is made from: ConfigMaps and Secrets of its namespace, by name, the Services that it sees as variables, its
+/// tokens and its claims.
 package struct PodObjects: Hashable, Sendable {
   package var configMaps: [String: ConfigMap] = [:]
   package var secrets: [String: Secret] = [:]
   package var services: [ServiceLink] = []
+  /// Tokens of the pod's service account.
+  package var tokens: [TokenKey: String] = [:]
+  /// By the claim's name.
+  package var claims: [String: ClaimPlace] = [:]
 
   package init(configMaps: [String: ConfigMap] = [:], secrets: [String: Secret] = [:], services: [ServiceLink] = []) {
     (self.configMaps, self.secrets, self.services) = (configMaps, secrets, services)

@@ -122,6 +122,15 @@ package struct PodValidation {
           invalid("\(path).hostPath.path", "must be absolute, without ..")
         }
       }
+      if let image = volume.image, (image.reference ?? "").isEmpty {
+        problems.append(FieldProblem(path: "\(path).image.reference", kind: .required))
+      }
+      for (number, source) in (volume.projected?.sources ?? []).enumerated() {
+        guard let token = source.serviceAccountToken else { continue }
+        if !Names.isInnerPath(token.path) || token.path.hasPrefix("..") {
+          invalid("\(path).projected.sources[\(number)].serviceAccountToken.path", "must be relative, without ..")
+        }
+      }
       for (place, items) in Self.items(of: volume) {
         for (number, item) in items.enumerated() where !Names.isInnerPath(item) || item.hasPrefix("..") {
           invalid("\(path).\(place)[\(number)].path", "must be relative, without ..")

@@ -74,6 +74,10 @@ extension SupportedFields {
     "{initialDelaySeconds,periodSeconds,timeoutSeconds,successThreshold,failureThreshold,terminationGracePeriodSeconds}",
   ]
   private static let projections = ["secret.*", "configMap.*", "downwardAPI.*"]
+  /// Of a pod of an API server, which alone has them.
+  private static let servedVolume = [
+    "projected.sources[].serviceAccountToken.*", "persistentVolumeClaim.*", "ephemeral.volumeClaimTemplate.*",
+  ]
   private static let container: [String] =
     [
       "{name,image,imagePullPolicy,workingDir,tty,stdin,stdinOnce,restartPolicy}",
@@ -88,7 +92,7 @@ extension SupportedFields {
       "securityContext.{runAsGroup,runAsNonRoot,runAsUser}",
     ] + ["livenessProbe", "readinessProbe", "startupProbe"].flatMap { name in probe.map { "\(name).\($0)" } }
   private static let volume: [String] =
-    ["name", "emptyDir.*", "hostPath.*", "projected.defaultMode"] + projections
+    ["name", "emptyDir.*", "hostPath.*", "image.*", "projected.defaultMode"] + projections
     + projections.map { "projected.sources[].\($0)" }
 
   /// Of a Pod in a manifest.
@@ -97,6 +101,7 @@ extension SupportedFields {
   /// Of a Pod of an API server: there, others read what says where it shall run and who owns it.
   package static let servedPod = SupportedFields(
     podFields + ["metadata.*"]
+      + servedVolume.map { "spec.volumes[].\($0)" }
       + ["containers", "initContainers"].map { "spec.\($0)[].resizePolicy.*" } + [
         "spec.nodeSelector.*", "spec.affinity.*", "spec.topologySpreadConstraints.*", "spec.schedulingGates.*",
         "spec.readinessGates.*", "spec.imagePullSecrets.*",

@@ -27,6 +27,10 @@ package struct VolumePlan: Hashable, Sendable {
     /// - inMemory: tmpfs. sizeLimitBytes: nil is no limit of its own.
     case emptyDirectory(inMemory: Bool, sizeLimitBytes: Int64?)
     case hostPath(String, HostPathKind)
+    /// A directory that must be there, or is made for whoever comes.
+    case localDirectory(String, isMade: Bool)
+    /// The container runtime's own business: an image, mounted by its name.
+    case image(String)
     /// Files that are swapped as one when they change.
     case projection([File])
   }
@@ -56,6 +60,15 @@ package struct VolumePlan: Hashable, Sendable {
       return .emptyDirectory(inMemory: empty.medium == "Memory", sizeLimitBytes: limit)
     }
     if let host = volume.hostPath { return .hostPath(host.path, HostPathKind(rawValue: host.type ?? "") ?? .any) }
+    if let image = volume.image { return .image(image.reference ?? "") }
+    if let claim = pod.claim(of: volume) {
+      switch objects.claims[claim] {
+      case .hostPath(let path, let kind): return .hostPath(path, kind)
+      case .local(let path): return .localDirectory(path, isMade: false)
+      case .provisioned(let path): return .localDirectory(path, isMade: true)
+      case nil: throw TranslationError("persistentvolumeclaim \"\(claim)\" not found")
+      }
+    }
     var projection = Projection(pod: pod, objects: objects, facts: facts, volume: volume.name)
     if let secret = volume.secret {
       projection.defaultMode = secret.defaultMode
@@ -72,6 +85,7 @@ package struct VolumePlan: Hashable, Sendable {
         if let secret = source.secret { try projection.addSecret(secret.name, secret.items, secret.optional) }
         if let map = source.configMap { try projection.addConfigMap(map.name, map.items, map.optional) }
         if let downward = source.downwardAPI { try projection.addFields(downward.items) }
+        if let token = source.serviceAccountToken { try projection.addToken(token) }
       }
     } else {
       throw TranslationError("volume \"\(volume.name)\" has a source that is not supported")
@@ -146,6 +160,13 @@ private struct Projection {
       }
       try add(item.path, Array(text.utf8), item.mode)
     }
+  }
+
+  mutating func addToken(_ source: ServiceAccountTokenProjection) throws(TranslationError) {
+    guard let token = objects.tokens[TokenKey(source)] else {
+      throw failure("no token of service account \(pod.spec.serviceAccountName ?? "default")")
+    }
+    try add(source.path, Array(token.utf8), nil)
   }
 
   private func missing(_ kind: String, _ name: String?) -> TranslationError {

@@ -23,6 +23,8 @@ package struct VolumeRequest: Hashable, Sendable {
   package enum Source: Hashable, Sendable {
     case emptyDirectory(inMemory: Bool, sizeLimitBytes: Int64?)
     case hostPath(String, HostPathKind)
+    /// A directory of the host; made with mode 0777 where `isMade`, else it must be there.
+    case localDirectory(String, isMade: Bool)
     case projection([File])
   }
   package var name: String

@@ -50,6 +50,9 @@ package struct VolumeStore: Sendable {
       case .hostPath(let host, let kind):
         if let problem = try HostPath.problem(host, kind) { throw VolumeError(volume.name, problem) }
         return host
+      case .localDirectory(let host, let isMade):
+        try LocalDirectory.prepare(host, isMade: isMade, group: group, volume: volume.name)
+        return host
       case .emptyDirectory(inMemory: false, _):
         try Files.makeDirectories(path)
         let opened = try Directory(path: path)

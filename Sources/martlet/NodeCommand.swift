@@ -1,5 +1,6 @@
 import ArgumentParser
 import CRIClient
+import ClusterDNS
 import Dataplane
 import HTTPServer
 import JSON
@@ -64,11 +65,7 @@ struct NodeCommand: AsyncParsableCommand {
 
   @OptionGroup var cluster: ClusterOptions
 
-  @Option(name: .customLong("cluster-dns"), help: ArgumentHelp("A name server for pods.", valueName: "address"))
-  var clusterDNS: [String] = []
-
-  @Option(name: .customLong("cluster-domain"), help: ArgumentHelp("The domain of Services.", valueName: "name"))
-  var clusterDomain = "cluster.local"
+  @OptionGroup var dns: DNSOptions
 
   @Option(name: .customLong("backoff-scale"), help: .hidden)
   var backoffScale: Double = 1
@@ -107,6 +104,13 @@ struct NodeCommand: AsyncParsableCommand {
     if let membership {
       tools.serviceLinks = { membership.cluster.links(in: $0) }
       tools.notes = { membership.cluster.record($0, $1) }
+      tools.hooks = membership.hooks
+    }
+    let ranges =
+      try prefixes(podCIDRs, Self.podRanges, "--pod-cidr")
+      + prefixes(serviceCIDRs, Self.serviceRanges, "--service-cidr")
+    let names = try membership.flatMap {
+      try dns.server(of: $0, facts: facts, ranges: ranges, logger: Logger(label: "martlet.dns"))
     }
     try place.describe(manifests: try Place.absolute(manifests), nodeName: facts.nodeName)
     let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
@@ -120,6 +124,7 @@ struct NodeCommand: AsyncParsableCommand {
         group.addTask { try await agent.run() }
         group.addTask { try await Memory.keepSettled() }
         if let membership { group.addTask { try await membership.run(agent: agent) } }
+        if let names { group.addTask { try await names.run() } }
         try await group.next()
         group.cancelAll()
       }
@@ -165,8 +170,9 @@ struct NodeCommand: AsyncParsableCommand {
 
   private func nodeFacts() throws -> NodeFacts {
     var facts = NodeFacts(nodeName: try Place.nodeName(nodeName))
-    facts.clusterDNS = clusterDNS
-    facts.clusterDomain = clusterDomain
+    let services = try prefixes(serviceCIDRs, Self.serviceRanges, "--service-cidr")
+    facts.clusterDNS = dns.servers(isCluster: cluster.kubeconfig != nil, serviceRanges: services)
+    facts.clusterDomain = dns.clusterDomain
     facts.hostDNS = DNSSettings(resolvConf: try Files.readText("/etc/resolv.conf") ?? "")
     // Beside everything else of this node where that was moved; else where all the world looks for them.
     facts.logRoot = try Place.absolute(logs ?? (root == "/var/lib/martlet" ? "/var/log/pods" : "\(root)/logs/pods"))

@@ -107,6 +107,17 @@ struct UpCommand: AsyncParsableCommand {
             name: process.name, program: "\(programs)/\(process.program)", arguments: process.arguments)
         }
       }
+      if let address = DNSOptions.address(in: plan.serviceCIDRs.compactMap { IPPrefix($0) }) {
+        group.addTask {
+          await until { Files.exists(plan.serverSocket) }
+          try await UpDNS(address: address, client: KubeClient(transport: .unix(path: plan.serverSocket))).run()
+        }
+      }
+      group.addTask {
+        await until { Files.exists(plan.serverSocket) }
+        let client = KubeClient(transport: .unix(path: plan.serverSocket))
+        try await UpVolumes(nodeName: plan.nodeName, root: "\(plan.root)/local-path", client: client).run()
+      }
       group.addTask { await supervisor.trimLogs(of: plan.processes.map(\.name)) }
       group.addTask {
         if let problem = await ReadyWatch(plan: plan).wait(timeout: timeout) {

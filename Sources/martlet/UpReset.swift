@@ -109,7 +109,7 @@ struct UpReset: Sendable {
   private func removeFiles() throws {
     for place in [plan.root, plan.run] { try VolumeMount.detachAll(below: place) }
     let ofRoot = [
-      "images", "layers", "containers", "volumes", "server", "seccomp", "logs", "blobs", "ingest", "cni",
+      "images", "layers", "containers", "volumes", "local-path", "server", "seccomp", "logs", "blobs", "ingest", "cni",
       "martletd.lock",
     ]
     for name in ofRoot { try Files.removeTree("\(plan.root)/\(name)") }

@@ -16,6 +16,8 @@ package final class Cluster: Sendable {
   let queue: WorkQueue<ObjectKey>
   /// Takes a pod out of the kernel's Service table for good; returns when the kernel has done it.
   let withdraw: @Sendable (_ uid: String) async -> Void
+  /// Sets who may talk with a pod; its first container starts after that.
+  let isolate: @Sendable (_ pod: Pod, _ addresses: [String]) async throws -> Void
   /// Raised when the node's health may be another than it was.
   let nodeChanged = Signal()
 
@@ -36,9 +38,10 @@ package final class Cluster: Sendable {
   package init(
     client: KubeClient, nodeName: String, services: Informer<Service>, hostIPs: @escaping @Sendable () -> [String],
     logger: Logger, contentPause: Duration = .seconds(10),
-    withdraw: @escaping @Sendable (_ uid: String) async -> Void
+    withdraw: @escaping @Sendable (_ uid: String) async -> Void,
+    isolate: @escaping @Sendable (_ pod: Pod, _ addresses: [String]) async throws -> Void = { _, _ in }
   ) {
-    (self.client, self.services, self.withdraw) = (client, services, withdraw)
+    (self.client, self.services, self.withdraw, self.isolate) = (client, services, withdraw, isolate)
     let pods = Informer(Pod.self, client: client, fieldSelector: "spec.nodeName=\(nodeName)", logger: logger)
     let queue = WorkQueue<ObjectKey>(name: "pods", clock: client.clock, logger: logger)
     let statuses = StatusReporter(client: client, pods: pods, logger: logger, hostIPs: hostIPs)
@@ -52,6 +55,16 @@ package final class Cluster: Sendable {
       queue.add(ObjectKey(event.object))
       if case .updated(_, let pod) = event { statuses.observe(pod.metadata.uid ?? "") }
     }
+  }
+
+  /// A node's hooks, and after them what this cluster does to the pods that it gives.
+  func hooks(after own: PodHooks) -> PodHooks {
+    var hooks = own
+    hooks.sandboxReady = { [isolate] identity in
+      try await own.sandboxReady(identity)
+      if !identity.usesHostNetwork { try await isolate(identity.pod, identity.addresses) }
+    }
+    return hooks
   }
 
   /// Reads and writes until cancelled. Pods are looked at by the agent, who also runs this.

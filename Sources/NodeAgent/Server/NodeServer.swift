@@ -5,6 +5,7 @@ internal import JSON
 internal import Kernel
 internal import KubeModel
 package import Logging
+internal import Metrics
 internal import SwiftProtobuf
 
 /// The calls by which a runtime hands out streams into containers.
@@ -12,6 +13,15 @@ package protocol StreamingRuntime: Sendable {
   func exec(_ request: CRIExecRequest) async throws(CRIError) -> String
   func attach(_ request: CRIAttachRequest) async throws(CRIError) -> String
   func portForward(_ request: CRIPortForwardRequest) async throws(CRIError) -> String
+  func listPodSandboxStats(_ filter: CRIPodSandboxStatsFilter) async throws(CRIError) -> [CRIPodSandboxStats]
+}
+
+extension StreamingRuntime {
+  package func listPodSandboxStats(
+    _ filter: CRIPodSandboxStatsFilter
+  ) async throws(CRIError) -> [CRIPodSandboxStats] {
+    throw CRIError(code: .unimplemented, message: "this runtime counts nothing", call: "ListPodSandboxStats")
+  }
 }
 
 extension CRIClient: StreamingRuntime {}
@@ -33,6 +43,7 @@ package struct NodeServer: Sendable {
   let runtime: any StreamingRuntime
   let access: Access
   let logger: Logger
+  private let meter = NodeMeter()
 
   package init(agent: NodeAgent, runtime: any StreamingRuntime, access: Access = Access(), logger: Logger) {
     (self.agent, self.runtime, self.access, self.logger) = (agent, runtime, access, logger)
@@ -45,6 +56,14 @@ package struct NodeServer: Sendable {
     switch (steps.first, steps.count) {
     case ("pods", 1): return await pods()
     case ("metrics", 1): return await metrics()
+    case ("metrics", 2) where steps[1] == "resource":
+      return await figures { Self.metrics($0.resource) }
+    case ("metrics", 2) where steps[1] == "cadvisor":
+      return await figures { Self.metrics($0.cadvisor) }
+    case ("stats", 2) where steps[1] == "summary":
+      return await figures {
+        HTTPResponse(headers: ["Content-Type": "application/json"], body: .bytes($0.summary.encoded()))
+      }
     case ("containerLogs", 4): return await logs(request, steps[1], steps[2], steps[3])
     case ("exec", 4), ("exec", 5), ("attach", 4), ("attach", 5):
       return await stream(
@@ -73,6 +92,23 @@ package struct NodeServer: Sendable {
       "kind": "PodList", "apiVersion": "v1", "metadata": [:], "items": .array(pods.map(\.json)),
     ]
     return HTTPResponse(headers: ["Content-Type": "application/json"], body: .bytes(list.encoded()))
+  }
+
+  private func figures(_ form: (NodeFigures) -> HTTPResponse) async -> HTTPResponse {
+    let pods: [CRIPodSandboxStats]
+    do throws(CRIError) {
+      pods = try await runtime.listPodSandboxStats(CRIPodSandboxStatsFilter())
+    } catch {
+      return Self.answer(error)
+    }
+    let (meter, name) = (meter, agent.nodeName)
+    let usage = await onFreshThread { meter.look() }
+    return form(NodeFigures(nodeName: name, node: usage, pods: pods))
+  }
+
+  private static func metrics(_ families: [MetricFamily]) -> HTTPResponse {
+    HTTPResponse(
+      headers: ["Content-Type": MetricFamily.contentType], body: .bytes(Array(MetricFamily.text(families).utf8)))
   }
 
   /// Names as a kubelet has them.

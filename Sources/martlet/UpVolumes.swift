@@ -1,0 +1,92 @@
+import JSON
+import Kernel
+import KubeClient
+import KubeModel
+import Logging
+import Volumes
+
+/// Removes the directories of volumes of this machine that are deleted, and says where such directories are made.
+///
+/// A node may not write volumes, so this is done where the cluster is at home.
+struct UpVolumes: Sendable {
+  static let provisioner = "martlet.dev/local-path"
+  static let rootAnnotation = "martlet.dev/local-path-root"
+  private static let provisionedBy = "pv.kubernetes.io/provisioned-by"
+  private static let retry = Duration.seconds(5)
+
+  let nodeName: String
+  /// Where the volumes' directories are.
+  let root: String
+  let client: KubeClient
+  let logger = Logger(label: "martlet.volumes")
+
+  /// Until cancelled.
+  func run() async throws {
+    let volumes = Informer<PersistentVolume>(client: client, logger: logger)
+    let nodes = Informer<Node>(client: client, fieldSelector: "metadata.name=\(nodeName)", logger: logger)
+    let changed = Signal()
+    volumes.onChange { if $0.object.metadata.deletionTimestamp != nil { changed.raise() } }
+    nodes.onChange { if $0.object.metadata.annotations[Self.rootAnnotation] != root { changed.raise() } }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await volumes.run() }
+      group.addTask { try await nodes.run() }
+      group.addTask {
+        while !Task.isCancelled {
+          var done = true
+          if let node = nodes.list().first, node.metadata.annotations[Self.rootAnnotation] != root {
+            done = await annotate() && done
+          }
+          for volume in volumes.list() where isOurs(volume) { done = await remove(volume) && done }
+          if done { await changed.wait() } else { try await Task.sleep(for: Self.retry) }
+        }
+      }
+      try await group.next()
+      group.cancelAll()
+    }
+  }
+
+  /// It is deleted, its directory is on this machine, and nobody has a claim on it any more.
+  func isOurs(_ volume: PersistentVolume) -> Bool {
+    volume.metadata.deletionTimestamp != nil && volume.metadata.finalizers.contains(Self.provisioner)
+      && volume.metadata.annotations[Self.provisionedBy] == Self.provisioner && names(volume)
+  }
+
+  private func names(_ volume: PersistentVolume) -> Bool {
+    let terms = volume.spec.nodeAffinity?.required?.nodeSelectorTerms ?? []
+    return terms.flatMap(\.matchExpressions).contains {
+      $0.key == "kubernetes.io/hostname" && $0.values.contains(nodeName)
+    }
+  }
+
+  private func annotate() async -> Bool {
+    do throws(KubeError) {
+      _ = try await client.patch(
+        Node.self, name: nodeName,
+        .merge(["metadata": ["annotations": .object([Self.rootAnnotation: .string(root)])]]))
+      return true
+    } catch {
+      logger.error("node \(nodeName): \(error)")
+      return false
+    }
+  }
+
+  private func remove(_ volume: PersistentVolume) async -> Bool {
+    let name = volume.metadata.name ?? ""
+    do {
+      if let path = volume.spec.hostPath?.path {
+        try await onFreshThread { () throws(VolumeError) in try LocalDirectory.remove(path, below: root) }
+      }
+      let left = volume.metadata.finalizers.filter { $0 != Self.provisioner }
+      var metadata: JSONObject = ["finalizers": JSONValue(left)]
+      if let revision = volume.metadata.resourceVersion { metadata["resourceVersion"] = .string(revision) }
+      _ = try await client.patch(PersistentVolume.self, name: name, .merge(["metadata": .object(metadata)]))
+      logger.info("volume \(name): its directory is removed")
+      return true
+    } catch {
+      // One that is gone meanwhile is what was wanted.
+      if let error = error as? KubeError, error.isNotFound { return true }
+      logger.error("volume \(name): \(error); tried again in \(Self.retry)")
+      return false
+    }
+  }
+}
