@@ -49,6 +49,11 @@ package final class APIServer: Sendable {
 
   /// Answers one request. Never throws; a failure is a Status.
   package func respond(to request: HTTPRequest) async -> HTTPResponse {
+    guard let audit = access.audit else { return await respondUnaudited(to: request) }
+    return await audited(request, audit) { await respondUnaudited(to: $0) }
+  }
+
+  private func respondUnaudited(to request: HTTPRequest) async -> HTTPResponse {
     let started = SystemClock.bootNanoseconds
     let info = RequestInfo(method: request.method, path: request.path, query: request.query)
     let resource =

@@ -22,6 +22,7 @@ final class LogDatabase {
   private let setNumber: SQLiteStatement
   private let compactable: SQLiteStatement
   private let remove: SQLiteStatement
+  let sealing: StoreSealing?
   /// Past revisions from this one on are whole.
   private(set) var oldest: Int64
   /// Rows up to this one have been looked at by compaction.
@@ -30,7 +31,8 @@ final class LogDatabase {
   private var pagesAtBlockedCheckpoint = 0
 
   /// Opens or makes the store's files in `directory`.
-  init(directory: String) throws(StoreError) {
+  init(directory: String, sealing: StoreSealing? = nil) throws(StoreError) {
+    self.sealing = sealing
     path = "\(directory)/store.db"
     do throws(SyscallError) {
       lock = try Self.prepare(directory, path)
@@ -45,6 +47,8 @@ final class LogDatabase {
     }
     try Self.check(connection, path)
     do throws(SQLiteError) {
+      // What was readable before it was sealed leaves no trace in free pages.
+      if sealing != nil { try connection.execute("PRAGMA secure_delete = ON") }
       insert = try connection.prepare(
         "INSERT INTO log (id, key, created, previous, deleted, value) VALUES (?, ?, ?, ?, ?, ?)")
       setNumber = try connection.prepare("UPDATE numbers SET value = ? WHERE name = ?")
@@ -138,15 +142,23 @@ final class LogDatabase {
 
   /// Adds changes to the end of the log, all or none; they are on the disk when it returns.
   func append(_ changes: [Change]) throws(StoreError) {
+    var values: [[UInt8]] = []
+    for change in changes {
+      let object = change.object
+      guard let value = change.isDelete ? [] : sealing.map({ $0.seal(object.key, object.value) }) ?? object.value else {
+        throw .io("append revision \(object.revision): \(object.key) cannot be encrypted")
+      }
+      values.append(value)
+    }
     try transaction("append revision \(changes.last?.object.revision ?? 0)") { () throws(SQLiteError) in
-      for change in changes {
+      for (change, value) in zip(changes, values) {
         let object = change.object
         try insert.bind(1, object.position.rawValue)
         try insert.bind(2, object.key)
         try insert.bind(3, object.createRevision)
         try insert.bind(4, change.previous?.position.rawValue ?? 0)
         try insert.bind(5, change.isDelete ? 1 : 0)
-        try insert.bind(6, change.isDelete ? [] : object.value)
+        try insert.bind(6, value)
         try insert.run()
       }
     }

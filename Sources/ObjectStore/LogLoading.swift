@@ -32,6 +32,12 @@ extension LogDatabase {
     return loaded
   }
 
+  private func opened(_ key: String, _ value: [UInt8]) -> [UInt8]? { sealing.map { $0.open(key, value) } ?? value }
+
+  private static func sealedWords(_ key: String) -> String {
+    "\(key) cannot be decrypted; give the keys that it was written with"
+  }
+
   /// - Returns: what is wrong with the log, or nil.
   private func loadObjects(
     _ connection: borrowing SQLiteConnection, _ loaded: inout LoadedLog, _ rows: inout [Int64: StoredObject]
@@ -48,8 +54,10 @@ extension LogDatabase {
     var objects: [StoredObject] = []
     while try current.step() {
       let position = LogPosition(rawValue: current.integer(0))
+      let key = current.text(1)
+      guard let value = opened(key, current.bytes(3)) else { return Self.sealedWords(key) }
       let object = StoredObject(
-        key: current.text(1), value: current.bytes(3), position: position, createRevision: current.integer(2))
+        key: key, value: value, position: position, createRevision: current.integer(2))
       guard position.revision > 0, object.createRevision > 0, object.createRevision <= object.revision else {
         return "row \(position.rawValue) has revision \(position.revision), created at \(object.createRevision)"
       }
@@ -87,18 +95,24 @@ extension LogDatabase {
       if previousID != 0, rows[previousID] == nil {
         try one.bind(1, previousID)
         guard try one.step() else { return "row \(previousID), which \(position.rawValue) replaces, is missing" }
+        let key = one.text(0)
+        guard let value = opened(key, one.bytes(2)) else { return Self.sealedWords(key) }
         rows[previousID] = StoredObject(
-          key: one.text(0), value: one.bytes(2), position: LogPosition(rawValue: previousID),
+          key: key, value: value, position: LogPosition(rawValue: previousID),
           createRevision: one.integer(1))
         one.reset()
       }
       let previous = previousID == 0 ? nil : rows[previousID]
       let isDelete = recent.integer(4) != 0
-      let object =
-        rows[position.rawValue]
-        ?? StoredObject(
-          key: recent.text(1), value: isDelete ? previous?.value ?? [] : recent.bytes(5), position: position,
-          createRevision: recent.integer(2))
+      var found = rows[position.rawValue]
+      if found == nil {
+        let key = recent.text(1)
+        guard let value = isDelete ? previous?.value ?? [] : opened(key, recent.bytes(5)) else {
+          return Self.sealedWords(key)
+        }
+        found = StoredObject(key: key, value: value, position: position, createRevision: recent.integer(2))
+      }
+      guard let object = found else { continue }
       rows[position.rawValue] = object
       if position.revision != revision { ring.trim() }
       revision = position.revision

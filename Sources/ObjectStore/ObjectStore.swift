@@ -13,14 +13,16 @@ package final class ObjectStore: Sendable {
 
   /// Blocks on the disk.
   private init(_ directory: String, _ configuration: StoreConfiguration, _ logger: Logger) throws(StoreError) {
-    let database = try LogDatabase(directory: directory)
+    let database = try LogDatabase(directory: directory, sealing: configuration.sealing)
     let loaded = try database.load(configuration)
     let memory = StoreMemory(
       objects: loaded.objects, revision: loaded.revision, oldest: database.oldest, ring: loaded.ring,
       configuration: configuration)
     self.configuration = configuration
     self.memory = memory
-    past = try PastReader(path: database.path, waitingMax: configuration.pastListsMax, current: { memory.get($0) })
+    past = try PastReader(
+      path: database.path, waitingMax: configuration.pastListsMax, sealing: configuration.sealing,
+      current: { memory.get($0) })
     writer = StoreWriter(memory: memory, configuration: configuration, logger: logger)
     do throws(StoreError) {
       try writer.start(database, objectBytes: loaded.objectBytes)

@@ -28,11 +28,16 @@ final class PastReader: Sendable {
   private let queue = Mutex(Queue())
   private let wakeup = Wakeup()
   private let waitingMax: Int
+  private let sealing: StoreSealing?
   private let current: @Sendable (String) -> StoredObject?
 
   /// - Parameter current: the object as it is now, so that what has not changed since needs no copy.
-  init(path: String, waitingMax: Int, current: @escaping @Sendable (String) -> StoredObject?) throws(StoreError) {
+  init(
+    path: String, waitingMax: Int, sealing: StoreSealing? = nil,
+    current: @escaping @Sendable (String) -> StoredObject?
+  ) throws(StoreError) {
     self.waitingMax = waitingMax
+    self.sealing = sealing
     self.current = current
     do throws(SyscallError) {
       try WorkerThread.start("lists of the past of \(path)") {
@@ -94,7 +99,7 @@ final class PastReader: Sendable {
       }
       for one in waiting {
         let queries: Result<PastQueries, StoreError>
-        if case .success = opened, let opened { queries = opened } else { queries = Self.open(path) }
+        if case .success = opened, let opened { queries = opened } else { queries = open(path) }
         opened = queries
         one.done.resume(returning: Self.answer(one.request, queries, current))
       }
@@ -103,9 +108,9 @@ final class PastReader: Sendable {
     }
   }
 
-  private static func open(_ path: String) -> Result<PastQueries, StoreError> {
+  private func open(_ path: String) -> Result<PastQueries, StoreError> {
     do throws(SQLiteError) {
-      return .success(try PastQueries(path: path, busyMilliseconds: busyMilliseconds))
+      return .success(try PastQueries(path: path, busyMilliseconds: Self.busyMilliseconds, sealing: sealing))
     } catch {
       return .failure(StoreError("list a past revision", error))
     }
@@ -127,8 +132,10 @@ private final class PastQueries {
   private let connection: SQLiteConnection
   private let keys: SQLiteStatement
   private let row: SQLiteStatement
+  private let sealing: StoreSealing?
 
-  init(path: String, busyMilliseconds: Int32) throws(SQLiteError) {
+  init(path: String, busyMilliseconds: Int32, sealing: StoreSealing?) throws(SQLiteError) {
+    self.sealing = sealing
     // Not opened read-only: readers of a write-ahead log write to its index.
     connection = try SQLiteConnection(path: path, access: .readWrite, busyMilliseconds: busyMilliseconds)
     try connection.execute("PRAGMA query_only = ON; PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048")
@@ -176,18 +183,23 @@ private final class PastQueries {
         remaining += 1
         continue
       }
-      objects.append(try object(keys.text(0), LogPosition(rawValue: keys.integer(1)), current))
+      let key = keys.text(0)
+      guard let found = try object(key, LogPosition(rawValue: keys.integer(1)), current) else {
+        return .failure(.io("list revision \(request.revision): \(key) cannot be decrypted"))
+      }
+      objects.append(found)
     }
     return .success(Listing(objects: objects, revision: request.revision, remaining: remaining))
   }
 
   private func object(
     _ key: String, _ position: LogPosition, _ current: (String) -> StoredObject?
-  ) throws(SQLiteError) -> StoredObject {
+  ) throws(SQLiteError) -> StoredObject? {
     if let now = current(key), now.position == position { return now }
     try row.bind(1, position.rawValue)
     _ = try row.step()
     defer { row.reset() }
-    return StoredObject(key: key, value: row.bytes(1), position: position, createRevision: row.integer(0))
+    guard let value = sealing.map({ $0.open(key, row.bytes(1)) }) ?? row.bytes(1) else { return nil }
+    return StoredObject(key: key, value: value, position: position, createRevision: row.integer(0))
   }
 }

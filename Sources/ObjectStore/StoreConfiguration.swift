@@ -37,5 +37,25 @@ package struct StoreConfiguration: Sendable {
   /// 4 KiB pages of the write-ahead log after which it is copied into the database.
   package var checkpointPages = 1000
 
+  /// What values go through on their way to the disk and back; nil: nothing.
+  package var sealing: StoreSealing?
+
   package init() {}
+}
+
+/// Encryption at rest: values are sealed on the way to the disk and opened on the way back; memory holds them as they are.
+/// The key of an object goes along, so that nobody swaps values unseen. Called on the store's own threads.
+package struct StoreSealing: Sendable {
+  /// Nil: it cannot be sealed, and is not written.
+  package var seal: @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
+  /// Nil: it was not sealed by anything known here, or was changed on the disk.
+  package var open: @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
+
+  package init(
+    seal: @escaping @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?,
+    open: @escaping @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
+  ) {
+    self.seal = seal
+    self.open = open
+  }
 }

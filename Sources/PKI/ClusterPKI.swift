@@ -57,6 +57,8 @@ package final class ClusterPKI: Sendable {
     package var client: Credential
     /// By which its own server is known.
     package var serving: Credential
+    /// By which its Service proxy and network policies ask the API server: they see pods of other nodes, too.
+    package var proxy: Credential
     package var addresses: [String]
   }
 
@@ -158,9 +160,12 @@ package final class ClusterPKI: Sendable {
     let serving = CredentialRequest(
       commonName: "system:node:\(name)", organizations: ["system:nodes"], use: .server,
       names: [name, "localhost", "127.0.0.1", "::1"] + addresses)
+    let proxy = CredentialRequest(
+      commonName: "system:kube-proxy:\(name)", organizations: ["system:kube-proxies"], use: .client)
     return NodeCredentials(
       client: try shop.credential("nodes/\(name).client.pem", client),
-      serving: try shop.credential("nodes/\(name).serving.pem", serving), addresses: addresses)
+      serving: try shop.credential("nodes/\(name).serving.pem", serving),
+      proxy: try shop.credential("nodes/\(name).proxy.pem", proxy), addresses: addresses)
   }
 
   // MARK: renewal
@@ -199,7 +204,7 @@ package final class ClusterPKI: Sendable {
   /// When something is due next, in seconds since 1970.
   package var nextRenewal: Int64 {
     state.withLock { state in
-      let nodes = state.nodes.values.flatMap { [$0.client, $0.serving] }
+      let nodes = state.nodes.values.flatMap { [$0.client, $0.serving, $0.proxy] }
       return ([state.serving, state.administrator, state.nodeClient] + nodes).map(\.renewalTime).min() ?? .max
     }
   }

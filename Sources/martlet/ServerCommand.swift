@@ -71,10 +71,7 @@ struct ServerCommand: AsyncParsableCommand {
     help: ArgumentHelp("One more name or address of the API in its certificate.", valueName: "name"))
   var extraNames: [String] = []
 
-  @Flag(
-    name: .customLong("new-service-account-key"),
-    help: "Sign tokens of service accounts with a new key from now on; the last ones go on counting.")
-  var renewsTokenKey = false
+  @OptionGroup(title: "Security") var security: SecurityOptions
 
   @Flag(name: .customLong("no-scheduler"), help: "Leave scheduling to another process.")
   var noScheduler = false
@@ -124,7 +121,7 @@ struct ServerCommand: AsyncParsableCommand {
     if let kubeconfigOut { plan.kubeconfig = try Place.absolute(kubeconfigOut) }
     plan.extraNames = extraNames
     plan.hostName = try Place.nodeName(nil)
-    plan.renewsTokenKey = renewsTokenKey
+    plan.security = try security.plan(plan.directory)
     plan.schedules = !noScheduler
     plan.controls = !noControllers
     return plan
@@ -160,7 +157,7 @@ struct ServerPlan: Equatable, Sendable {
   var kubeconfig: String
   var extraNames: [String] = []
   var hostName = ""
-  var renewsTokenKey = false
+  var security = SecurityPlan()
   var schedules = true
   var controls = true
 
@@ -190,6 +187,8 @@ struct ServerPlan: Equatable, Sendable {
   }
 
   func nodeKubeconfig(_ name: String) -> String { "\(directory)/nodes/\(name).kubeconfig" }
+  /// Of the node's Service proxy and network policies.
+  func proxyKubeconfig(_ name: String) -> String { "\(directory)/nodes/\(name).proxy.kubeconfig" }
   /// Certificate and key of the node's own server, in one file.
   func nodeServing(_ name: String) -> String { "\(directory)/nodes/\(name).serving.pem" }
 }

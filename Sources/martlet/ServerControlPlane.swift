@@ -34,14 +34,18 @@ struct ControlPlane: Sendable {
     try prepare()
     let lock = try takeLock()
     let pki = try await certificates()
-    let store = try await openStore()
+    let encryption = try encryption()
+    let store = try await openStore(encryption)
+    let audit = try auditLog()
     do {
-      try await serve(pki, store)
+      try await serve(pki, store, encryption, audit)
     } catch {
       await store.close()
+      await audit?.close()
       throw error
     }
     await store.close()
+    await audit?.close()
     withExtendedLifetime(lock) {}
   }
 
@@ -77,9 +81,12 @@ struct ControlPlane: Sendable {
     }
   }
 
-  private func openStore() async throws -> ObjectStore {
+  private func openStore(_ encryption: EncryptionConfiguration?) async throws -> ObjectStore {
+    var configuration = StoreConfiguration()
+    configuration.sealing = encryption?.sealing
     do throws(StoreError) {
-      return try await ObjectStore.open(directory: plan.directory, logger: Logger(label: "martlet.store"))
+      return try await ObjectStore.open(
+        directory: plan.directory, configuration: configuration, logger: Logger(label: "martlet.store"))
     } catch {
       throw Failure("objects: \(error)")
     }
@@ -87,10 +94,16 @@ struct ControlPlane: Sendable {
 
   // MARK: serving
 
-  private func serve(_ pki: ClusterPKI, _ store: ObjectStore) async throws {
+  private func serve(
+    _ pki: ClusterPKI, _ store: ObjectStore, _ encryption: EncryptionConfiguration?, _ audit: AuditLog?
+  ) async throws {
     let tls = try HTTPTLS(Self.identity(pki))
-    let api = try makeServer(pki, store)
+    let api = try makeServer(pki, store, audit)
     try await api.bootstrap()
+    if plan.security.rewrites, let encryption {
+      let count = try await api.rewrite(folders: encryption.folders)
+      logger.info("wrote \(count) objects anew, as \(plan.security.encryption ?? "") says")
+    }
     let listeners: [HTTPListener] =
       [.unix(path: plan.socket)] + plan.addresses.map { .tcp(host: $0, port: plan.securePort, tls: tls) }
     let server: HTTPServer
@@ -104,9 +117,10 @@ struct ControlPlane: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await server.run() }
       group.addTask { try await api.run() }
+      group.addTask { try await api.keepSecrets() }
       group.addTask { try await Memory.keepSettled() }
       group.addTask { try await renewCertificates(pki, tls, port: port) }
-      addReconcilers(to: &group, api)
+      addReconcilers(to: &group, api, pki)
       try announce(server, port: port)
       defer { group.cancelAll() }
       // Whichever ends first ends the others: none of them has an end of its own.
@@ -114,7 +128,7 @@ struct ControlPlane: Sendable {
     }
   }
 
-  private func makeServer(_ pki: ClusterPKI, _ store: ObjectStore) throws -> APIServer {
+  private func makeServer(_ pki: ClusterPKI, _ store: ObjectStore, _ audit: AuditLog?) throws -> APIServer {
     guard let network = IPv4Network(plan.serviceCIDR) else { throw Failure("--service-cidr: \(plan.serviceCIDR)") }
     let authority = pki.authority
     var configuration = APIServerConfiguration(
@@ -127,17 +141,13 @@ struct ControlPlane: Sendable {
         authorities: authority, certificateChain: client.certificate, privateKey: client.privateKey)
     }
     access.authenticator = Authenticator(ownUser: CurrentProcess.effectiveUser)
-    do throws(PKIError) {
-      access.tokens = TokenAuthority(
-        keys: try TokenKeys.open(plan.pkiDirectory, renews: plan.renewsTokenKey), reader: access.reader)
-    } catch {
-      throw Failure("keys of service accounts: \(error)")
-    }
+    access.tokens = try tokens(access.reader)
+    access.audit = audit
     return APIServer(
       configuration: configuration, store: store, access: access, logger: Logger(label: "martlet.api"))
   }
 
-  private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer) {
+  private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer, _ pki: ClusterPKI) {
     let transport = ServerTransport.make { await api.respond(to: $0) }
     // Each object is decoded and held once for both.
     let informers = Informers(
@@ -156,6 +166,12 @@ struct ControlPlane: Sendable {
         client: KubeClient(transport: transport, userAgent: "martlet-controllers"), informers: informers,
         configuration: configuration, logger: Logger(label: "martlet.controllers"))
       group.addTask { try await controllers.run() }
+      let signer = Self.signer(pki)
+      group.addTask {
+        try await CertificateControl.run(
+          client: KubeClient(transport: transport, userAgent: "martlet-certificates"), informers: informers,
+          signer: signer, logger: Logger(label: "martlet.certificates"))
+      }
     }
   }
 
@@ -200,6 +216,9 @@ struct ControlPlane: Sendable {
       try Files.makeDirectories("\(plan.directory)/nodes", mode: 0o700)
       // The kubeconfig last: whoever waits for it finds the rest.
       try Files.writeAtomically(plan.nodeServing(name), credentials.serving.pem, mode: 0o600, durable: true)
+      try KubeconfigFile(
+        server: url, authority: pki.authority, user: "system:kube-proxy:\(name)", credential: credentials.proxy
+      ).write(to: plan.proxyKubeconfig(name))
       try KubeconfigFile(
         server: url, authority: pki.authority, user: "system:node:\(name)", credential: credentials.client
       ).write(to: plan.nodeKubeconfig(name))

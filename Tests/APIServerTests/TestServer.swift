@@ -19,7 +19,9 @@ final class TestServer: Sendable {
   /// Seconds since 1970 at which every test begins.
   static let start: Int64 = 1_800_000_000
 
-  init(_ adjust: (inout APIServerConfiguration) -> Void = { _ in }, peer: HTTPPeer = .process) async throws {
+  init(_ adjust: (inout APIServerConfiguration) -> Void = { _ in }, peer: HTTPPeer = .process, audit: AuditLog? = nil)
+    async throws
+  {
     let directory = try TestDirectory()
     self.directory = directory
     store = try await ObjectStore.open(directory: directory.path)
@@ -31,9 +33,10 @@ final class TestServer: Sendable {
     configuration.now = { Self.start + box.advanced.withLock { $0 } }
     adjust(&configuration)
     time = box
-    let access = Access(
+    var access = Access(
       reader: APIServer.reader(store),
       nodeIdentity: { fatalError("no test of this room reaches a node") })
+    access.audit = audit
     server = APIServer(configuration: configuration, store: store, access: access, logger: Logger(label: "test"))
     try await server.bootstrap()
   }

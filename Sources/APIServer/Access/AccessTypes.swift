@@ -153,6 +153,8 @@ package struct Access: Sendable {
   package var nodes: NodeProxy
   /// Signs and checks the tokens of service accounts.
   package var tokens: TokenAuthority
+  /// What is written down of requests; nil: nothing.
+  package var audit: AuditLog?
   package let reader: ObjectReader
 
   package init(

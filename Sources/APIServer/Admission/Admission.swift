@@ -25,7 +25,7 @@ extension APIServer {
 
   /// What creation adds to an object of each kind, after the defaults of the table.
   func prepareForCreation(_ object: inout JSONObject, _ context: RequestContext) throws(APIStatus) {
-    try checkEscalation(object, old: nil, context)
+    try prepareAccess(&object, old: nil, context)
     switch (context.resource.type.group, context.resource.type.plural) {
     case ("", "namespaces"): Self.prepareNamespace(&object)
     case ("", "pods"): try preparePod(&object, context)
@@ -41,7 +41,7 @@ extension APIServer {
 
   /// What an update changes besides what the client did. Runs after the defaults of the table.
   func admitUpdate(_ object: inout JSONObject, old: JSONObject, _ context: RequestContext) throws(APIStatus) {
-    try checkEscalation(object, old: old, context)
+    try prepareAccess(&object, old: old, context)
     switch (context.resource.type.group, context.resource.type.plural) {
     case ("", "services"):
       Self.carryAllocations(&object, old: old)

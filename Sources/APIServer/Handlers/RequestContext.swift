@@ -87,6 +87,8 @@ extension APIServer {
     case ("status", "patch"): return try await patch(context)
     case ("scale", _): return try await scale(context)
     case ("binding", "create"): return try await bind(context)
+    case ("approval", "get"): return try get(context)
+    case ("approval", _): return try await approve(context)
     case ("token", "create"): return try await requestToken(context)
     case ("finalize", "update"): return try await update(context)
     default: return Self.pageNotFound
