@@ -75,7 +75,8 @@ struct ClusterOptions: ParsableArguments {
     let cluster = Cluster(
       client: client, nodeName: facts.nodeName, services: services, hostIPs: { place.now },
       logger: logger,
-      withdraw: { await served.withdraw(pod: $0) })
+      withdraw: { await served.withdraw(pod: $0) },
+      isolate: { try await policies.isolate($0, addresses: $1) })
     var certificate = servingCertificate ?? "\(kubeconfig).serving.pem"
     if servingCertificate == nil, kubeconfig.hasSuffix(".kubeconfig") {
       certificate = kubeconfig.dropLast(".kubeconfig".count) + ".serving.pem"
