@@ -216,7 +216,8 @@ let rooms: [Room] = [
     name: "SchedulerTests", kind: .test, uses: ["Scheduler", "KubeClient", "KubeModel", "JSON", "TestSupport"],
     products: [logging]),
   Room(
-    name: "ControllersTests", kind: .test, uses: ["Controllers", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
+    name: "ControllersTests", kind: .test,
+    uses: ["Controllers", "Kernel", "KubeClient", "KubeModel", "JSON", "TestSupport"]),
   Room(name: "KubeModelTests", kind: .test, uses: ["KubeModel", "JSON", "TestSupport"]),
   Room(
     name: "PodTranslationTests", kind: .test, uses: ["PodTranslation", "KubeModel", "CRIModel", "JSON", "TestSupport"]),
