@@ -189,9 +189,13 @@ static void set_tail(struct cursor *c, struct nftnl_expr *e, enum tail tail) {
     if (port != 0) nftnl_expr_set_u32(e, NFTNL_EXPR_NAT_REG_PROTO_MIN, port);
     break;
   }
-  case TAIL_REJECT:
-    nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, take_u8(c));
+  case TAIL_REJECT: {
+    uint8_t code = take_u8(c);
+    // A reset has no code, and the kernel lists none.
+    if (nftnl_expr_get_u32(e, NFTNL_EXPR_REJECT_TYPE) != NFT_REJECT_TCP_RST)
+      nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, code);
     break;
+  }
   case TAIL_CT: {
     uint8_t direction = take_u8(c);
     if (direction != 0xff) nftnl_expr_set_u8(e, NFTNL_EXPR_CT_DIR, direction);

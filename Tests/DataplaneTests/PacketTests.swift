@@ -15,6 +15,7 @@ struct PacketBench {
   let client: Pod
 
   struct Pod {
+    let name: String
     let id: String
     let addresses: PodAddresses
     let lab: LabNamespace
@@ -51,7 +52,7 @@ struct PacketBench {
         servers.append(try await EchoServer(name: name, transport: transport, port: 8080, in: lab))
       }
     }
-    return Pod(id: id, addresses: addresses, lab: lab, servers: servers)
+    return Pod(name: name, id: id, addresses: addresses, lab: lab, servers: servers)
   }
 
   func remove() async throws {
@@ -66,14 +67,33 @@ struct PacketBench {
     #expect(try LeakCheck(token: directory.token).remains() == [])
   }
 
+  /// Another machine, 192.0.2.2 and 2001:db8::2, which sends services' addresses to the node; 192.0.2.1 is the node.
+  func outside() async throws -> LabNamespace {
+    let outside = try await LabNamespace.make(at: "\(directory.path)/outside")
+    try await node.command(
+      "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", "\(directory.path)/outside")
+    for (lab, link, end) in [(node, "up0", 1), (outside, "up1", 2)] {
+      try await lab.command("ip", "address", "add", "192.0.2.\(end)/24", "dev", link)
+      try await lab.command("ip", "address", "add", "2001:db8::\(end)/64", "dev", link, "nodad")
+      try await lab.command("ip", "link", "set", link, "up")
+    }
+    for block in ["10.96.0.0/16", "198.51.100.0/24"] {
+      try await outside.command("ip", "route", "add", block, "via", "192.0.2.1")
+    }
+    try await outside.command("ip", "route", "add", "fd00:96::/112", "via", "2001:db8::1")
+    return outside
+  }
+
   func entry(
     _ virtual: String, _ transport: TransportProtocol = .tcp, _ balance: ServiceEntry.Balance = .roundRobin,
-    pods: [Pod]? = nil
+    pods: [Pod]? = nil, _ more: (inout ServiceEntry) -> Void = { _ in }
   ) -> ServiceEntry {
     let virtual = address(virtual)
-    return ServiceEntry(
+    var entry = ServiceEntry(
       id: "default/web", address: virtual, transport: transport, port: 80, balance: balance,
       endpoints: (pods ?? web).map { $0.endpoint(virtual.family) })
+    more(&entry)
+    return entry
   }
 }
 
@@ -198,17 +218,8 @@ func withPacketBench(_ body: (PacketBench) async throws -> Void) async throws {
   @Test(arguments: ["10.96.0.10", "fd00:96::10"])
   func clientFromOutsideIsMasqueraded(_ virtual: String) async throws {
     try await withPacketBench { bench in
-      let outside = try await LabNamespace.make(at: "\(bench.directory.path)/outside")
+      let outside = try await bench.outside()
       defer { try? outside.remove() }
-      try await bench.node.command(
-        "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", "\(bench.directory.path)/outside")
-      for (lab, link, end) in [(bench.node, "up0", 1), (outside, "up1", 2)] {
-        try await lab.command("ip", "address", "add", "192.0.2.\(end)/24", "dev", link)
-        try await lab.command("ip", "address", "add", "2001:db8::\(end)/64", "dev", link, "nodad")
-        try await lab.command("ip", "link", "set", link, "up")
-      }
-      try await outside.command("ip", "route", "add", "10.96.0.0/16", "via", "192.0.2.1")
-      try await outside.command("ip", "route", "add", "fd00:96::/112", "via", "2001:db8::1")
       try await bench.dataplane.apply(try ServiceTable([bench.entry(virtual, pods: [bench.web[2]])]))
       let answer = try await outside.ask(address(virtual), port: 80)
       #expect(answer.hasPrefix("web-2 "))
