@@ -170,7 +170,7 @@ let rooms: [Room] = [
     name: "martlet-bench", kind: .executable,
     uses: [
       "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore", "KubeModel",
-      "KubeClient", "Scheduler",
+      "KubeClient", "Dataplane", "NFT", "Scheduler",
     ],
     products: [argumentParser, swiftProtobuf, logging]),
   // Tests, one target a room, and those that need root or drive the built programs.
