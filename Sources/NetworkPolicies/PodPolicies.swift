@@ -42,13 +42,20 @@ package actor PodPolicies {
   /// Passes asked for and done. A waiter gets the result of a pass that began after it came.
   private var asked: UInt64 = 0
   private var waiters: [(turn: UInt64, continuation: CheckedContinuation<String?, Never>)] = []
+  private let client: KubeClient
+  /// Policies are not for this node to see: others hold its pods to them, or nobody.
+  private var isOff = false
+  private var isStopped = false
 
-  /// - Parameter informers: somebody else runs them; they must be allowed to see all pods and namespaces.
+  /// - Parameters:
+  ///   - client: asked once whether policies may be seen; where not, they are left to others.
+  ///   - informers: somebody else runs them; they must be allowed to see all pods and namespaces.
   package init(
-    dataplane: Dataplane, informers: Informers, nodeName: String, clock: KubeClock = .continuous,
+    dataplane: Dataplane, client: KubeClient, informers: Informers, nodeName: String, clock: KubeClock = .continuous,
     settings: Settings = Settings(), logger: Logger
   ) {
     (self.dataplane, self.informers, self.nodeName) = (dataplane, informers, nodeName)
+    self.client = client
     (self.clock, self.settings, self.logger) = (clock, settings, logger)
     policies = informers.informer(NetworkPolicy.self)
     let changed = changed
@@ -62,10 +69,37 @@ package actor PodPolicies {
         await self.policies.waitForSync(timeout: .seconds(1 << 30))
         self.changed.raise()
       }
+      group.addTask { await self.learnWhetherAllowed() }
       group.addTask { await self.work() }
     }
+    isStopped = true
     for waiter in waiters { waiter.continuation.resume(returning: "the node stops") }
     waiters = []
+  }
+
+  private func learnWhetherAllowed() async {
+    while !Task.isCancelled {
+      do throws(KubeError) {
+        let _: KubeList<NetworkPolicy> = try await client.list(namespace: nil, ListOptions(limit: 1))
+        return
+      } catch {
+        if error.isForbidden || error.isNotFound {
+          isOff = true
+          logger.warning("network policies are not held here, because they may not be seen: \(error)")
+          return
+        }
+        try? await clock.sleep(for: settings.retry)
+      }
+    }
+  }
+
+  /// - Returns: false where policies are not known in time.
+  private func know() async -> Bool {
+    let deadline = clock.now() + settings.knowledgeMax
+    while !isOff, clock.now() < deadline, !Task.isCancelled {
+      if await policies.waitForSync(timeout: settings.retry) { return true }
+    }
+    return isOff
   }
 
   private func work() async {
@@ -166,9 +200,10 @@ package actor PodPolicies {
   /// - Throws: `NotInForce`; the pod must not start then.
   package func isolate(_ pod: Pod, addresses: [String]) async throws {
     guard let mine = PolicyPod(pod, addresses: addresses), !mine.addresses.isEmpty else { return }
-    guard await policies.waitForSync(timeout: settings.knowledgeMax) else {
+    guard await know() else {
       throw NotInForce(description: "the API server has not told of its network policies; the pod waits for them")
     }
+    if isOff { return }
     let now = clock.now()
     starting = starting.filter { now - $0.value.since <= settings.startMax }
     starting[mine.uid] = Starting(pod: mine, since: now)
@@ -179,14 +214,16 @@ package actor PodPolicies {
 
   /// Returns when the policies that are known now are in force, or it is known that they cannot be.
   package func settle() async {
-    guard await policies.waitForSync(timeout: settings.knowledgeMax) else {
+    guard await know() else {
       logger.error("network policies are not known after \(settings.knowledgeMax)")
       return
     }
+    if isOff { return }
     _ = await nextPass()
   }
 
   private func nextPass() async -> String? {
+    if isStopped { return "the node stops" }
     asked += 1
     let turn = asked
     changed.raise()

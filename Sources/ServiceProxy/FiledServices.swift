@@ -138,7 +138,7 @@ package actor FiledServices {
     }
     var wanted: [ObjectKey: ServedService] = [:]
     for service in file.services {
-      let key = ObjectKey(namespace: service.metadata.namespace ?? "default", name: service.metadata.name ?? "")
+      let key = Self.key(service)
       if wanted[key] != nil {
         logger.error("\(path): service \(key) stands twice; the first counts")
         continue
@@ -146,12 +146,18 @@ package actor FiledServices {
       wanted[key] = ServedService(service, slices: slices[key] ?? [], node: node, rules: rules)
     }
     for key in served.keys.sorted() where wanted[key] == nil { await settle(key, nil) }
-    for (key, service) in wanted.sorted(by: { $0.key < $1.key }) where served[key] != service {
-      await settle(key, service)
+    // Of two that want one address the first in the file has it.
+    for service in file.services {
+      let key = Self.key(service)
+      if let wanted = wanted[key], served[key] != wanted { await settle(key, wanted) }
     }
     if !isRead { await proxy.release() }
     isRead = true
     logger.info("\(path): \(wanted.count) services")
+  }
+
+  private static func key(_ service: Service) -> ObjectKey {
+    ObjectKey(namespace: service.metadata.namespace ?? "default", name: service.metadata.name ?? "")
   }
 
   private func settle(_ key: ObjectKey, _ service: ServedService?) async {

@@ -62,4 +62,5 @@ package struct ServiceLedger: Sendable {
   }
 
   package var count: Int { claims.count }
+  func has(_ owner: String) -> Bool { wanted[owner] != nil }
 }

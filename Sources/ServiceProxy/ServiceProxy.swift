@@ -95,7 +95,10 @@ package actor ServiceProxy {
   /// - Parameter turn: grows from call to call of a key; what comes late does nothing.
   func put(_ key: String, _ service: ServedService?, turn: UInt64) async -> Settled {
     guard turn > turns[key] ?? 0 else { return Settled() }
-    turns[key] = service == nil ? nil : turn
+    turns[key] = turn
+    if service == nil, turns.count > Self.turnsMin, turns.count > ledger.count * 2 {
+      turns = turns.filter { ledger.has(Self.server + $0.key) || $0.key == key }
+    }
     // What cannot be served is known before the kernel is asked, whoever else has which address.
     let (table, problems) = ServiceTable.collecting(service?.entries ?? [])
     let owner = Self.server + key
@@ -114,6 +117,8 @@ package actor ServiceProxy {
   }
 
   private static let server = "api "
+  /// Turns of Services that are gone are forgotten when there are more than this, and more than those that are there.
+  private static let turnsMin = 4096
 
   private static func name(of owner: String) -> String {
     String(owner.split(separator: " ", maxSplits: 1).last ?? "")
@@ -155,12 +160,9 @@ package actor ServiceProxy {
         try await dataplane.watch { event in
           let what = event.verification.differences.prefix(3).joined(separator: "; ")
           let who = event.culprit.map { " by \($0)" } ?? ""
-          if let failure = event.failure {
-            logger.error("the Service table was changed\(who): \(what); mending it failed: \(failure)")
-          } else {
-            logger.warning(
-              "the Service table was changed\(who) in \(event.verification.count) places, and mended: \(what)")
-          }
+          // What was mended the dataplane has told.
+          guard let failure = event.failure else { return }
+          logger.error("the Service table was changed\(who): \(what); mending it failed: \(failure)")
         }
       } catch {
         logger.error("the Service table is not watched: \(error)")

@@ -64,7 +64,8 @@ struct ClusterOptions: ParsableArguments {
     // All pods of the cluster are needed for policies, which a node's own identity may not see.
     let wide = try Self.proxyClient(beside: kubeconfig) ?? client
     let wideInformers = Informers(client: wide, logger: logger)
-    let policies = PodPolicies(dataplane: dataplane, informers: wideInformers, nodeName: nodeName, logger: logger)
+    let policies = PodPolicies(
+      dataplane: dataplane, client: wide, informers: wideInformers, nodeName: nodeName, logger: logger)
     let desk = ServiceDesk(
       proxy: proxy, reports: ServiceReports(client: wide, nodeName: nodeName, logger: logger), logger: logger)
     let served = ServedServices(

@@ -219,7 +219,7 @@ struct ProxyCommand: AsyncParsableCommand {
       proxy: proxy, reports: ServiceReports(client: client, nodeName: name, logger: logger), logger: logger)
     let policies =
       holdsPolicies
-      ? PodPolicies(dataplane: dataplane, informers: informers, nodeName: name, logger: logger) : nil
+      ? PodPolicies(dataplane: dataplane, client: client, informers: informers, nodeName: name, logger: logger) : nil
     var settings = ServedServices.Settings()
     settings.rules = rules
     let served = ServedServices(

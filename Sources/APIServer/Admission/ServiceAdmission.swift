@@ -221,12 +221,38 @@ extension APIServer {
           return .object(object)
         })
     }
-    if spec.text("type") == "LoadBalancer", spec.text("externalTrafficPolicy") == "Local",
-      spec["healthCheckNodePort"] == nil
-    {
+    if needsHealthPort(spec), spec["healthCheckNodePort"] == nil {
       spec["healthCheckNodePort"] = before["healthCheckNodePort"]
     }
+    dropWhatTheTypeNeeded(&spec, before)
     object["spec"] = .object(spec)
+  }
+
+  private static func needsHealthPort(_ spec: JSONObject) -> Bool {
+    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
+  }
+
+  private static func isReachable(_ spec: JSONObject) -> Bool {
+    switch spec.text("type") {
+    case "NodePort", "LoadBalancer": true
+    case "ExternalName": false
+    default: !(spec["externalIPs"]?.array ?? []).isEmpty
+    }
+  }
+
+  /// A client that changes the type sends the rest as it read it. What only the type before had goes with that type.
+  private static func dropWhatTheTypeNeeded(_ spec: inout JSONObject, _ before: JSONObject) {
+    func drop(_ keys: String...) {
+      for key in keys where spec[key] == before[key] { spec[key] = nil }
+    }
+    if before.text("type") == "LoadBalancer", spec.text("type") != "LoadBalancer" {
+      drop("allocateLoadBalancerNodePorts", "loadBalancerClass")
+    }
+    if isReachable(before), !isReachable(spec) { drop("externalTrafficPolicy") }
+    if needsHealthPort(before), !needsHealthPort(spec) { drop("healthCheckNodePort") }
+    if before.text("type") != "ExternalName", spec.text("type") == "ExternalName" {
+      drop("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
+    }
   }
 
   private static func carryAddresses(_ spec: inout JSONObject, _ before: JSONObject) {
