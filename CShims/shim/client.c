@@ -182,12 +182,15 @@ container_request(struct client *client, struct container *container, const stru
   }
 }
 
-static void handle_request(struct client *client, struct shim_request *request, int *fds) {
+/// The plan in the packet of the request under way. Its clone has a copy, so that the next one may be read over it.
+static _Alignas(8) uint8_t inline_plan[SHIM_PLAN_BYTES_MAX];
+
+static void handle_request(struct client *client, struct shim_request *request, int *fds, size_t plan_bytes) {
   request->id[SHIM_ID_BYTES - 1] = '\0';
   request->target[SHIM_ID_BYTES - 1] = '\0';
   switch (request->kind) {
   case SHIM_START:
-    start_container(client, request, fds);
+    start_container(client, request, fds, plan_bytes == 0 ? NULL : inline_plan, plan_bytes);
     return;
   case SHIM_EXEC:
     start_exec(client, request, fds);
@@ -209,13 +212,14 @@ static void client_ready(struct source *source, uint32_t events) {
   (void)events;
   struct client *client = (struct client *)source;
   struct shim_request request;
-  struct iovec part = {.iov_base = &request, .iov_len = sizeof request};
+  struct iovec parts[] = {
+      {.iov_base = &request, .iov_len = sizeof request}, {.iov_base = inline_plan, .iov_len = sizeof inline_plan}};
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int) * SHIM_FDS_MAX)];
   } control;
   struct msghdr message = {
-      .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+      .msg_iov = parts, .msg_iovlen = 2, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
   ssize_t count = recvmsg(source->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   int fds[SHIM_FDS_MAX] = {-1, -1, -1, -1};
@@ -224,8 +228,10 @@ static void client_ready(struct source *source, uint32_t events) {
     if (header != NULL && header->cmsg_type == SCM_RIGHTS)
       memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
   }
-  bool ok = count == sizeof request && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-  if (ok) handle_request(client, &request, fds);
+  bool ok = count >= (ssize_t)sizeof request && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+  size_t plan_bytes = ok ? (size_t)count - sizeof request : 0;
+  ok = ok && (plan_bytes > 0) == (request.kind == SHIM_START && (request.flags & SHIM_HAS_PLAN));
+  if (ok) handle_request(client, &request, fds, plan_bytes);
   for (int i = 0; i < SHIM_FDS_MAX; i++) close_fd(&fds[i]);
   // The end of the connection, or something that no client of ours sends.
   if (!ok) drop_client(client);
@@ -241,7 +247,8 @@ bool add_client(int fd) {
   }
   client->next = shim.clients;
   shim.clients = client;
-  struct shim_message hello = {.kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL};
+  struct shim_message hello = {
+      .kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS};
   answer_with(client, &hello, -1);
   return true;
 }

@@ -141,8 +141,8 @@ static int prepare_stdio(struct container *container, uint32_t flags, struct pip
   return 0;
 }
 
-static int begin_container(struct container *container, const struct shim_request *request, int plan) {
-  struct launch_request launch = {.plan = plan, .cgroup = container->cgroup, .target = -1};
+static int
+begin_container(struct container *container, const struct shim_request *request, struct launch_request launch) {
   struct pipes pipes = {.read = {-1, -1, -1}, .write = {-1, -1, -1}};
   int err = request_namespace(request, &launch);
   if (err == 0) err = prepare_stdio(container, request->flags, &pipes, launch.stdio);
@@ -153,11 +153,12 @@ static int begin_container(struct container *container, const struct shim_reques
   return err;
 }
 
-void start_container(struct client *client, const struct shim_request *request, int *fds) {
+void start_container(
+    struct client *client, const struct shim_request *request, int *fds, uint8_t *plan, size_t plan_bytes) {
   int err = 0;
   unsigned count = 0;
   for (struct container *each = shim.containers; each != NULL; each = each->next) count++;
-  if (!id_ok(request->id) || fds[0] < 0)
+  if (!id_ok(request->id) || (plan == NULL && fds[0] < 0))
     err = EINVAL;
   else if (find_container(request->id) != NULL)
     err = EEXIST;
@@ -179,10 +180,16 @@ void start_container(struct client *client, const struct shim_request *request, 
   container->stdin_once = request->flags & SHIM_STDIN_ONCE;
   container->next = shim.containers;
   shim.containers = container;
-  int next = 1;
+  int next = plan == NULL ? 1 : 0;
   if (request->flags & SHIM_HAS_CGROUP) container->cgroup = fds[next], fds[next++] = -1;
   if (request->flags & SHIM_HAS_LOG) container->log = fds[next], fds[next] = -1;
-  err = begin_container(container, request, fds[0]);
+  struct launch_request launch = {
+      .plan = plan == NULL ? fds[0] : -1,
+      .plan_bytes = plan,
+      .plan_length = plan_bytes,
+      .cgroup = container->cgroup,
+      .target = -1};
+  err = begin_container(container, request, launch);
   if (err == 0) return;
   free_container(container);
   answer(client, request->number, err);

@@ -68,9 +68,11 @@ int launch_child(
   launch->failed_err = 0;
   launch->failed_index = SHIM_NO_INDEX;
   launch->terminal = -1;
-  size_t length = 0;
-  uint8_t *plan = map_plan(request->plan, &length);
+  size_t length = request->plan_length;
+  uint8_t *plan = request->plan_bytes;
+  if (plan == NULL) plan = map_plan(request->plan, &length);
   if (plan == MAP_FAILED) return errno;
+  if (plan == request->plan_bytes && csandbox_validate(plan, length) != 0) return EBADMSG;
   int ends[2] = {-1, -1};
   int err = 0;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 || select_pid_namespace(request) < 0) {
@@ -98,7 +100,7 @@ int launch_child(
     close_fd(pidfd);
   }
 done:
-  (void)munmap(plan, length);
+  if (plan != request->plan_bytes) (void)munmap(plan, length);
   close_fd(&ends[0]);
   close_fd(&ends[1]);
   return err;

@@ -164,7 +164,9 @@ struct shim_message describe(const struct container *container);
 
 // launch.c
 struct launch_request {
-  int plan;
+  int plan;             // to be mapped, where there are no bytes
+  uint8_t *plan_bytes;  // aligned to 8; the caller's, and left as they are
+  size_t plan_length;
   int cgroup;
   int stdio[3];
   int target;  // pidfd whose PID namespace the child shall be in, or -1
@@ -178,7 +180,8 @@ bool read_reports(struct launch *launch);
 
 // container.c
 struct container *find_container(const char *id);
-void start_container(struct client *client, const struct shim_request *request, int *fds);
+void start_container(
+    struct client *client, const struct shim_request *request, int *fds, uint8_t *plan, size_t plan_bytes);
 int kill_container(struct container *container);
 int forget_container(struct container *container);
 void reap_children(void);

@@ -89,17 +89,18 @@ package struct CRIServer: Sendable {
   /// - Parameter socket: a duplicate is handed to the transport, which closes it.
   package func serve(_ socket: borrowing UnixSocketListener) async throws {
     await forgetStrayHolds()
+    try Task.checkCancellation()
     var config = HTTP2ServerTransport.Posix.Config.defaults
     config.rpc.maxRequestPayloadSize = Self.requestBytesMax
     let descriptor = try socket.socket.duplicate().release()
-    let server = GRPCServer(
-      transport: HTTP2ServerTransport.Posix(
-        listeningSocketDescriptor: Int(descriptor), transportSecurity: .plaintext, config: config),
-      services: services, interceptors: interceptors)
-    try await serve(server)
+    let transport = HTTP2ServerTransport.Posix(
+      listeningSocketDescriptor: Int(descriptor), transportSecurity: .plaintext, config: config)
+    try await serve(GRPCServer(transport: transport, services: services, interceptors: interceptors), transport)
   }
 
-  private func serve(_ server: GRPCServer<HTTP2ServerTransport.Posix>) async throws {
+  private func serve(
+    _ server: GRPCServer<HTTP2ServerTransport.Posix>, _ transport: HTTP2ServerTransport.Posix
+  ) async throws {
     let log = log
     let (events, news) = (events, news)
     let (loopback, runtime) = (loopback, runtime)
@@ -120,8 +121,10 @@ package struct CRIServer: Sendable {
     } onCancel: {
       // First: streams of events would hold the shutdown up for ever.
       events.close()
-      server.beginGracefulShutdown()
       Task {
+        // A transport that is told to end while it only begins to listen lets go of its channel half made.
+        _ = try? await transport.listeningAddress
+        server.beginGracefulShutdown()
         // Follows the shutdown: a client may not take what is sent to it.
         try? await Task.sleep(for: .seconds(Self.shutdownSeconds))
         log.debug("cutting what still streams")

@@ -18,18 +18,14 @@ extension RuntimeCalls {
           .deadlineExceeded, stage: "ExecSync", subject: request.containerID,
           reason: "the command ran longer than \(request.timeout) s and was killed")
       }
-      // Each may have half, and what the other leaves.
-      let bytesMax = RuntimeBounds.execOutputBytesMax
-      let errors = output.errorOutput.prefix(max(bytesMax / 2, bytesMax - output.output.count))
-      let standard = output.output.prefix(bytesMax - errors.count)
-      if output.wasTruncated || standard.count + errors.count < output.output.count + output.errorOutput.count {
+      if output.wasTruncated {
         calls.log.warning(
           "output of a command was longer than is kept",
           metadata: ["container": "\(request.containerID)", "bytes": "\(RuntimeBounds.execOutputBytesMax)"])
       }
       var response = CRIExecSyncResponse()
-      response.stdout = Data(standard)
-      response.stderr = Data(errors)
+      response.stdout = Data(output.output)
+      response.stderr = Data(output.errorOutput)
       response.exitCode = output.exit.status.code
       return response
     }

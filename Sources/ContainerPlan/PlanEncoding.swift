@@ -35,7 +35,7 @@ struct PlanEncoder {
   mutating func string(_ text: String) -> UInt64 {
     if let known = strings[text] { return known }
     let offset = UInt64(start + blob.count)
-    blob += Array(text.utf8)
+    blob.append(contentsOf: text.utf8)
     blob.append(0)
     strings[text] = offset
     return offset
@@ -51,7 +51,9 @@ struct PlanEncoder {
   private mutating func vector(_ texts: [String]) -> UInt64 {
     let offsets = texts.map { string($0) }
     var data: [UInt8] = []
-    for offset in offsets + [0] { data.append(littleEndian: offset) }
+    data.reserveCapacity((offsets.count + 1) * 8)
+    for offset in offsets { data.append(littleEndian: offset) }
+    data.append(littleEndian: UInt64(0))
     return bytes(data)
   }
 
@@ -59,6 +61,7 @@ struct PlanEncoder {
 
   func finish(_ operations: [EncodedOperation]) -> [UInt8] {
     var output: [UInt8] = []
+    output.reserveCapacity(start + blob.count + 1)
     output.append(littleEndian: Plan.magic)
     output.append(littleEndian: Plan.version)
     output.append(littleEndian: UInt16(operations.count))
@@ -66,13 +69,14 @@ struct PlanEncoder {
     output.append(littleEndian: UInt32(start + blob.count + 1))
     output.append(littleEndian: UInt32(0))
     for operation in operations {
-      output.append(littleEndian: operation.code)
-      output += [0, 0, 0, 0, 0, 0]
+      output.append(littleEndian: UInt64(operation.code))
       for index in 0..<6 {
         output.append(littleEndian: index < operation.arguments.count ? operation.arguments[index] : 0)
       }
     }
-    return output + blob + [0]
+    output += blob
+    output.append(0)
+    return output
   }
 
   mutating func encode(_ operation: PlanOperation) -> EncodedOperation {
@@ -169,6 +173,7 @@ extension PlanOperation.Missing {
 
 extension [UInt8] {
   fileprivate mutating func append(littleEndian value: some FixedWidthInteger) {
-    for shift in stride(from: 0, to: value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> shift)) }
+    // Safe: the bytes of an integer, which live for the closure.
+    unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
   }
 }

@@ -25,6 +25,17 @@ package enum Memory {
     return bytes
   }
 
+  /// Has large blocks given back to the kernel when they are freed, for good: by itself the allocator takes the largest one
+  /// that was freed as the size up to which it keeps them, in every thread's arena, so that one answer of many megabytes
+  /// would be held several times over. For the begin of a process.
+  package static func keepNoLargeBlocks() {
+    let mmapThreshold: Int32 = -3
+    let trimThreshold: Int32 = -1
+    mallopt(mmapThreshold, largeBlockBytes)
+    mallopt(trimThreshold, 4 * largeBlockBytes)
+  }
+
+  private static let largeBlockBytes: Int32 = 256 << 10
   private static let afterStart = Duration.seconds(5)
   private static let every = Duration.seconds(600)
 

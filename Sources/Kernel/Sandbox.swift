@@ -64,6 +64,16 @@ package enum Sandbox {
     }
   }
 
+  /// Removes a writable layer in which nothing was written: `upper`, and `work` with what an overlay mounted volatile
+  /// leaves there. By name, because a look into each directory costs several times as much. Whether all of it is gone.
+  package static func removeUnwritten(layer: String) throws(SyscallError) -> Bool {
+    guard try removeIfEmpty(directory: "\(layer)/upper") else { return false }
+    let work = "\(layer)/work"
+    _ = unsafe Glibc.unlink("\(work)/work/incompat/volatile/dirty")
+    for part in ["/work/incompat/volatile", "/work/incompat", "/work", ""] { _ = unsafe rmdir(work + part) }
+    return try removeIfEmpty(directory: layer)
+  }
+
   /// A container's log, made where it is missing, to append to.
   package static func openLog(_ path: String) throws(SyscallError) -> OwnedFD {
     try Files.open(path, flags: O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, mode: 0o640)

@@ -12,6 +12,7 @@ package enum Capability {
 
   /// The number of "CAP_CHOWN", also written "chown" or "CHOWN"; nil for what the kernel has not.
   package static func number(_ name: String) -> Int? {
+    if let number = numbers[name] { return number }
     let upper = name.uppercased()
     return numbers[upper.hasPrefix("CAP_") ? upper : "CAP_" + upper]
   }

@@ -16,6 +16,8 @@ struct ContainerCell {
   var execTemplate: ExecTemplate?
   /// Why it did not start or could not be removed.
   var failure: RuntimeError?
+  /// What is on disk says that it was started.
+  var startIsSaved = false
   /// Grace and kill timers, cancelled when it ends.
   var timers: [Task<Void, Never>] = []
 
@@ -167,9 +169,12 @@ extension PodSandbox {
   func saveContainerState(_ id: String) {
     guard let cell = containers[id] else { return }
     let state = ContainerState(startedAt: cell.startedAt, pid: cell.pid, exit: cell.snapshot.exit)
-    let path = "\(environment.places(of: id, in: self.id).directory)/state.json"
+    let directory = environment.places(of: id, in: self.id).directory
+    // The shim has written the end down before it told of it, and a restart reads that.
+    if let exit = state.exit, exit.message.isEmpty, cell.startIsSaved, Files.exists("\(directory)/exit") { return }
     do {
-      try Files.writeAtomically(path, state.json.encoded(pretty: true))
+      try Files.writeAtomically("\(directory)/state.json", state.json.encoded(pretty: true))
+      containers[id]?.startIsSaved = state.exit == nil
     } catch {
       log.error("writing the container's state failed", metadata: ["container": "\(id)", "error": "\(error)"])
     }
@@ -223,13 +228,12 @@ extension PodSandbox {
     do throws(SyscallError) {
       // Without its record it is gone: an interruption from here on leaves only files, which the next start removes.
       try Files.remove("\(places.directory)/record.json")
-      if try Sandbox.removeIfEmpty(directory: places.upperDirectory) {
-        try Files.removeTree(places.storageDirectory)
-      } else {
+      if try !Sandbox.removeUnwritten(layer: places.storageDirectory) {
         // A writable layer can be large: not on Swift's pool.
         try await onFreshThread { () throws(SyscallError) in try Files.removeTree(places.storageDirectory) }
       }
-      try Files.removeTree(places.directory)
+      for name in ["request.json", "state.json", "exit"] { try Files.remove("\(places.directory)/\(name)") }
+      if try !Sandbox.removeIfEmpty(directory: places.directory) { try Files.removeTree(places.directory) }
     } catch {
       throw RuntimeError(.failed, stage: "remove container files", subject: places.containerID, cause: error)
     }

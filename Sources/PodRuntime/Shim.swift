@@ -18,9 +18,12 @@ package final class Shim: Sendable {
   private let connection: ShimConnection
   private static let deviceFilters = DeviceFilters()
 
-  private init(podID: String, processID: Int32, connection: ShimConnection) {
+  private let features: ShimFeatures
+
+  private init(podID: String, _ hello: ShimMessage, _ connection: ShimConnection) {
     self.podID = podID
-    self.processID = processID
+    processID = hello.processID
+    features = ShimFeatures(rawValue: hello.handle)
     self.connection = connection
   }
 
@@ -41,7 +44,7 @@ package final class Shim: Sendable {
     guard hello.errno == 0 else {
       throw .launch(stage: ShimConfiguration.stage(hello.index, sysctlPaths: sysctlPaths), errno: hello.errno)
     }
-    return Shim(podID: configuration.podID, processID: hello.processID, connection: connection)
+    return Shim(podID: configuration.podID, hello, connection)
   }
 
   private static func spawn(
@@ -87,7 +90,7 @@ package final class Shim: Sendable {
     guard hello.flags == ShimMessage.protocolVersion else {
       throw .badReply("it speaks protocol \(hello.flags), not \(ShimMessage.protocolVersion)")
     }
-    return Shim(podID: podID, processID: hello.processID, connection: connection)
+    return Shim(podID: podID, hello, connection)
   }
 
   /// Starts a container; returns when its program runs (exec worked).
@@ -114,8 +117,15 @@ package final class Shim: Sendable {
     if start.hasStdin { request.flags.insert(.stdin) }
     if start.stdinOnce { request.flags.insert(.stdinOnce) }
     var files: [SharedFD] = []
+    var plan: [UInt8] = []
     do throws(SyscallError) {
-      files.append(SharedFD(try Sandbox.memoryFile("plan", start.plan.encoded())))
+      let encoded = start.plan.encoded()
+      if features.contains(.takesPlans), encoded.count <= ShimRequest.planBytesMax {
+        request.flags.insert(.hasPlan)
+        plan = encoded
+      } else {
+        files.append(SharedFD(try Sandbox.memoryFile("plan", encoded)))
+      }
       if let cgroup = start.cgroupDirectory {
         let group = try Files.open(cgroup, flags: 0)
         if !start.plan.deviceRules.isEmpty {
@@ -132,7 +142,8 @@ package final class Shim: Sendable {
       throw .call(error)
     }
     let answer = try await connection.ask(
-      request, descriptors: files.map { $0.withRaw { $0 } }, secondsMax: ShimConnection.startSecondsMax)
+      request, following: plan, descriptors: files.map { $0.withRaw { $0 } },
+      secondsMax: ShimConnection.startSecondsMax)
     withExtendedLifetime(files) {}
     try Self.check(answer.message, start.plan)
     return (answer.message.processID, answer.message.scoreWasRefused)
@@ -182,8 +193,8 @@ package final class Shim: Sendable {
     return exec
   }
 
-  /// Runs a process in a container to its end and keeps what it wrote, up to `maxBytes` of each stream: what is beyond
-  /// is read and dropped.
+  /// Runs a process in a container to its end and keeps what it wrote, up to `maxBytes` of both streams together, of
+  /// which each may have half and what the other leaves: what is beyond is read and dropped.
   package func execCapturing(
     _ containerID: String, plan: Plan, maxBytes: Int = 16 << 20, timeoutSeconds: Double? = nil
   ) async throws(ShimError) -> ExecOutput {
@@ -192,18 +203,19 @@ package final class Shim: Sendable {
     let process = try await exec(
       containerID, plan: plan, stdout: OwnedFD(adopting: output.writeEnd), stderr: OwnedFD(adopting: errors.writeEnd),
       timeoutSeconds: timeoutSeconds)
+    let kept = KeptOutput(bytesMax: maxBytes)
     do {
-      async let kept = onFreshThread { () throws(SyscallError) in
-        try drainKeeping(output.readEnd, maxBytes: maxBytes)
+      async let output: Void = onFreshThread { () throws(SyscallError) in
+        try kept.drain(output.readEnd, stream: 0)
       }
-      async let keptErrors = onFreshThread { () throws(SyscallError) in
-        try drainKeeping(errors.readEnd, maxBytes: maxBytes)
+      async let errors: Void = onFreshThread { () throws(SyscallError) in
+        try kept.drain(errors.readEnd, stream: 1)
       }
       let message = try await process.message()
-      let (first, second) = (try await kept, try await keptErrors)
+      _ = try await (output, errors)
+      let (standard, other, isWhole) = kept.take()
       return ExecOutput(
-        exit: message.exit, output: first.kept, errorOutput: second.kept,
-        wasTruncated: !first.isWhole || !second.isWhole, timedOut: message.timedOut)
+        exit: message.exit, output: standard, errorOutput: other, wasTruncated: !isWhole, timedOut: message.timedOut)
     } catch let error as ShimError {
       throw error
     } catch let error as SyscallError {

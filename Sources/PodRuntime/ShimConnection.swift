@@ -67,8 +67,10 @@ final class ShimConnection: Sendable {
   }
 
   /// Sends a request and waits for its answer. The descriptors stay the caller's.
+  /// - Parameter following: bytes of its packet after the request itself.
   func ask(
-    _ request: ShimRequest, descriptors: [CInt] = [], secondsMax: Double = ShimConnection.answerSecondsMax
+    _ request: ShimRequest, following: [UInt8] = [], descriptors: [CInt] = [],
+    secondsMax: Double = ShimConnection.answerSecondsMax
   ) async throws(ShimError) -> Answer {
     let number = state.withLock { state in
       state.lastNumber += 1
@@ -77,7 +79,7 @@ final class ShimConnection: Sendable {
     let answer = try await wait(
       request: request.kind.name, isExec: request.kind == .exec, secondsMax: secondsMax, number: number
     ) { () throws(SyscallError) in
-      try self.channel.send(request.encoded(number: number), descriptors: descriptors)
+      try self.channel.send(request.encoded(number: number) + following, descriptors: descriptors)
     }
     if answer.message.errno != 0, answer.message.index == ShimMessage.noIndex {
       throw .refused(request: request.kind.name, subject: request.id, errno: answer.message.errno)

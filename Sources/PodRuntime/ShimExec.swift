@@ -74,16 +74,76 @@ package struct ExecOutput: Hashable, Sendable {
   package var timedOut: Bool
 }
 
-/// Reads a pipe to its end and keeps its begin, so that what writes to it never waits and memory stays flat.
-func drainKeeping(_ pipe: SharedFD, maxBytes: Int) throws(SyscallError) -> (kept: [UInt8], isWhole: Bool) {
-  let pipe = try pipe.duplicate()
-  var kept: [UInt8] = []
-  var isWhole = true
-  while true {
-    let chunk = try pipe.read(upTo: 1 << 16)
-    if chunk.isEmpty { return (kept, isWhole) }
-    let room = maxBytes - kept.count
-    kept += chunk.prefix(room)
-    if chunk.count > room { isWhole = false }
+/// What is kept of the two output streams of a command: of both together no more than a bound, of which each may have
+/// half and what the other leaves; and of all commands at one time no more than `RuntimeBounds.execOutputBytesTotalMax`,
+/// but a little of each. What is beyond is dropped, so that memory stays flat whatever containers write.
+final class KeptOutput: Sendable {
+  private struct State {
+    var streams: [[UInt8]] = [[], []]
+    var isWhole = true
+    var reserved = 0
+  }
+  private static let inUse = Mutex(0)
+  /// What a command may keep even where others have taken everything.
+  private static let guaranteedBytes = 64 << 10
+  private static let capacityStep = 64 << 10
+
+  private let bytesMax: Int
+  private let state = Mutex(State())
+
+  init(bytesMax: Int) { self.bytesMax = bytesMax }
+
+  deinit {
+    let reserved = state.withLock { $0.reserved }
+    Self.inUse.withLock { $0 -= reserved }
+  }
+
+  /// Reads one of the streams, 0 or 1, to its end.
+  func drain(_ pipe: SharedFD, stream: Int) throws(SyscallError) {
+    let pipe = try pipe.duplicate()
+    while true {
+      let chunk = try pipe.read(upTo: 1 << 16)
+      if chunk.isEmpty { return }
+      keep(chunk, stream)
+    }
+  }
+
+  private func keep(_ chunk: [UInt8], _ stream: Int) {
+    state.withLock { state in
+      let other = state.streams[1 - stream].count
+      let room = max(0, max(bytesMax / 2, bytesMax - other) - state.streams[stream].count)
+      let wanted = min(chunk.count, room)
+      let excess = max(0, state.streams[stream].count + wanted + other - bytesMax)
+      // The other one has had more than its half, while this one left it.
+      if excess > 0 { state.streams[1 - stream].removeLast(excess) }
+      let taken = Self.reserve(wanted - excess, of: &state) + excess
+      if taken < chunk.count || excess > 0 { state.isWhole = false }
+      let count = state.streams[stream].count + taken
+      if count > state.streams[stream].capacity {
+        // In steps of a half: what doubles holds three times what it needs while it grows.
+        state.streams[stream].reserveCapacity(min(bytesMax, max(count + Self.capacityStep, count + count / 2)))
+      }
+      state.streams[stream] += chunk.prefix(taken)
+    }
+  }
+
+  private static func reserve(_ count: Int, of state: inout State) -> Int {
+    let granted = inUse.withLock { inUse in
+      let free = max(0, RuntimeBounds.execOutputBytesTotalMax - inUse)
+      let granted = min(count, max(free, guaranteedBytes - state.reserved))
+      inUse += max(0, granted)
+      return max(0, granted)
+    }
+    state.reserved += granted
+    return granted
+  }
+
+  /// Both streams, which are gone from here then, and whether nothing was dropped. What was reserved for them is so until
+  /// this value ends.
+  func take() -> (output: [UInt8], errors: [UInt8], isWhole: Bool) {
+    state.withLock { state in
+      defer { state.streams = [[], []] }
+      return (state.streams[0], state.streams[1], state.isWhole)
+    }
   }
 }

@@ -20,6 +20,14 @@ struct ShimRequestFlags: OptionSet {
   static let hasStdin = Self(rawValue: 32)
   static let hasStdout = Self(rawValue: 64)
   static let hasStderr = Self(rawValue: 128)
+  static let hasPlan = Self(rawValue: 256)
+}
+
+/// What a shim can do that others of its protocol cannot.
+struct ShimFeatures: OptionSet {
+  let rawValue: UInt64
+  /// Plans of up to `ShimRequest.planBytesMax` may follow the request in its packet.
+  static let takesPlans = Self(rawValue: 1)
 }
 
 struct ShimRequest {
@@ -30,6 +38,7 @@ struct ShimRequest {
   var arguments: [UInt64] = []
 
   static let idBytes = 72
+  static let planBytesMax = 32 << 10
 
   func encoded(number: UInt64) -> [UInt8] {
     var bytes: [UInt8] = []

@@ -66,6 +66,8 @@ package enum RuntimeBounds {
   package static let shimWaitMilliseconds = 5_000
   /// Bytes of both output streams together that one ExecSync keeps: the answer must fit the 16 MiB that a kubelet takes.
   package static let execOutputBytesMax = (16 << 20) - 4096
+  /// The same of all that run at one time.
+  package static let execOutputBytesTotalMax = 32 << 20
   /// Sandboxes recovered at the same time.
   package static let recoveriesMax = 16
 }

@@ -10,8 +10,9 @@ struct ContainerCommand: AsyncParsableCommand {
     abstract: "Create, start, exit and delete a container of a static `true`.",
     discussion: """
       The same namespaces, mounts, cgroup, capabilities and seccomp program for all: the runtime engine in this process, \
-      martletd over its CRI socket, `crun run` and `runc run` of one bundle, and the kernel's floor (clone3, overlay, proc, \
-      tmpfs, pivot, exec). Martlet makes an overlay for each container; the bundle's root is a directory that is there.
+      martletd over its CRI socket, `crun run` and `runc run` of one bundle, and the kernel's floor: bare (clone3, overlay, \
+      proc, tmpfs, pivot, exec, exit), and whole, with the cgroup and the directories of the one container made and \
+      removed as all others do it. Martlet makes an overlay for each container; the bundle's root is a directory that is there.
       """)
 
   @OptionGroup var options: BenchOptions
@@ -32,7 +33,7 @@ struct ContainerCommand: AsyncParsableCommand {
     defer { try? parent.remove() }
 
     var report = Report()
-    var contenders = try await Self.peers(work: work, bundle: bundle, &report)
+    var contenders = try await Self.peers(work: work, bundle: bundle, group: parent, &report)
     let engine = try await EngineContainers(work: "\(work)/engine", bundle: bundle)
     contenders.append(Contender(name: "martlet") { try await engine.once() })
     let series =
@@ -42,7 +43,9 @@ struct ContainerCommand: AsyncParsableCommand {
     try await engine.close()
     report.add(series, of: contenders)
     if let ours = series["martlet"] {
-      for peer in ["crun", "runc", "floor"] { if let theirs = series[peer] { report.ratio(peer, ours, to: theirs) } }
+      for peer in ["crun", "runc", "floor", "whole_floor"] {
+        if let theirs = series[peer] { report.ratio(peer, ours, to: theirs) }
+      }
     }
     try options.show(report, as: "container")
   }
@@ -70,10 +73,16 @@ struct ContainerCommand: AsyncParsableCommand {
   }
 
   /// The kernel's floor, crun and runc; the report gets their versions.
-  private static func peers(work: String, bundle: Bundle, _ report: inout Report) async throws -> [Contender] {
+  private static func peers(
+    work: String, bundle: Bundle, group: Cgroup, _ report: inout Report
+  ) async throws -> [Contender] {
     let floor = try Floor(
-      program: "\(try programDirectory())/martlet-floor", lower: bundle.root, work: "\(work)/floor")
-    var contenders = [Contender(name: "floor") { try await floor.once() }]
+      program: "\(try programDirectory())/martlet-floor", lower: bundle.root, work: "\(work)/floor",
+      cgroup: group.directory)
+    var contenders = [
+      Contender(name: "floor") { try await floor.once(.bare) },
+      Contender(name: "whole_floor") { try await floor.once(.whole) },
+    ]
     let run = ["run", "--bundle", bundle.directory, "bundle"]
     for (name, arguments) in [
       ("crun", ["--root", "\(work)/crun", "--cgroup-manager=cgroupfs"] + run),

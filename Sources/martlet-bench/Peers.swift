@@ -42,23 +42,30 @@ final class Floor: Sendable {
   // It ends when its standard input does, with this value.
   private let child: ChildProcess
 
-  init(program: String, lower: String, work: String) throws {
-    for folder in ["upper", "work", "root"] { try Files.makeDirectories("\(work)/\(folder)", mode: 0o755) }
+  enum Kind: UInt8 {
+    case bare = 1
+    /// With the directories and the cgroup that one container alone has.
+    case whole = 2
+  }
+
+  /// - Parameter cgroup: directory of a cgroup without processes.
+  init(program: String, lower: String, work: String, cgroup: String) throws {
+    try Files.makeDirectories(work, mode: 0o755)
     var input = try Pipe()
     var output = try Pipe()
     let childInput = input.takeReadEnd()
     let childOutput = output.takeWriteEnd()
     child = try ChildProcess.start(
-      program, arguments: [program, lower, "\(work)/upper", "\(work)/work", "\(work)/root", "/bin/true"],
+      program, arguments: [program, lower, work, cgroup, "/bin/true"],
       stdio: [childInput.withRaw { $0 }, childOutput.withRaw { $0 }, 2])
     requests = SharedFD(input.takeWriteEnd())
     answers = SharedFD(output.takeReadEnd())
   }
 
-  /// Milliseconds from clone to the end of the program.
-  func once() async throws -> Double {
+  /// Milliseconds.
+  func once(_ kind: Kind) async throws -> Double {
     let nanoseconds = try await onFreshThread { [self] () throws(SyscallError) -> Int64 in
-      try requests.duplicate().writeAll([1])
+      try requests.duplicate().writeAll([kind.rawValue])
       let bytes = try answers.duplicate().read(upTo: 8)
       guard bytes.count == 8 else { return -1 }
       return bytes.reversed().reduce(0) { $0 << 8 | Int64($1) }

@@ -96,12 +96,15 @@ struct Contender {
   let once: () async throws -> Double
 }
 
-/// Runs every contender once a round, so that a busy moment of the machine hits all of them.
+/// Runs every contender once a round, so that a busy moment of the machine hits all of them, in another order each
+/// round, so that none always follows the same one: what a large process leaves behind (cold caches, memory that the
+/// kernel still gives back) costs the next one several tenths of a millisecond.
 /// - Parameter warmUp: rounds whose times are dropped.
 func interleaved(_ contenders: [Contender], rounds: Int, warmUp: Int) async throws -> [String: Series] {
   var series: [String: Series] = [:]
+  var order = SeededOrder()
   for round in 0..<(rounds + warmUp) {
-    for contender in contenders {
+    for contender in contenders.shuffled(using: &order) {
       let milliseconds: Double
       do {
         milliseconds = try await contender.once()
@@ -112,6 +115,19 @@ func interleaved(_ contenders: [Contender], rounds: Int, warmUp: Int) async thro
     }
   }
   return series
+}
+
+/// The same numbers in every run (SplitMix64).
+private struct SeededOrder: RandomNumberGenerator {
+  private var state: UInt64 = 1
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
 }
 
 /// Milliseconds that `body` takes.

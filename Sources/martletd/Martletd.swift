@@ -7,6 +7,7 @@ internal import Synchronization
 @main
 enum Program {
   static func main() {
+    Memory.keepNoLargeBlocks()
     DaemonSignal.run {
       await Martletd.main()
       return 0

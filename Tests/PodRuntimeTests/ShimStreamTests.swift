@@ -152,6 +152,15 @@ import Testing
       let flood = try await world.shim.execCapturing(
         "c1", plan: try Plan.exec(process, seccompProgram: nil), maxBytes: 1000, timeoutSeconds: 0.3)
       #expect(flood.wasTruncated && flood.output.count == 1000)
+      process.arguments = ["sh", "-c", "yes | head -c 5000; yes 2 | head -c 300 >&2; yes 2 | head -c 5000 >&2"]
+      let both = try await world.shim.execCapturing(
+        "c1", plan: try Plan.exec(process, seccompProgram: nil), maxBytes: 1000, timeoutSeconds: 10)
+      #expect(both.wasTruncated && both.output.count == 500 && both.errorOutput.count == 500)
+      #expect(text(both.errorOutput).allSatisfy { $0 == "2" || $0 == "\n" })
+      process.arguments = ["sh", "-c", "yes | head -c 600; echo bad >&2"]
+      let whole = try await world.shim.execCapturing(
+        "c1", plan: try Plan.exec(process, seccompProgram: nil), maxBytes: 1000, timeoutSeconds: 10)
+      #expect(!whole.wasTruncated && whole.output.count == 600 && text(whole.errorOutput) == "bad\n")
     }
   }
 

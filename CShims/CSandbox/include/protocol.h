@@ -12,6 +12,7 @@ enum {
   SHIM_CONFIG_BYTES_MAX = 16 * 1024,
   SHIM_MESSAGES_PER_PACKET = 64,
   SHIM_NAME_BYTES = 72,
+  SHIM_PLAN_BYTES_MAX = 32 * 1024,  // of a plan that comes in the packet of its request
 };
 
 /// The first packet, over the descriptor that the shim is started with; descriptors: pod directory, seed mount
@@ -56,7 +57,7 @@ enum shim_stage {
 };
 
 enum shim_request_kind {
-  SHIM_START = 1,   // fds: plan, cgroup, log
+  SHIM_START = 1,   // fds: plan unless it follows the request, cgroup, log
   SHIM_EXEC = 2,    // fds: plan, stdin, stdout, stderr; arg 0: milliseconds until it is killed, or 0
   SHIM_SIGNAL = 3,  // arg 0: signal, arg 1: handle of an exec or 0
   SHIM_KILL = 4,
@@ -79,7 +80,11 @@ enum shim_request_flag {
   SHIM_HAS_STDIN = 32,
   SHIM_HAS_STDOUT = 64,
   SHIM_HAS_STDERR = 128,
+  SHIM_HAS_PLAN = 256,  // START alone: the plan follows the request in its packet
 };
+
+/// What a shim can do that others of its protocol cannot; `handle` of its HELLO.
+enum shim_feature { SHIM_TAKES_PLANS = 1 };
 
 /// In whose PID namespace a container starts; arg 0 of SHIM_START.
 enum shim_process_namespace { SHIM_PID_CONTAINER = 0, SHIM_PID_POD = 1, SHIM_PID_NODE = 2, SHIM_PID_TARGET = 3 };
@@ -94,7 +99,7 @@ struct shim_request {
 };
 
 enum shim_message_kind {
-  SHIM_HELLO = 1,        // pid of the shim, err and index of what failed, flags: SHIM_PROTOCOL
+  SHIM_HELLO = 1,        // pid of the shim, err and index of what failed, flags: SHIM_PROTOCOL, handle: features
   SHIM_ANSWER = 2,       // err; START: pid, index of the failed operation (or SHIM_NO_INDEX); EXEC: handle, terminal
   SHIM_ITEM = 3,         // of a listing
   SHIM_EXITED = 4,       // to every client
