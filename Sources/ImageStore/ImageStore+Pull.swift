@@ -154,6 +154,8 @@ extension ImageStore {
         }
         try await group.waitForAll()
       }
+      var seen: Set<Digest> = []
+      try await makeImplied(wanted.id, wanted.config.diffIDs.reversed().filter { seen.insert($0).inserted })
       let record = try add(wanted)
       unbusy(distinct.keys)
       scheduleSync()

@@ -40,6 +40,7 @@ extension ImageStore {
         // The record first: what is left without one is rubbish that the next start removes as well.
         try Files.remove(files.record(image.id))
         stored[image.id] = nil
+        try await forgetImplied(image.id)
         removal.images.append(image.id)
         removal.untagged += image.repoTags.sorted()
       }

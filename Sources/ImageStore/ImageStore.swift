@@ -21,6 +21,8 @@ package actor ImageStore {
   var stored: [Digest: StoredImage] = [:]
   var layers: [Digest: LayerRecord] = [:]
   var flights: [Digest: LayerFlight] = [:]
+  /// Images whose layers imply directories, and whether a layer of their own shows those.
+  private var implied: [Digest: Bool] = [:]
   /// Layers that a pull under way counts on, and how many pulls do.
   var busyLayers: [Digest: Int] = [:]
   /// Pulls and imports that have begun and not ended.
@@ -57,7 +59,7 @@ package actor ImageStore {
     do {
       for path in [
         root, files.images, files.layers, files.records, files.blobs, files.layerRecords, files.skeletons,
-        files.setAside,
+        files.setAside, files.implied,
       ] {
         try Files.makeDirectories(path, mode: 0o700)
         if path != root { try Files.chmod(path, mode: 0o700) }
@@ -68,6 +70,7 @@ package actor ImageStore {
       try await clearTemporary()
       try await loadLayers(&problems)
       try loadImages(&problems)
+      try await loadImplied()
       try loadVolumeHolds()
       try await removeUnused()
       for problem in problems { log.warning("image store: set aside", metadata: ["problem": "\(problem)"]) }
@@ -148,6 +151,46 @@ package actor ImageStore {
     }
   }
 
+  private func loadImplied() async throws {
+    for entry in try Directory(path: files.implied).list() {
+      let id = Digest(sha256Hex: String(entry.name.prefix { $0 != "." }))
+      let isOurs = id.map { stored[$0] != nil && entry.name == "\($0.hex).\(bootID)" } ?? false
+      if isOurs, let id { implied[id] = true } else { try await Self.removeTree("\(files.implied)/\(entry.name)") }
+    }
+    for image in stored.values { try await makeImplied(image.id, image.layersTopFirst) }
+  }
+
+  /// Makes the layer that shows directories as the image has them which some layer only implies, where there are any.
+  func makeImplied(_ id: Digest, _ topFirst: [Digest]) async throws {
+    let known = topFirst.map { ImpliedDirectories.Layer(directory: files.layer($0), implied: impliedDirectories($0)) }
+    guard implied[id] == nil, known.contains(where: { !$0.implied.isEmpty }) else { return }
+    let temporary = "\(files.implied)/\(StoreFiles.temporaryName())"
+    do {
+      try Files.makeDirectories(temporary, mode: 0o755)
+      try Files.chmod(temporary, mode: 0o755)
+      let isNeeded = try await onFreshThread { () throws(SyscallError) in
+        try ImpliedDirectories.make(known, in: temporary)
+      }
+      // Another pull of the same image may have been faster.
+      if isNeeded, implied[id] != true {
+        try Files.rename(temporary, to: files.implied(id, bootID: bootID))
+      } else {
+        try await Self.removeTree(temporary)
+      }
+      implied[id] = isNeeded
+    } catch {
+      try? await Self.removeTree(temporary)
+      throw error
+    }
+  }
+
+  private func impliedDirectories(_ diffID: Digest) -> Set<String> { Set(layers[diffID]?.impliedDirectories ?? []) }
+
+  func forgetImplied(_ id: Digest) async throws(SyscallError) {
+    guard implied.removeValue(forKey: id) == true else { return }
+    try await Self.removeTree(files.implied(id, bootID: bootID))
+  }
+
   private static func readJSON(_ path: String) throws -> JSONValue {
     try JSONValue.parse(
       try Files.read(path, maxBytes: recordBytesMax), limits: JSONLimits(maxBytes: recordBytesMax, maxDepth: 16))
@@ -179,7 +222,8 @@ package actor ImageStore {
   func addLayer(_ diffID: Digest, _ result: LayerUnpackResult) throws(SyscallError) {
     let record = LayerRecord(
       contentBytes: result.contentBytes, fileBytes: result.fileBytes, diskBytes: result.diskBytes,
-      inodes: Int64(result.entries), hasSkeleton: result.hasSkeleton, isDurable: false, bootID: bootID)
+      inodes: Int64(result.entries), hasSkeleton: result.hasSkeleton, isDurable: false, bootID: bootID,
+      impliedDirectories: result.impliedDirectories)
     try Files.writeAtomically(files.layerRecord(diffID), record.json.encoded(pretty: true))
     layers[diffID] = record
   }
@@ -246,7 +290,13 @@ package actor ImageStore {
     ImageRecord(
       id: image.id, repoTags: image.repoTags.sorted(), repoDigests: image.repoDigests.sorted(),
       sizeBytes: image.layersTopFirst.reduce(0) { $0 + (layers[$1]?.fileBytes ?? 0) }, config: image.config,
-      layerDirectories: image.layersTopFirst.map(files.layer), pinned: isPinned(image), pulledAt: image.pulledAt)
+      layerDirectories: (isImpliedShown(image) ? [files.implied(image.id, bootID: bootID)] : [])
+        + image.layersTopFirst.map(files.layer), pinned: isPinned(image), pulledAt: image.pulledAt)
+  }
+
+  /// Not where there is no room left among the directories that an overlay takes.
+  private func isImpliedShown(_ image: StoredImage) -> Bool {
+    implied[image.id] == true && image.layersTopFirst.count < ImageLimits.layersMax
   }
 
   func isPinned(_ image: StoredImage) -> Bool {

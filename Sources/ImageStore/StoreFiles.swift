@@ -20,6 +20,9 @@ struct StoreFiles: Sendable {
   var volumeHolds: String { "\(images)/volume-holds" }
   /// A directory with nothing in it, the second layer of overlays that have only one.
   var empty: String { "\(images)/empty" }
+  /// Top layers of images whose layers imply directories, named ID.BOOT: made again in every boot, so that none was half
+  /// on the disk when the machine went down.
+  var implied: String { "\(images)/implied" }
   var layers: String { "\(root)/layers" }
   var lock: String { "\(images)/lock" }
 
@@ -29,6 +32,7 @@ struct StoreFiles: Sendable {
   func layerRecord(_ diffID: Digest) -> String { "\(layerRecords)/\(diffID.hex).json" }
   func skeleton(_ diffID: Digest) -> String { "\(skeletons)/\(diffID.hex)" }
   func volumeHold(_ id: Digest, _ owner: String) -> String { "\(volumeHolds)/\(id.hex).\(owner)" }
+  func implied(_ id: Digest, bootID: String) -> String { "\(implied)/\(id.hex).\(bootID)" }
   func layer(_ diffID: Digest) -> String { "\(layers)/\(diffID.hex)" }
 
   /// Names that begin so are half-made, and removed at start.
@@ -48,12 +52,15 @@ struct LayerRecord: Hashable, Sendable {
   /// Known to be on the disk; otherwise good only until this boot ends.
   var isDurable: Bool
   var bootID: String
+  /// As `LayerUnpackResult` has them.
+  var impliedDirectories: [String]
 
   var json: JSONValue {
     [
       "version": 1, "contentBytes": .integer(contentBytes), "fileBytes": .integer(fileBytes),
       "diskBytes": .integer(diskBytes), "inodes": .integer(inodes), "hasSkeleton": .bool(hasSkeleton),
       "isDurable": .bool(isDurable), "bootID": .string(bootID),
+      "impliedDirectories": .array(impliedDirectories.map { .string($0) }),
     ]
   }
 }
@@ -69,6 +76,8 @@ extension LayerRecord {
     hasSkeleton = try reader.bool("hasSkeleton")
     isDurable = try reader.bool("isDurable")
     bootID = try reader.string("bootID")
+    // Records of earlier versions have none.
+    impliedDirectories = json["impliedDirectories"] == nil ? [] : try reader.strings("impliedDirectories")
   }
 }
 

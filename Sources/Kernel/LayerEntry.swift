@@ -98,6 +98,8 @@ struct LayerPath: Hashable {
   /// Everything above the last component.
   var parentPath: LayerPath { LayerPath(clean: Array(bytes[..<max(0, nameStart - 1)])) }
   var count: Int { bytes.count - 1 }
+  /// Where it is text.
+  var validText: String? { String(validating: bytes.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self) }
   /// For messages.
   var shown: String { Self.show(bytes) }
 

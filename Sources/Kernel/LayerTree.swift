@@ -17,6 +17,10 @@ final class LayerTree {
   var inheritsGroups = false
   /// The last `makeDirectory` found the directory there.
   private(set) var reused = false
+  /// Directories that were made because something is in them, and of which the archive has said nothing so far.
+  private(set) var implied: Set<LayerPath> = []
+  /// Of those, as many are remembered.
+  private static let impliedMax = 16_384
   /// Called with the paths whose content is no longer what their first entry wrote.
   var onReplace: (() -> Void)?
 
@@ -64,6 +68,7 @@ final class LayerTree {
       let name = path.name
       do {
         _ = try syscall("mkdirat", on: path.shown) { unsafe mkdirat(above, name, 0o755) }
+        if implied.count < Self.impliedMax { implied.insert(path) }
       } catch {
         // A symbolic link to nowhere; opening it again says so.
         if error.errno != EEXIST { throw error }
@@ -134,6 +139,7 @@ final class LayerTree {
     }
     let there = try status(parent, path)
     if there.st_mode & S_IFMT == S_IFDIR {
+      implied.remove(path)
       reused = true
       return
     }

@@ -33,6 +33,10 @@ package struct LayerUnpackResult: Hashable, Sendable {
   package var entries: Int
   /// A skeleton was written and the archive can be made again from it.
   package var hasSkeleton: Bool
+  /// Directories that no entry tells of, only what is in them: they have mode 0755 and belong to root, and in an image
+  /// they are to be what lower layers say (`ImpliedDirectories`). Paths below the layer; those that are no text are left
+  /// out.
+  package var impliedDirectories: [String]
   /// Attributes that the file system does not take, by name; at most 16.
   package var warnings: [String]
 }
@@ -145,7 +149,8 @@ final class LayerUnpacker {
     let hasSkeleton = try stream.skeleton?.finish(stream.contentBytes) ?? false
     return LayerUnpackResult(
       blobDigest: stream.blobDigest, contentDigest: stream.contentDigest, contentBytes: stream.contentBytes,
-      fileBytes: fileBytes, diskBytes: diskBytes, entries: entries, hasSkeleton: hasSkeleton, warnings: warnings)
+      fileBytes: fileBytes, diskBytes: diskBytes, entries: entries, hasSkeleton: hasSkeleton,
+      impliedDirectories: tree.implied.compactMap(\.validText).sorted(), warnings: warnings)
   }
 
   private func check(_ code: CInt, _ archive: OpaquePointer) throws {
