@@ -216,6 +216,45 @@ import Testing
     }
   }
 
+  /// Who rotates may die between the two steps, and the daemon with it: lines go on where they went, and nothing is lost
+  /// when it is done at last.
+  @Test func aRotationThatACrashCutsInTwoLosesNoLine() async throws {
+    try await CRINode.with { node, client in
+      let config = node.pod("cut")
+      let pod = try await client.runPodSandbox(config)
+      let script = """
+        i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo line $i; [ $((i%500)) != 0 ] || usleep 200000; done
+        sleep 1000
+        """
+      let id = try await node.run(client, in: pod, config, node.container("main", ["sh", "-c", script]))
+      let path = "\(node.path)/logs/cut/main.log"
+      try await Task.sleep(for: .milliseconds(300))
+      try Files.rename(path, to: "\(path).1")
+      try node.kill()
+      try await Task.sleep(for: .milliseconds(300))
+      try node.start()
+      try await node.connected { client in
+        #expect(!Files.exists(path), "somebody made the log that nobody asked for yet")
+        try await client.reopenContainerLog(id)
+        #expect(Files.exists(path))
+        // Once more of what is done already is no harm.
+        try await client.reopenContainerLog(id)
+        let wanted = (1...4000).map { "line \($0)" }
+        var lines: [String] = []
+        for _ in 0..<500 where lines.count < wanted.count {
+          let text =
+            try (Files.readText("\(path).1", maxBytes: 16 << 20) ?? "")
+            + (Files.readText(path, maxBytes: 16 << 20) ?? "")
+          lines = text.split(separator: "\n").map { $0.split(separator: " ", maxSplits: 3).last.map(String.init) ?? "" }
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(lines == wanted)
+        let before = try Files.readText("\(path).1", maxBytes: 16 << 20) ?? ""
+        #expect(before.contains("line 1\n"))
+      }
+    }
+  }
+
   @Test func eventsTellOfALife() async throws {
     try await CRINode.with { node, client in
       let config = node.pod("events")
