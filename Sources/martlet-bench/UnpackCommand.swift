@@ -10,12 +10,15 @@ struct UnpackCommand: AsyncParsableCommand {
     abstract: "Unpack an image of 500 MB in five layers.",
     discussion: """
       Martlet imports the OCI layout: every digest checked, five layer directories. The others get the same blobs: tar
-      and bsdtar one layer after another, umoci a whole bundle. Nobody is asked to sync to disk; removal is not timed.
+      and bsdtar one layer after another, umoci a whole bundle, a containerd that runs (hack/bench starts one) the layout as
+      an archive, which it imports and unpacks. Nobody is asked to sync to disk; removal is not timed.
       """)
 
   @OptionGroup var options: BenchOptions
   @Option(name: .long, help: "How often each is measured.")
   var rounds = 3
+  @Option(name: .long, help: "Socket of a containerd without images of a namespace mt-bench, measured in turns.")
+  var containerdAddress: String?
 
   func run() async throws {
     let work = "\(options.work)/unpack"
@@ -26,6 +29,10 @@ struct UnpackCommand: AsyncParsableCommand {
       contenders.append(
         Contender(name: "martlet_\(compression)") { try await Self.importOnce(layout, into: "\(work)/martlet") })
       contenders += try Self.peers(layout: layout, compression: compression, work: work)
+      if let containerdAddress {
+        contenders.append(
+          try await Self.containerd(containerdAddress, layout: layout, compression: compression, work: work))
+      }
     }
     contenders = try contenders.map { contender in
       guard let sync = TimedProgram("sync", []) else { throw BenchError("sync is not installed; run hack/setup") }
@@ -43,6 +50,7 @@ struct UnpackCommand: AsyncParsableCommand {
     for (ours, theirs) in [
       ("martlet_gzip", "tar_gzip"), ("martlet_gzip", "umoci_gzip"), ("martlet_gzip", "bsdtar_gzip"),
       ("martlet_zstd", "tar_zstd"), ("martlet_zstd", "bsdtar_zstd"),
+      ("martlet_gzip", "containerd_gzip"), ("martlet_zstd", "containerd_zstd"),
     ] {
       guard let first = series[ours], let second = series[theirs] else { continue }
       report.ratio(theirs, first, to: second)
@@ -101,6 +109,26 @@ struct UnpackCommand: AsyncParsableCommand {
       defer { try? Files.removeTree(target) }
       try Files.makeDirectories(work)
       return try await run.once()
+    }
+  }
+
+  private static func containerd(
+    _ address: String, layout: String, compression: String, work: String
+  ) async throws -> Contender {
+    let archive = "\(work)/containerd-\(compression).tar"
+    let name = "localhost/mt-bench-\(compression)"
+    let common = ["--address", address, "--namespace", "mt-bench", "images"]
+    guard let pack = TimedProgram("tar", ["--create", "--file", archive, "--directory", layout, "."]),
+      let unpack = TimedProgram("ctr", common + ["import", "--base-name", name, archive]),
+      let remove = TimedProgram("ctr", common + ["remove", "--sync", "\(name):latest"])
+    else { throw BenchError("ctr is not installed; run hack/containerd install") }
+    try Files.makeDirectories(work)
+    _ = try await pack.once()
+    return Contender(name: "containerd_\(compression)") {
+      let elapsed = try await unpack.once()
+      // Its blobs and snapshots go with it; or the next would find them unpacked.
+      _ = try await remove.once()
+      return elapsed
     }
   }
 
