@@ -6,8 +6,8 @@
 // For each byte read from standard input, once around; the nanoseconds of that go to standard output, 8 bytes in the
 // machine's order. Byte 1: clone3 with mount, PID and cgroup namespaces; in the child an overlay of LOWER and of
 // directories that are there, /proc, a tmpfs on /dev, pivot_root, exec of PROGRAM; in the parent the wait for its end.
-// Byte 2: the same with what is created and deleted for one container alone: the overlay's two directories, and a cgroup
-// below CGROUP that the clone is born in.
+// Byte 2: the same with what is created and deleted for one container alone: the overlay's two directories, and a
+// cgroup below CGROUP that the clone is born in.
 //
 // A process of its own and this small, since a clone copies the page tables of whoever asks. The end of input ends it
 // with status 0; a failure with status 1 and a line on standard error.

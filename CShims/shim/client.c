@@ -247,8 +247,7 @@ bool add_client(int fd) {
   }
   client->next = shim.clients;
   shim.clients = client;
-  struct shim_message hello = {
-      .kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS};
+  struct shim_message hello = {.kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS};
   answer_with(client, &hello, -1);
   return true;
 }
