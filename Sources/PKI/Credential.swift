@@ -30,6 +30,13 @@ package struct Credential: Hashable, Sendable {
   package let notBefore: Int64
   package let notAfter: Int64
 
+  package init(certificate: [UInt8], privateKey: [UInt8], notBefore: Int64 = 0, notAfter: Int64 = .max) {
+    self.certificate = certificate
+    self.privateKey = privateKey
+    self.notBefore = notBefore
+    self.notAfter = notAfter
+  }
+
   /// Both in one, as they are on disk, where they must not come from different times.
   package var pem: [UInt8] { certificate + privateKey }
 

@@ -94,6 +94,26 @@ package struct SigningRequest: Hashable, Sendable {
   }
 }
 
+/// How a node that joins knows the authority that it was told of.
+package enum AuthorityPin {
+  /// `sha256:` and the SHA-256 of the certificate's public key (SubjectPublicKeyInfo, DER) in hexadecimal.
+  package static func pin(ofAuthority pem: [UInt8]) throws(PKIError) -> String {
+    do {
+      let certificate = try Certificate(pemEncoded: String(decoding: pem, as: UTF8.self))
+      guard case .isCertificateAuthority? = try certificate.extensions.basicConstraints else {
+        throw PKIError.request(reason: "the certificate is not an authority's")
+      }
+      var serializer = DER.Serializer()
+      try serializer.serialize(certificate.publicKey)
+      return "sha256:\(hexadecimal(Array(SHA256.hash(data: serializer.serializedBytes))))"
+    } catch let error as PKIError {
+      throw error
+    } catch {
+      throw .request(reason: "the authority's certificate cannot be read: \(error)")
+    }
+  }
+}
+
 extension ClusterPKI {
   /// Shorter certificates are not worth their way, and clocks differ.
   static let signedSecondsMin: Int64 = 600

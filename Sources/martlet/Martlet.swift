@@ -36,7 +36,7 @@ struct Martlet: AsyncParsableCommand {
           InspectCommand.self, StopCommand.self, RmCommand.self, StatsCommand.self, TopCommand.self, PodCommand.self,
         ]),
       CommandGroup(name: "Images", subcommands: [ImageCommand.self]),
-      CommandGroup(name: "A cluster", subcommands: [UpCommand.self]),
+      CommandGroup(name: "A cluster", subcommands: [UpCommand.self, JoinCommand.self, TokenCommand.self]),
       CommandGroup(
         name: "This node",
         subcommands: [

@@ -57,6 +57,12 @@ struct ServerCommand: AsyncParsableCommand {
   var clusterCIDR: String?
 
   @Option(
+    name: .customLong("load-balancer-pool"),
+    help: ArgumentHelp(
+      "Addresses that Services of type LoadBalancer get; may be given several times.", valueName: "cidr"))
+  var loadBalancerPools: [String] = []
+
+  @Option(
     name: .customLong("node-name"),
     help: ArgumentHelp("Make credentials for this node; may be given several times.", valueName: "name"))
   var nodeNames: [String] = []
@@ -114,6 +120,7 @@ struct ServerCommand: AsyncParsableCommand {
       throw Failure("--cluster-cidr: \"\(clusterCIDR)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
     }
     plan.clusterCIDR = clusterCIDR
+    plan.loadBalancerPools = loadBalancerPools
     plan.advertiseAddress =
       try advertiseAddress.map { try address("--advertise-address", $0) }
       ?? (plan.listensEverywhere ? HostFacts.addresses().first ?? "127.0.0.1" : plan.bindAddress)
@@ -152,6 +159,7 @@ struct ServerPlan: Equatable, Sendable {
   var advertiseAddress = ""
   var serviceCIDR = ServerPlan.usualServiceCIDR
   var clusterCIDR: String?
+  var loadBalancerPools: [String] = []
   var nodeNames: [String] = []
   /// The administrator's.
   var kubeconfig: String

@@ -162,6 +162,7 @@ struct ControlPlane: Sendable {
     if plan.controls {
       var configuration = ControllersConfiguration()
       configuration.clusterCIDR = plan.clusterCIDR
+      configuration.loadBalancerPools = plan.loadBalancerPools
       let controllers = Controllers(
         client: KubeClient(transport: transport, userAgent: "martlet-controllers"), informers: informers,
         configuration: configuration, logger: Logger(label: "martlet.controllers"))

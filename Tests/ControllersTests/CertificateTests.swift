@@ -91,6 +91,20 @@ import Testing
     (request("example.com/own", usages: client, age: 86_401), node, .remove),
   ]
 
+  @Test func aProxysCertificateIsItsNodesToAskFor() {
+    let proxy = CertificateSubject(commonName: "system:kube-proxy:n1", organizations: ["system:kube-proxies"])
+    var request = Self.request(CertificatePlan.proxySigner, usages: Self.client, user: "system:node:n1")
+    #expect(CertificatePlan.step(request, subject: proxy, now: Self.now) == .nothing, "not one of the nodes' group")
+    request.spec.groups = ["system:nodes"]
+    #expect(CertificatePlan.step(request, subject: proxy, now: Self.now) == .approveProxy)
+    request.spec.username = "system:node:n2"
+    #expect(CertificatePlan.step(request, subject: proxy, now: Self.now) == .nothing)
+    request.status.conditions = [CertificateSigningRequestCondition()]
+    (request.status.conditions[0].type, request.status.conditions[0].status) = ("Approved", "True")
+    #expect(
+      CertificatePlan.step(request, subject: proxy, now: Self.now) == .fail("asked for by system:node:n2"))
+  }
+
   @Test(arguments: cases)
   func aRequestIsJudgedByWhatItSays(
     _ request: CertificateSigningRequest, _ subject: CertificateSubject?, _ step: CertificatePlan.Step

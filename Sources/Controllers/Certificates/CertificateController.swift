@@ -61,6 +61,10 @@ final class CertificateController: Sendable {
       try await add(
         "Approved", "AutoApproved", "Auto approving kubelet serving certificate: its names are the node's.",
         to: request, subresource: "approval")
+    case .approveProxy:
+      try await add(
+        "Approved", "AutoApproved", "Auto approving the client certificate of a node's own proxy.", to: request,
+        subresource: "approval")
     case .sign(let isServer):
       var signed = request
       do {

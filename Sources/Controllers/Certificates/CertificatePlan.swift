@@ -43,12 +43,17 @@ enum CertificatePlan {
   static let nodeClientSigner = "kubernetes.io/kube-apiserver-client-kubelet"
   static let servingSigner = "kubernetes.io/kubelet-serving"
 
+  /// Ours: the identity of a node's Service proxy and network policies, which see pods of other nodes.
+  static let proxySigner = "martlet.local/node-proxy"
+
   enum Step: Hashable, Sendable {
     case nothing
     /// Approve, if who asked may create this subresource of requests.
     case approveIfAllowed(subresource: String)
     /// Approve, if the names are those of the node that asked.
     case approveServing(node: String)
+    /// Approve: who asked is the node that the proxy is of.
+    case approveProxy
     case sign(isServer: Bool)
     case fail(String)
     /// Nobody will look at it any more.
@@ -71,7 +76,7 @@ enum CertificatePlan {
     if age > pendingSeconds { return .remove }
     let isApproved = types.contains("Approved")
     let signer = request.spec.signerName
-    guard [clientSigner, nodeClientSigner, servingSigner].contains(signer) else { return .nothing }
+    guard [clientSigner, nodeClientSigner, servingSigner, proxySigner].contains(signer) else { return .nothing }
     guard let subject else { return isApproved ? .fail("the request cannot be read") : .nothing }
     let problem = problem(request, subject)
     if isApproved { return problem.map { .fail($0) } ?? .sign(isServer: signer == servingSigner) }
@@ -83,6 +88,7 @@ enum CertificatePlan {
         subresource: request.spec.username == subject.commonName ? "selfnodeclient" : "nodeclient")
     case servingSigner:
       return .approveServing(node: String(subject.commonName.dropFirst("system:node:".count)))
+    case proxySigner: return .approveProxy
     default: return .nothing
     }
   }
@@ -100,6 +106,7 @@ enum CertificatePlan {
     if signer == clientSigner {
       return subject.organizations.contains("system:masters") ? "system:masters is nobody's to ask for" : nil
     }
+    if signer == proxySigner { return proxyProblem(request, subject) }
     guard subject.organizations == ["system:nodes"] else {
       return "subject organization is not system:nodes"
     }
@@ -111,6 +118,20 @@ enum CertificatePlan {
     if !isServer { return hasNames ? "DNS and IP subjectAltNames are not allowed" : nil }
     guard hasNames else { return "DNS or IP subjectAltName is required" }
     return request.spec.username == subject.commonName ? nil : "asked for by \(request.spec.username ?? "nobody")"
+  }
+
+  private static func proxyProblem(_ request: CertificateSigningRequest, _ subject: CertificateSubject) -> String? {
+    guard subject.organizations == ["system:kube-proxies"] else {
+      return "subject organization is not system:kube-proxies"
+    }
+    if !subject.dnsNames.isEmpty || !subject.addresses.isEmpty || subject.hasOtherNames {
+      return "subjectAltNames are not allowed"
+    }
+    let user = request.spec.username ?? ""
+    guard user.hasPrefix("system:node:"), request.spec.groups.contains("system:nodes"),
+      subject.commonName == "system:kube-proxy:\(user.dropFirst("system:node:".count))"
+    else { return "asked for by \(user)" }
+    return nil
   }
 
   /// Whether all names of a serving certificate are those of the node.
