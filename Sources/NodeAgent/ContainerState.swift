@@ -126,7 +126,7 @@ package struct ContainerState: Hashable, Sendable {
     switch rule.role {
     case .initial: phase == .idle && endedHere && lastExit?.code == 0
     case .sidecar: isRunning && started
-    case .main: true
+    case .main, .ephemeral: true
     }
   }
 }

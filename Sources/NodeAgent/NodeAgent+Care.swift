@@ -1,4 +1,5 @@
 internal import CRIClient
+internal import CRIModel
 internal import Kernel
 internal import KubeModel
 internal import Logging
@@ -23,6 +24,66 @@ extension NodeAgent {
           let message = "Usage of EmptyDir volume \"\(name)\" exceeds the limit \"\(empty.sizeLimit?.text ?? "")\". "
           workers[uid]?.deliver(.failed(reason: "Evicted", message: message))
         }
+      }
+    }
+  }
+
+  // MARK: logs and images
+
+  /// Begins logs anew that have become long.
+  func rotateLoop() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: settings.rotate)
+      for (uid, report) in reports where report.machine.sandboxID != nil {
+        guard let directory = workers[uid]?.translation.logDirectory else { continue }
+        for container in report.machine.containers {
+          guard let (id, attempt) = container.current else { continue }
+          await rotate("\(directory)/\(container.rule.name)", "\(attempt).log", id)
+        }
+      }
+    }
+  }
+
+  private func rotate(_ directory: String, _ log: String, _ id: String) async {
+    let (rule, path) = (settings.logRotation, "\(directory)/\(log)")
+    let moved = LogRotation.name(of: path, at: SystemClock.wallNanoseconds)
+    let isMoved = await onFreshThread { () -> Bool in
+      guard let status = try? Files.status(path), status.kind == .file, status.sizeBytes > rule.bytesMax else {
+        return false
+      }
+      let names = (try? Directory(path: directory).list().map(\.name)) ?? []
+      for name in rule.surplus(of: log, among: names) { try? Files.remove("\(directory)/\(name)") }
+      return (try? Files.rename(path, to: moved)) != nil
+    }
+    guard isMoved else { return }
+    do throws(CRIError) {
+      try await tools.runtime.reopenContainerLog(id)
+    } catch {
+      // Whoever writes goes on in the old file: it gets its name back, so that nobody reads past it.
+      tools.logger.warning("log \(path): \(error)")
+      await onFreshThread { if !Files.exists(path) { try? Files.rename(moved, to: path) } }
+    }
+  }
+
+  /// Removes images that nobody uses when the disk is full.
+  func tidyLoop() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: settings.tidy)
+      let (care, place) = (settings.imageCare, tools.volumes.root)
+      let excess = await onFreshThread { () -> UInt64 in
+        guard let space = try? Files.space(Files.parent(of: place)) else { return 0 }
+        return care.excess(totalBytes: space.totalBytes, availableBytes: space.availableBytes)
+      }
+      guard excess > 0, !Task.isCancelled else { continue }
+      do throws(CRIError) {
+        let images = try await tools.runtime.listImages(CRIImageFilter())
+        let containers = try await tools.runtime.listContainers(CRIContainerFilter())
+        for image in care.removable(images, usedBy: containers, bytes: excess) {
+          tools.logger.info("the disk is full: image \(image.repoTags.first ?? image.id) goes, nobody uses it")
+          try await tools.runtime.removeImage(image.id)
+        }
+      } catch {
+        tools.logger.warning("images: \(error)")
       }
     }
   }

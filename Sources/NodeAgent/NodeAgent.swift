@@ -28,6 +28,11 @@ package actor NodeAgent {
     package var relistShare = 6
     /// emptyDirs with a limit are measured so often.
     package var measure: Duration = .seconds(10)
+    /// Logs are looked at so often, and the disk.
+    package var rotate: Duration = .seconds(10)
+    package var tidy: Duration = .seconds(300)
+    package var logRotation = LogRotation()
+    package var imageCare = ImageCare()
     /// Changes of the status are gathered for so long before they are written.
     package var statusPause: Duration = .milliseconds(20)
 
@@ -88,6 +93,8 @@ package actor NodeAgent {
         group.addTask { await self.followEvents() }
         group.addTask { await self.relistLoop() }
         group.addTask { await self.measureLoop() }
+        group.addTask { await self.rotateLoop() }
+        group.addTask { await self.tidyLoop() }
         started = true
         await reconcile()
         if let cluster { group.addTask { await self.serve(cluster) } }

@@ -46,6 +46,8 @@ package enum PodEvent: Hashable, Sendable {
   case contentChanged
   /// The pod asks for another image than before: what was made from the old one is replaced.
   case imageChanged(container: String, image: String)
+  /// Somebody looks into the pod with a container more.
+  case containerAdded(ContainerRule)
   /// No Service leads to this pod any more.
   case withdrawn
   case deletionRequested(graceSeconds: Int64?)

@@ -66,7 +66,10 @@ extension PodMachine {
   private mutating func decideContainers(sandboxID: String, _ now: Milliseconds) -> [PodAction] {
     var actions: [PodAction] = []
     if isFinished { return finish(sandboxID: sandboxID, now) }
-    for index in containers.indices {
+    for index in containers.indices where containers[index].rule.role == .ephemeral {
+      actions += keepRunning(index, now)
+    }
+    for index in containers.indices where containers[index].rule.role != .ephemeral {
       let role = containers[index].rule.role
       if role == .main, !initialized {
         initialized = containers.allSatisfy { $0.rule.role == .main || $0.isDoneInitializing }
@@ -90,7 +93,9 @@ extension PodMachine {
     guard containers[index].phase == .idle else { return stopUnhealthy(index, now) }
     if containers[index].rule.role == .initial, containers[index].isDoneInitializing { return [] }
     let endedForGood = containers[index].endedHere && containers[index].isFinished
-    if endedForGood || (containers[index].isFinished && containers[index].rule.role == .main) { return [] }
+    if endedForGood || (containers[index].isFinished && [.main, .ephemeral].contains(containers[index].rule.role)) {
+      return []
+    }
     let restart = containers[index].restartBackoff
     guard pause(restart.until, now) else {
       if containers[index].lastExit != nil, containers[index].waiting == nil {

@@ -20,7 +20,8 @@ extension PodMachine {
 
   package var containersReady: Bool {
     if case .ready = sandbox {} else { return false }
-    return initialized && containers.allSatisfy { $0.rule.role == .initial || ($0.isRunning && $0.ready) }
+    return initialized
+      && containers.allSatisfy { [.initial, .ephemeral].contains($0.rule.role) || ($0.isRunning && $0.ready) }
   }
 
   /// Services may send connections here.

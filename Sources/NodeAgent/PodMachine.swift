@@ -90,6 +90,8 @@ package struct PodMachine: Sendable {
       for index in containers.indices where containers[index].waiting?.reason == "CreateContainerConfigError" {
         containers[index].restartBackoff.clear()
       }
+    case .containerAdded(let rule):
+      if !containers.contains(where: { $0.rule.name == rule.name }) { containers.append(ContainerState(rule)) }
     case .withdrawn where ending == .withdrawing: ending = .stopping
     case .deletionRequested(let grace): requestDeletion(grace, now)
     case .failed(let reason, let message) where failure == nil && !isDeleting:

@@ -38,10 +38,10 @@ package struct PodReport: Hashable, Sendable {
     }
     for container in machine.containers {
       let entry = self.status(of: container)
-      if container.rule.role == .main {
-        status.containerStatuses.append(entry)
-      } else {
-        status.initContainerStatuses.append(entry)
+      switch container.rule.role {
+      case .main: status.containerStatuses.append(entry)
+      case .ephemeral: status.ephemeralContainerStatuses.append(entry)
+      case .initial, .sidecar: status.initContainerStatuses.append(entry)
       }
     }
     status.conditions = conditions
@@ -64,7 +64,9 @@ package struct PodReport: Hashable, Sendable {
       return condition
     }
     let done = machine.phase == .succeeded || machine.phase == .failed
-    let unready = machine.containers.filter { $0.rule.role != .initial && !($0.isRunning && $0.ready) }
+    let unready = machine.containers.filter {
+      ![.initial, .ephemeral].contains($0.rule.role) && !($0.isRunning && $0.ready)
+    }
     let undone = machine.containers.filter { $0.rule.role != .main && !$0.isDoneInitializing }
     let waits = done ? nil : Self.list("unready status", unready)
     let reason = done ? "PodCompleted" : "ContainersNotReady"
@@ -89,7 +91,9 @@ package struct PodReport: Hashable, Sendable {
   private func status(of state: ContainerState) -> ContainerStatus {
     var out = ContainerStatus()
     out.name = state.rule.name
-    let container = (pod.spec.containers + pod.spec.initContainers).first { $0.name == state.rule.name }
+    let container = (pod.spec.containers + pod.spec.initContainers + pod.ephemeralContainers).first {
+      $0.name == state.rule.name
+    }
     out.image = container?.image ?? ""
     out.imageID = state.imageID
     out.ready = state.rule.role == .initial ? state.isDoneInitializing : state.isRunning && state.ready
@@ -124,7 +128,7 @@ package struct PodReport: Hashable, Sendable {
     waiting.message = why.flatMap { $0.message.isEmpty ? nil : $0.message }
     guard isServed, state.waiting == nil, refusal == nil else { return waiting }
     // Kubernetes tells what keeps the whole pod waiting by events alone; the message is more than it says.
-    let hasInitial = machine.containers.contains { $0.rule.role != .main }
+    let hasInitial = machine.containers.contains { [.initial, .sidecar].contains($0.rule.role) }
     waiting.reason = hasInitial && state.rule.role == .main ? "PodInitializing" : "ContainerCreating"
     return waiting
   }

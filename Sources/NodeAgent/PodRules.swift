@@ -1,4 +1,5 @@
 package import KubeModel
+internal import PodTranslation
 
 /// Milliseconds of a clock that only goes forward.
 package typealias Milliseconds = Int64
@@ -70,7 +71,8 @@ package struct ProbeRule: Hashable, Sendable {
 /// What the pod's machine must know of one container.
 package struct ContainerRule: Hashable, Sendable {
   /// Sidecars are init containers that keep running: started in order, stopped last.
-  package enum Role: Hashable, Sendable { case initial, sidecar, main }
+  /// Ephemeral ones come to a pod that runs, for a person who looks into it, and count for nothing.
+  package enum Role: Hashable, Sendable { case initial, sidecar, main, ephemeral }
   package var name: String
   package var role: Role
   package var restart: RestartPolicy
@@ -120,6 +122,11 @@ package struct PodRules: Hashable, Sendable {
           name: container.name, role: .main, restart: own, probes: Self.probes(container), image: container.image ?? "")
       )
     }
+    containers += pod.ephemeralContainers.map(Self.ephemeral)
+  }
+
+  static func ephemeral(_ container: Container) -> ContainerRule {
+    ContainerRule(name: container.name, role: .ephemeral, restart: .never, image: container.image ?? "")
   }
 
   private static func probes(_ container: Container) -> [ProbeKind: ProbeRule] {

@@ -108,7 +108,14 @@ extension PodWorker {
       if error.code != .notFound { tools.logger.warning("pod \(key): \(error)") }
     }
     try? tools.volumes.removeFile(Self.lastWordsFile(name, attempt), pod: uid)
-    try? Files.remove("\(translation.logDirectory)/\(name)/\(attempt).log")
+    let (directory, log) = ("\(translation.logDirectory)/\(name)", "\(attempt).log")
+    await onFreshThread {
+      // Its older parts, too.
+      for entry in (try? Directory(path: directory).list()) ?? []
+      where entry.name == log || entry.name.hasPrefix("\(log).") {
+        try? Files.remove("\(directory)/\(entry.name)")
+      }
+    }
   }
 
   func removeSandbox(_ id: String) async throws(CRIError) {

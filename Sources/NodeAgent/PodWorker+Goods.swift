@@ -36,7 +36,7 @@ extension PodWorker {
   private static let tokenSharePercent: Int64 = 80
   private static let tokenMax: Milliseconds = 24 * 3_600_000
   /// Before a token that could not be renewed is asked for again.
-  private static let tokenRetry: Milliseconds = 10_000
+  private var tokenRetry: Milliseconds { tools.backoff.first }
 
   /// What the pod is made from, tokens and claims included.
   var goods: PodObjects {
@@ -58,14 +58,14 @@ extension PodWorker {
   private func fetch(_ key: TokenKey) async throws {
     let (text, seconds) = try await tools.goods.token(key, for: pod)
     let life = min(seconds * 1000 / 100 * Self.tokenSharePercent, Self.tokenMax)
-    tokens[key] = PodToken(text: text, renewAt: tools.now() + max(life, Self.tokenRetry))
+    tokens[key] = PodToken(text: text, renewAt: tools.now() + max(life, tokenRetry))
   }
 
   /// Keeps the pod's tokens young, until it is cancelled.
   func renewTokens() async {
     while !Task.isCancelled {
       let now = tools.now()
-      let next = tokens.values.map(\.renewAt).min() ?? now + Self.tokenRetry
+      let next = tokens.values.map(\.renewAt).min() ?? now + tokenRetry
       if next > now {
         try? await Task.sleep(for: .milliseconds(min(next - now, Self.tokenMax)))
         continue
@@ -78,8 +78,8 @@ extension PodWorker {
           try await fetch(key)
           renewed = true
         } catch {
-          tools.logger.warning("pod \(self.key): token: \(error); asked again in \(Self.tokenRetry) ms")
-          tokens[key]?.renewAt = tools.now() + Self.tokenRetry
+          tools.logger.warning("pod \(self.key): token: \(error); asked again in \(tokenRetry) ms")
+          tokens[key]?.renewAt = tools.now() + tokenRetry
         }
       }
       if renewed { await renewProjections() }

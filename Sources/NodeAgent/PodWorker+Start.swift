@@ -78,8 +78,18 @@ extension PodWorker {
       }
       return (sources, hostsPath, wordsPath)
     }
-    return translated.config(
+    var config = translated.config(
       attempt: attempt, imageReference: image, mountSources: sources, hostsFile: hostsPath, terminationLog: wordsPath)
+    if let target = pod.spec.ephemeralContainers.first(where: { $0.name == name })?.targetContainerName,
+      !target.isEmpty
+    {
+      guard let running = machineNow.containers.first(where: { $0.rule.name == target })?.current else {
+        throw TranslationError("target container \"\(target)\" does not run")
+      }
+      config.linux.securityContext.namespaceOptions.pid = .target
+      config.linux.securityContext.namespaceOptions.targetID = running.id
+    }
+    return config
   }
 
   static func lastWordsFile(_ container: String, _ attempt: UInt32) -> String { "\(container).\(attempt).termination" }

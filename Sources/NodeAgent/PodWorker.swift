@@ -185,8 +185,24 @@ package actor PodWorker {
     for container in new.spec.initContainers + new.spec.containers {
       send.yield(.imageChanged(container: container.name, image: container.image ?? ""))
     }
+    addEphemeral(new, old)
     await renewProjections()
     await onChange(report)
+  }
+
+  /// Containers that a person added; what this node does not do with one is said, and the rest goes on.
+  private func addEphemeral(_ new: Pod, _ old: Pod) {
+    let known = Set(machine.containers.map(\.rule.name))
+    let added = new.ephemeralContainers.filter { !known.contains($0.name) }
+    guard !added.isEmpty, old.spec.ephemeralContainers != new.spec.ephemeralContainers else { return }
+    let problems = PodValidation.problems(inServed: new)
+    guard problems.isEmpty else {
+      let why = problems.map(\.description).joined(separator: "; ")
+      tools.logger.error("pod \(key): \(why)")
+      for container in added { tell(.warning("Failed", "Error: \(why)", container: container.name)) }
+      return
+    }
+    for container in added { send.yield(.containerAdded(PodRules.ephemeral(container))) }
   }
 
   func renewProjections() async {
@@ -388,7 +404,7 @@ package actor PodWorker {
   }
 
   nonisolated func container(_ name: String) -> Container? {
-    pod.spec.containers.first { $0.name == name } ?? pod.spec.initContainers.first { $0.name == name }
+    (pod.spec.containers + pod.spec.initContainers + pod.ephemeralContainers).first { $0.name == name }
   }
 }
 

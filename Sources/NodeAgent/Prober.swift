@@ -21,6 +21,8 @@ package enum ProbeTarget: Hashable, Sendable {
   /// - secure: over TLS, whoever the other side says that it is, as Kubernetes does.
   case http(host: String, port: Int32, path: String, headers: [HTTPHeader], secure: Bool = false)
   case tcp(host: String, port: Int32)
+  /// The health check that gRPC services have.
+  case grpc(host: String, port: Int32, service: String)
 
   /// - Parameter address: of the pod, where the probe names no host.
   package init?(_ probe: Probe, of container: Container, address: String) {
@@ -28,6 +30,8 @@ package enum ProbeTarget: Hashable, Sendable {
       self = .exec(exec.command)
     } else if let get = probe.httpGet {
       self.init(get, of: container, address: address)
+    } else if let grpc = probe.grpc {
+      self = .grpc(host: address, port: grpc.port, service: grpc.service ?? "")
     } else if let tcp = probe.tcpSocket, let port = container.port(tcp.port) {
       self = .tcp(host: tcp.host ?? address, port: port)
     } else {
@@ -76,6 +80,21 @@ package struct Prober: Sendable {
       return await within(timeout, subject: "dial tcp \(place)", late: "dial tcp \(place): i/o timeout") {
         let connection = try await Self.connect(host, port, timeout)
         return try await connection.executeThenClose { _, _ in ProbeResult(success: true) }
+      }
+    case .grpc(let host, let port, let service):
+      let place = Self.place(host, port)
+      return await within(
+        timeout, subject: "dial tcp \(place)",
+        late: "timeout: failed to connect service \"\(place)\" within \(timeout.components.seconds)s"
+      ) {
+        do throws(CRIError) {
+          let answer = try await GRPCHealth.check(host: host, port: Int(port), service: service, timeout: timeout)
+          return ProbeResult(
+            success: answer == .serving,
+            message: answer == .serving ? "" : "service unhealthy (responded with \"\(answer.name)\")")
+        } catch {
+          return ProbeResult(success: false, message: "\(place): \(error.message)")
+        }
       }
     case .http(let host, let port, let path, let headers, let secure):
       let request = Self.request(host, port, path, headers)

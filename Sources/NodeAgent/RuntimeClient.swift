@@ -19,6 +19,9 @@ package protocol RuntimeClient: Sendable {
   func execSync(
     _ id: String, command: [String], timeoutSeconds: Int64
   ) async throws(CRIError) -> CRIExecSyncResponse
+  func reopenContainerLog(_ id: String) async throws(CRIError)
+  func listImages(_ filter: CRIImageFilter) async throws(CRIError) -> [CRIImage]
+  func removeImage(_ reference: String) async throws(CRIError)
   func imageStatus(_ reference: String, verbose: Bool) async throws(CRIError) -> CRIImageStatusResponse
   func pullImage(
     _ reference: String, auth: CRIAuthConfig?, sandboxConfig: CRIPodSandboxConfig?

@@ -22,7 +22,7 @@ package struct ContentReference: Hashable, Sendable, Comparable {
       guard let name, !name.isEmpty else { return }
       found.insert(ContentReference(kind, namespace: pod.metadata.namespace ?? "default", name: name))
     }
-    for container in pod.spec.initContainers + pod.spec.containers {
+    for container in pod.spec.initContainers + pod.spec.containers + pod.ephemeralContainers {
       for source in container.envFrom {
         add(.configMap, source.configMapRef?.name)
         add(.secret, source.secretRef?.name)

@@ -69,6 +69,15 @@ extension ClaimPlace {
 }
 
 extension Pod {
+  /// Those that came to it while it ran, as containers like others.
+  package var ephemeralContainers: [Container] {
+    spec.ephemeralContainers.map { container in
+      // The same fields, but for one that only they have.
+      var decoder = FieldDecoder(isLenient: true)
+      return Container(container.json, &decoder)
+    }
+  }
+
   /// The claim that a volume of this pod is of; nil: it is of none.
   package func claim(of volume: Volume) -> String? {
     if let claim = volume.persistentVolumeClaim { return claim.claimName }

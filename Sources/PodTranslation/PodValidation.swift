@@ -232,11 +232,14 @@ package struct PodValidation {
 
   private mutating func probe(_ probe: Probe, _ path: String, _ container: Container) {
     let handlers = [probe.exec != nil, probe.httpGet != nil, probe.tcpSocket != nil, probe.grpc != nil].count { $0 }
-    if handlers != 1 { invalid(path, "needs exactly one of exec, httpGet, tcpSocket") }
+    if handlers != 1 { invalid(path, "needs exactly one of exec, grpc, httpGet, tcpSocket") }
     host(probe.httpGet?.host, "\(path).httpGet")
     host(probe.tcpSocket?.host, "\(path).tcpSocket")
     if let exec = probe.exec, exec.command.isEmpty {
       problems.append(FieldProblem(path: "\(path).exec.command", kind: .required))
+    }
+    if let port = probe.grpc?.port, !(1...65_535).contains(port) {
+      invalid("\(path).grpc.port", "must be 1 to 65535")
     }
     for (name, port) in [("httpGet", probe.httpGet?.port), ("tcpSocket", probe.tcpSocket?.port)] {
       if let port, container.port(port) == nil {

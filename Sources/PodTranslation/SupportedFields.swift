@@ -70,7 +70,7 @@ extension SupportedFields {
     "metadata.{name,namespace,uid,creationTimestamp,resourceVersion,generation,selfLink}", "status.*",
   ]
   private static let probe = [
-    "exec.*", "httpGet.*", "tcpSocket.*",
+    "exec.*", "httpGet.*", "tcpSocket.*", "grpc.*",
     "{initialDelaySeconds,periodSeconds,timeoutSeconds,successThreshold,failureThreshold,terminationGracePeriodSeconds}",
   ]
   private static let projections = ["secret.*", "configMap.*", "downwardAPI.*"]
@@ -101,6 +101,7 @@ extension SupportedFields {
   /// Of a Pod of an API server: there, others read what says where it shall run and who owns it.
   package static let servedPod = SupportedFields(
     podFields + ["metadata.*"]
+      + container.map { "spec.ephemeralContainers[].\($0)" } + ["spec.ephemeralContainers[].targetContainerName"]
       + servedVolume.map { "spec.volumes[].\($0)" }
       + ["containers", "initContainers"].map { "spec.\($0)[].resizePolicy.*" } + [
         "spec.nodeSelector.*", "spec.affinity.*", "spec.topologySpreadConstraints.*", "spec.schedulingGates.*",

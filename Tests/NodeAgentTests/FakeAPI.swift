@@ -38,6 +38,8 @@ final class FakeAPI: Sendable {
   /// Calls that changed something, as `PATCH /api/v1/…`.
   var writes: [String] { state.withLock { $0.calls.filter { !$0.hasPrefix("GET") } } }
 
+  let tokensGiven = Mutex(0)
+
   func setAway(_ isAway: Bool) {
     state.withLock { state in
       state.isAway = isAway
@@ -154,6 +156,7 @@ final class FakeAPI: Sendable {
       let isName = path.split(separator: "/").count.isMultiple(of: 2) != path.hasPrefix("/apis/")
       guard !isName else { return Self.status(404, "NotFound", "not found") }
       return list(path, query("fieldSelector"))
+    case .post where path.hasSuffix("/token"): return token(path, request.body)
     case .post: return create(path, request.body)
     case .put, .patch: return change(path, request)
     case .delete:
@@ -165,6 +168,19 @@ final class FakeAPI: Sendable {
       remove(path)
       return Self.good(object)
     }
+  }
+
+  /// A token that names its place and number, and is old at once.
+  private func token(_ path: String, _ body: [UInt8]) -> KubeResponse {
+    let asked = (try? JSONValue.parse(body)) ?? .null
+    let number = tokensGiven.withLock { count -> Int in
+      count += 1
+      return count
+    }
+    let bound = asked["spec"]?["boundObjectRef"]?["name"]?.string ?? ""
+    return Self.good([
+      "spec": ["expirationSeconds": 0], "status": ["token": .string("\(path) for \(bound) \(number)")],
+    ])
   }
 
   private func create(_ path: String, _ body: [UInt8]) -> KubeResponse {

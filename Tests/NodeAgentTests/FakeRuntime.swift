@@ -25,6 +25,8 @@ final class FakeRuntime: RuntimeClient {
     var stops: [String] = []
     var execAnswers: [String: Int32] = [:]
     var isAway = false
+    var reopened: [String] = []
+    var reopenFails = false
     /// Calls that overlapped on one container name: must stay 0.
     var running: Set<String> = []
     var doubles = 0
@@ -79,6 +81,22 @@ final class FakeRuntime: RuntimeClient {
       state.sandboxes[id] = nil
       state.containers = state.containers.filter { $0.value.sandbox != id }
     }
+  }
+
+  func reopenContainerLog(_ id: String) async throws(CRIError) {
+    let fails = state.withLock { state in
+      state.reopened.append(id)
+      return state.reopenFails
+    }
+    if fails { throw CRIError(code: .unavailable, message: "no", call: "ReopenContainerLog") }
+  }
+
+  func listImages(_ filter: CRIImageFilter) async throws(CRIError) -> [CRIImage] {
+    state.withLock { state in state.images.sorted().map { name in .with { $0.id = name } } }
+  }
+
+  func removeImage(_ reference: String) async throws(CRIError) {
+    state.withLock { state in _ = state.images.remove(reference) }
   }
 
   func podSandboxStatus(_ id: String, verbose: Bool) async throws(CRIError) -> CRIPodSandboxStatusResponse {

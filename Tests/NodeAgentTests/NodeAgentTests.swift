@@ -37,6 +37,8 @@ private final class TestNode: Sendable {
     settings.relist = .milliseconds(20)
     settings.measure = .milliseconds(50)
     settings.statusPause = .milliseconds(2)
+    settings.rotate = .milliseconds(20)
+    settings.logRotation.bytesMax = 1000
     var facts = NodeFacts(nodeName: "test-node")
     facts.logRoot = "\(scratch.path)/logs"
     var logger = Logger(label: "test")
@@ -149,6 +151,28 @@ private func isReady(_ name: String) -> (TestNode) -> Bool { { $0.pod(name)?["re
     }
     let first = "ready default/web [\"app\": \"web\"] 0 1"
     #expect(seen.withLock { $0 } == [first, first, "stop web/web 0", "gone web 0"])
+    try node.finish()
+  }
+
+  @Test func aLongLogIsBegunAnewAndOneThatCannotBeKeepsItsName() async throws {
+    let node = try TestNode()
+    try await node.withAgent {
+      try node.put("app.yaml", pod("web"))
+      try await node.wait("ready", isReady("web"))
+      let uid = node.pod("web")?["uid"]?.string ?? ""
+      let directory = "\(node.scratch.path)/logs/default_web_\(uid)/web"
+      try Files.writeAtomically("\(directory)/0.log", Array(repeating: 0x61, count: 2000))
+      try await node.wait("moved") { node in node.runtime.state.withLock { !$0.reopened.isEmpty } }
+      let parts = try Directory(path: directory).list().map(\.name)
+      #expect(parts.count == 1 && parts.allSatisfy { $0.hasPrefix("0.log.") }, "\(parts)")
+      let before = node.runtime.state.withLock { state in
+        state.reopenFails = true
+        return state.reopened.count
+      }
+      try Files.writeAtomically("\(directory)/0.log", Array(repeating: 0x61, count: 2000))
+      try await node.wait("tried") { node in node.runtime.state.withLock { $0.reopened.count > before } }
+      try await node.wait("back") { _ in Files.exists("\(directory)/0.log") }
+    }
     try node.finish()
   }
 

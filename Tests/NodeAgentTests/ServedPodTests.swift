@@ -104,6 +104,76 @@ private final class ServedNode: Sendable {
 }
 
 @Suite struct ServedPodTests {
+  @Test func aPodHasItsTokenAndAYoungerOneInTime() async throws {
+    let node = try ServedNode()
+    let files = #"{"serviceAccountToken":{"path":"token","expirationSeconds":600}}"#
+    try node.put(
+      "web", #""serviceAccountName":"robot","volumes":[{"name":"t","projected":{"sources":[\#(files)]}}],"#,
+      #","volumeMounts":[{"name":"t","mountPath":"/t"}]"#)
+    try await node.withAgent { _, _ in
+      try await node.wait("ready") { $0.isReady("web") }
+      let mount = try #require(node.runtime.config("c")?.mounts.first { $0.containerPath == "/t" })
+      #expect(mount.readonly)
+      func token() -> String { ((try? Files.readText("\(mount.hostPath)/token")) ?? nil) ?? "" }
+      let first = token()
+      #expect(first.hasPrefix("/api/v1/namespaces/default/serviceaccounts/robot/token for web "))
+      try await node.wait("renewed") { _ in token() != first && !token().isEmpty }
+    }
+    try node.finish()
+  }
+
+  @Test func aClaimIsADirectoryOfTheNodeAndWaitsUntilItIsBound() async throws {
+    let node = try ServedNode()
+    let place = "\(node.scratch.path)/local/pv1_default_data"
+    try node.api.put(
+      "/api/v1/namespaces/default/persistentvolumeclaims/data",
+      #"{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"data","namespace":"default"}}"#)
+    try node.put(
+      "web", #""volumes":[{"name":"d","persistentVolumeClaim":{"claimName":"data"}}],"#,
+      #","volumeMounts":[{"name":"d","mountPath":"/d","subPath":"in"}]"#)
+    try await node.withAgent { _, _ in
+      try await node.wait("told") { node in
+        node.events.contains { $0.contains(#"claim "default/data" is not bound to a volume yet"#) }
+      }
+      try node.api.put(
+        "/api/v1/persistentvolumes/pv1",
+        """
+        {"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"pv1",
+          "annotations":{"pv.kubernetes.io/provisioned-by":"martlet.dev/local-path"}},
+         "spec":{"hostPath":{"path":"\(place)"},"claimRef":{"namespace":"default","name":"data"}}}
+        """)
+      try node.api.put(
+        "/api/v1/namespaces/default/persistentvolumeclaims/data",
+        """
+        {"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"data","namespace":"default"},
+         "spec":{"volumeName":"pv1"},"status":{"phase":"Bound"}}
+        """)
+      try await node.wait("ready") { $0.isReady("web") }
+      #expect(try Files.status(place)?.mode ?? 0 & 0o777 == 0o777)
+      #expect(Files.exists("\(place)/in"))
+    }
+    try node.finish()
+  }
+
+  @Test func somebodyLooksIntoAPodWithAContainerMore() async throws {
+    let node = try ServedNode()
+    try node.put("web")
+    try await node.withAgent { _, _ in
+      try await node.wait("ready") { $0.isReady("web") }
+      try node.put(
+        "web",
+        #""ephemeralContainers":[{"name":"debugger","image":"web:1","targetContainerName":"c","stdin":true}],"#)
+      try await node.wait("runs") {
+        $0.status("web")?["ephemeralContainerStatuses"]?[0]?["state"]?["running"] != nil
+      }
+      #expect(node.isReady("web"))
+      let config = try #require(node.runtime.config("debugger"))
+      #expect(config.linux.securityContext.namespaceOptions.pid == .target)
+      #expect(config.linux.securityContext.namespaceOptions.targetID.isEmpty == false)
+    }
+    try node.finish()
+  }
+
   @Test func aPodOfTheServerRunsAndItsStatusComesBack() async throws {
     let node = try ServedNode()
     try node.put("web")

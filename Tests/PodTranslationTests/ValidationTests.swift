@@ -13,7 +13,10 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
 
 @Suite struct ValidationTests {
   @Test(arguments: [
-    (containers(#""livenessProbe":{"grpc":{"port":1}}"#), ["spec.containers[0].livenessProbe.grpc: not supported"]),
+    (
+      #"{"containers":[{"name":"a","image":"a"}],"volumes":[{"name":"v","nfs":{"server":"s","path":"/"}}]}"#,
+      ["spec.volumes[0].nfs: not supported"]
+    ),
     (
       containers(#""volumeDevices":[{"devicePath":"/dev/x","name":"v"}]"#),
       ["spec.containers[0].volumeDevices: not supported"]
@@ -76,7 +79,7 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
     ),
     (
       containers(#""livenessProbe":{}"#),
-      "spec.containers[0].livenessProbe: needs exactly one of exec, httpGet, tcpSocket"
+      "spec.containers[0].livenessProbe: needs exactly one of exec, grpc, httpGet, tcpSocket"
     ),
     (
       containers(#""livenessProbe":{"httpGet":{"port":"http"}}"#),

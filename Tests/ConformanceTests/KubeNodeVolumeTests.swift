@@ -1,0 +1,71 @@
+import JSON
+import Testing
+
+extension KubeTests {
+  /// What pods are given: tokens, images, and a look from outside.
+  @Suite(.cluster) struct NodeVolumes {
+    @Test func aPodSpeaksWithTheAPIAsItsServiceAccount() async throws {
+      let shell = try await KubeShell.make("tokens")
+      try shell.write(
+        "pod.yaml",
+        KubeManifests.pod(
+          "caller", "exec sleep 1000",
+          more: """
+            serviceAccountName: robot
+              automountServiceAccountToken: false
+              volumes:
+              - name: api
+                projected:
+                  sources:
+                  - serviceAccountToken: {path: token, expirationSeconds: 600}
+                  - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+                  - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+              - {name: tools, image: {reference: "localhost/busybox:2"}}
+            """,
+          container: "volumeMounts: [{name: api, mountPath: /api}, {name: tools, mountPath: /tools}]"))
+      try await shell.says("kubectl create serviceaccount robot", "serviceaccount/robot created")
+      try await shell.eventually("kubectl get configmap kube-root-ca.crt -o name") { !$0.isEmpty }
+      try await shell.says("kubectl apply -f pod.yaml", "pod/caller created")
+      try await shell.says("kubectl wait pod/caller --for=condition=Ready --timeout=30s", "pod/caller condition met")
+      try await shell.says("kubectl exec caller -- cat /api/namespace && echo", "tokens")
+      try await shell.says(
+        "kubectl exec caller -- sh -c 'ls /tools/bin | grep -c busybox; touch /tools/x 2>&1 | grep -c Read-only'",
+        "1\n1")
+      // Whoever has the token and the certificate is that account, wherever it calls from.
+      try await shell.shows(
+        "kubectl exec caller -- cat /api/token >token; kubectl exec caller -- cat /api/ca.crt >ca.crt; "
+          + "curl -s --cacert ca.crt -H \"Authorization: Bearer $(cat token)\" https://10.96.0.1/api/v1/namespaces/tokens/pods",
+        "User \\\"system:serviceaccount:tokens:robot\\\" cannot list resource")
+      try await shell.shows(
+        "kubectl create role reader --verb=list --resource=pods && kubectl create rolebinding reader --role=reader --serviceaccount=tokens:robot",
+        "rolebinding.rbac.authorization.k8s.io/reader created")
+      try await shell.eventually(
+        "curl -s --cacert ca.crt -H \"Authorization: Bearer $(cat token)\" https://10.96.0.1/api/v1/namespaces/tokens/pods"
+      ) { $0.contains("\"PodList\"") }
+    }
+
+    @Test func theNodeSaysWhatItAndItsPodsUse() async throws {
+      let shell = try await KubeShell.make("figures")
+      try shell.write("box.yaml", KubeManifests.pod("box", "exec sleep 1000"))
+      try await shell.shows(
+        "kubectl apply -f box.yaml && kubectl wait pod/box --for=condition=Ready --timeout=30s", "met")
+      let ask = """
+        kubectl config view --raw -o 'jsonpath={.users[0].user.client-certificate-data}' | base64 -d >c.pem
+        kubectl config view --raw -o 'jsonpath={.users[0].user.client-key-data}' | base64 -d >k.pem
+        curl -sk --cert c.pem --key k.pem https://127.0.0.1:10250
+        """
+      let summary = try await shell("\(ask)/stats/summary").output
+      let value = try JSONValue.parse(Array(summary.utf8))
+      #expect(value["node"]?["nodeName"]?.string == "node1")
+      #expect((value["node"]?["memory"]?["workingSetBytes"]?.integer ?? 0) > 0)
+      let pod = value["pods"]?.array?.first { $0["podRef"]?["name"]?.string == "box" }
+      #expect((pod?["containers"]?[0]?["cpu"]?["usageCoreNanoSeconds"]?.integer ?? 0) > 0, "\(summary)")
+      try await shell.shows(
+        "\(ask)/metrics/resource",
+        "container_cpu_usage_seconds_total{container=\"main\",namespace=\"figures\",pod=\"box\"}",
+        "node_memory_working_set_bytes ")
+      try await shell.shows(
+        "\(ask)/metrics/cadvisor", "container_network_receive_bytes_total{namespace=\"figures\",pod=\"box\"}")
+    }
+  }
+}
