@@ -24,8 +24,7 @@ package struct LeakCheck: Sendable {
       guard let id = Int32(entry.name), id != CurrentProcess.id else { return nil }
       // A process may end while we look at it.
       let command = (try? Files.read("/proc/\(id)/cmdline", maxBytes: 1 << 20)) ?? []
-      // Without memory it runs nothing any more: it is ending, and for a moment not yet a zombie.
-      if command.isEmpty { return nil }
+      if command.isEmpty { return Self.hangs(id, token) ? "process \(id), which has no memory any more" : nil }
       let text = String(decoding: command.map { $0 == 0 ? 0x20 : $0 }, as: UTF8.self)
       let state = (try? Files.readText("/proc/\(id)/stat")) ?? ""
       let ended = state.split(separator: ")").last?.hasPrefix(" Z") ?? true
@@ -33,6 +32,21 @@ package struct LeakCheck: Sendable {
       return (text.contains(token) || group.contains(token)) && !ended ? "process \(id): \(text)" : nil
     }
   }
+
+  /// Without memory it runs nothing any more: it is ending, and for a moment not yet a zombie. One that does not get there
+  /// hangs in the kernel.
+  private static func hangs(_ id: Int32, _ token: String) -> Bool {
+    guard let group = try? Files.readText("/proc/\(id)/cgroup"), group.contains(token) else { return false }
+    for _ in 0..<looksMax {
+      guard let state = try? Files.readText("/proc/\(id)/stat"), let rest = state.split(separator: ")").last,
+        !rest.hasPrefix(" Z"), !rest.hasPrefix(" X")
+      else { return false }
+    }
+    return true
+  }
+
+  /// At a process that ends: some hundred milliseconds.
+  private static let looksMax = 20_000
 
   private func cgroups() throws -> [String] {
     guard let mount = try MountInfo.current().first(where: { $0.fileSystem == "cgroup2" }) else { return [] }
