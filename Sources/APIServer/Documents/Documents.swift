@@ -38,7 +38,7 @@ package final class Documents: Sendable {
 
   /// Paths that need no credentials: whether the server lives, and which it is.
   func isPublic(_ path: String) -> Bool {
-    ["/healthz", "/livez", "/readyz", "/version"].contains { path == $0 || path.hasPrefix("\($0)/") }
+    ["/healthz", "/livez", "/readyz", "/version", "/cacerts"].contains { path == $0 || path.hasPrefix("\($0)/") }
   }
 
   static func encoded(_ document: JSONValue, _ encoding: Encoding) -> [UInt8] {
@@ -80,6 +80,8 @@ extension APIServer {
     case "version" where parts.count == 1: return documents.versionResponse()
     case "healthz", "livez", "readyz": return health(parts, request)
     case "metrics" where parts.count == 1: return metricsResponse()
+    // Nobody is known to who asks for this: it is held against a hash that came another way.
+    case "cacerts" where parts.count == 1: return .text(configuration.authorityPEM)
     case ".well-known", "openid": return identityDocument(parts)
     case "api", "apis": return try documents.discovery(parts, request) ?? Self.pageNotFound
     case "openapi":
