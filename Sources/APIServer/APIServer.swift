@@ -20,8 +20,9 @@ package final class APIServer: Sendable {
   let index = SelectionIndex()
   let encodings: EncodedObjects
   let metrics = RequestMetrics()
-  let documents: Documents
+  private let shelf: DocumentShelf
   let allocations: ServiceAllocations
+  let quotas = QuotaLedger()
   let inFlight: InFlight
 
   package init(configuration: APIServerConfiguration, store: ObjectStore, access: Access, logger: Logger) {
@@ -30,15 +31,19 @@ package final class APIServer: Sendable {
     self.access = access.attached(to: store, now: configuration.now)
     self.logger = logger
     schema = .kubernetes
-    resources = ServedResources(schema)
+    resources = ServedResources(schema, CustomResources(store: store, schema: schema, logger: logger))
     encodings = EncodedObjects(bytesMax: configuration.encodedBytesMax)
-    documents = Documents(schema, configuration)
-    allocations = ServiceAllocations(addresses: configuration.serviceNetwork, ports: configuration.nodePorts)
+    shelf = DocumentShelf(schema, configuration, resources.custom)
+    allocations = ServiceAllocations(
+      networks: [ServiceNetwork(configuration.serviceNetwork)] + configuration.moreServiceNetworks,
+      ports: configuration.nodePorts)
     inFlight = InFlight(
       readsMax: configuration.readsInFlightMax, writesMax: configuration.writesInFlightMax,
       watchesMax: configuration.watchesMax)
     rebuildAllocations()
   }
+
+  var documents: Documents { shelf.current }
 
   /// Reads the objects of a store for authorization and for the way to the nodes. Memory only.
   package static func reader(_ store: ObjectStore) -> ObjectReader {
@@ -90,6 +95,7 @@ package final class APIServer: Sendable {
     }
     defer { pass.leave() }
     guard info.isResourceRequest else { return try await document(request, info) }
+    if info.group == UsageMetrics.group { return try await usage(request, info) }
     guard let resource else { return Self.pageNotFound }
     return try await handle(request, info, user, resource)
   }
@@ -106,6 +112,8 @@ package final class APIServer: Sendable {
 package struct APIServerConfiguration: Sendable {
   /// Of Services.
   package var serviceNetwork: IPv4Network
+  /// Further ranges of Services, of the other family.
+  package var moreServiceNetworks: [ServiceNetwork] = []
   package var nodePorts: ClosedRange<UInt16> = 30000...32767
   /// Where clients reach this server: the endpoint of the Service `kubernetes`.
   package var advertiseAddress: String

@@ -10,7 +10,7 @@ package struct Schema: Sendable {
 
   /// By full name.
   package let types: [String: SchemaType]
-  package let resources: [ResourceRow]
+  package internal(set) var resources: [ResourceRow]
   /// In the order of the table: the `leaf` of a field is an index into it.
   private let typeList: [SchemaType]
   /// Types that `defaulted` must look into, by their place in the table.

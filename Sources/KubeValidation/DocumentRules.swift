@@ -61,7 +61,14 @@ extension Validation {
   private static func createUntyped(_ document: JSONValue) -> [FieldError] {
     var errors = FieldErrors()
     errors.metadata(metadata(document), rules(of: document))
-    if isDefinition(document) { errors.definition(document) } else { errors.byTable(document) }
+    if isDefinition(document) {
+      errors.definition(document)
+    } else if isPolicy(document) {
+      // A policy that is stored and not held to would be worse than none.
+      errors.forbidden(FieldPath("spec"), "not supported: this server evaluates no expressions in CEL; use a webhook")
+    } else {
+      errors.byTable(document)
+    }
     errors.finish()
     return errors.list
   }
@@ -76,6 +83,11 @@ extension Validation {
     }
     errors.finish()
     return errors.list
+  }
+
+  private static func isPolicy(_ document: JSONValue) -> Bool {
+    let kind = document["kind"]?.string ?? ""
+    return document["apiVersion"] == "admissionregistration.k8s.io/v1" && kind.contains("AdmissionPolicy")
   }
 
   private static func isDefinition(_ document: JSONValue) -> Bool {

@@ -54,6 +54,9 @@ extension FieldErrors {
       invalid(
         path["admissionReviewVersions"], JSONValue(hook.reviewVersions), "must include at least one of v1, v1beta1")
     }
+    if hook.hasConditions {
+      forbidden(path["matchConditions"], "not supported: this server evaluates no expressions in CEL")
+    }
     clientConfiguration(hook.client, path["clientConfig"])
   }
 
@@ -115,8 +118,10 @@ private struct WebhookFields {
   let reviewVersions: [String]
   let namespaceSelector: LabelSelector?
   let objectSelector: LabelSelector?
+  let hasConditions: Bool
 
   init(_ hook: MutatingWebhook) {
+    hasConditions = !hook.matchConditions.isEmpty
     (name, rules, client) = (hook.name, hook.rules, hook.clientConfig)
     (failurePolicy, matchPolicy, sideEffects) = (hook.failurePolicy, hook.matchPolicy, hook.sideEffects)
     (timeoutSeconds, reviewVersions) = (hook.timeoutSeconds, hook.admissionReviewVersions)
@@ -124,6 +129,7 @@ private struct WebhookFields {
   }
 
   init(_ hook: ValidatingWebhook) {
+    hasConditions = !hook.matchConditions.isEmpty
     (name, rules, client) = (hook.name, hook.rules, hook.clientConfig)
     (failurePolicy, matchPolicy, sideEffects) = (hook.failurePolicy, hook.matchPolicy, hook.sideEffects)
     (timeoutSeconds, reviewVersions) = (hook.timeoutSeconds, hook.admissionReviewVersions)

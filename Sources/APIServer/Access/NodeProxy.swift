@@ -7,7 +7,7 @@ import JSON
 /// a node agree on after an upgrade (WebSocket, SPDY/3.1, SPDY inside a WebSocket) passes through as bytes.
 package struct NodeProxy: Sendable {
   private let reader: ObjectReader
-  private let identity: @Sendable () -> HTTPDialIdentity
+  let identity: @Sendable () -> HTTPDialIdentity
 
   /// For connecting to a node, and again for its answer.
   private static let timeoutSeconds = 30

@@ -51,7 +51,7 @@ struct NodeRoute: Equatable, Sendable {
       path: "/" + options.steps.joined(separator: "/"), query: options.query)
   }
 
-  private static func address(of node: JSONValue) -> String? {
+  static func address(of node: JSONValue) -> String? {
     let addresses = node.at("status", "addresses")?.array ?? []
     for type in ["InternalIP", "InternalDNS", "ExternalIP", "Hostname"] {
       if let found = addresses.first(where: { $0.text(at: "type") == type }) { return found.text(at: "address") }

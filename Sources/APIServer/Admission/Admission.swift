@@ -35,8 +35,26 @@ extension APIServer {
     case ("", "nodes"): Self.prepareNode(&object)
     case ("", "secrets"): Self.prepareSecret(&object)
     case ("", "events"): Self.prepareEvent(&object, context)
+    case ("batch", "jobs"): Self.prepareJob(&object)
+    case ("", "persistentvolumeclaims"): prepareClaim(&object)
+    case ("", "persistentvolumes"): Self.prepareVolume(&object)
     default: if context.resource.hasStatus { object["status"] = object["status"] ?? [:] }
     }
+    try checkAdmitted(object, old: nil, context)
+  }
+
+  /// What looks at the whole object and changes nothing: limits, security levels, quotas. Quotas come last, since what
+  /// they let in counts.
+  private func checkAdmitted(_ object: JSONObject, old: JSONObject?, _ context: RequestContext) throws(APIStatus) {
+    switch (context.resource.type.group, context.resource.type.plural) {
+    case ("", "namespaces"): return try Self.checkSecurityLabels(object)
+    case ("scheduling.k8s.io", "priorityclasses"): return try checkPriorityClass(object, context)
+    case ("", "pods"): if old == nil { try checkLimits(object, context) }
+    case ("", "persistentvolumeclaims"): try checkLimits(object, context)
+    default: break
+    }
+    if old == nil || context.resource.type.plural != "pods" { try checkPodSecurity(object, context) }
+    try checkQuotas(object, old: old, context)
   }
 
   /// What an update changes besides what the client did. Runs after the defaults of the table.
@@ -55,8 +73,9 @@ extension APIServer {
       where object[object: "spec"][key] == nil {
         object[object: "spec"][key] = old[object: "spec"][key]
       }
-    default: return
+    default: break
     }
+    try checkAdmitted(object, old: old, context)
   }
 
   private static func prepareNamespace(_ object: inout JSONObject) {

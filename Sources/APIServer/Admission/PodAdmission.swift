@@ -5,57 +5,15 @@ import ObjectStore
 extension APIServer {
   /// What Kubernetes' admission plugins give a new Pod: service account, priority, tolerations, and its first status.
   func preparePod(_ object: inout JSONObject, _ context: RequestContext) throws(APIStatus) {
+    try setServiceAccount(&object, context)
+    setLimits(&object, context)
     var spec = object[object: "spec"]
-    let name = ObjectMetadata(object).name
-    try setServiceAccount(&spec, context, name)
-    try Self.setPriority(&spec, context, name)
+    try setPriority(&spec, context, ObjectMetadata(object).name)
     Self.setTolerations(&spec)
     Self.setRequests(&spec)
     Self.setHostPorts(&spec)
     object["spec"] = .object(spec)
     object["status"] = ["phase": "Pending", "qosClass": .string(Self.qosClass(spec))]
-  }
-
-  private func setServiceAccount(
-    _ spec: inout JSONObject, _ context: RequestContext, _ name: String
-  ) throws(APIStatus) {
-    let named = spec.text("serviceAccountName")
-    let old = spec.text("serviceAccount")
-    let chosen = !named.isEmpty ? named : !old.isEmpty ? old : "default"
-    spec["serviceAccountName"] = .string(chosen)
-    spec["serviceAccount"] = .string(chosen)
-    guard store.get("/serviceaccounts/\(context.namespace)/\(chosen)") != nil else {
-      throw .forbidden(
-        context.resource.qualified, name,
-        "error looking up service account \(context.namespace)/\(chosen): serviceaccount \"\(chosen)\" not found")
-    }
-  }
-
-  /// The priority classes that every cluster has.
-  private static let priorities: [String: Int64] = [
-    "system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000,
-  ]
-
-  private static func setPriority(
-    _ spec: inout JSONObject, _ context: RequestContext, _ name: String
-  ) throws(APIStatus) {
-    let className = spec.text("priorityClassName")
-    var priority: Int64 = 0
-    if !className.isEmpty {
-      guard let known = priorities[className] else {
-        throw .forbidden(
-          context.resource.qualified, name, "no PriorityClass with name \(className) was found")
-      }
-      priority = known
-    }
-    if let asked = spec["priority"]?.integer, asked != priority {
-      throw .forbidden(
-        context.resource.qualified, name,
-        "the integer value of priority (\(asked)) must not be provided in pod spec; priority admission controller "
-          + "computed \(priority) from the given PriorityClass name")
-    }
-    spec["priority"] = .integer(priority)
-    spec.setDefault("preemptionPolicy", "PreemptLowerPriority")
   }
 
   /// Seconds that a pod stays on a node that is not ready or cannot be reached.

@@ -16,8 +16,19 @@ package final class Documents: Sendable {
   let openAPI: OpenAPI
   let serverAddress: String
 
-  init(_ schema: Schema, _ configuration: APIServerConfiguration) {
-    discovery = Discovery(schema)
+  /// Of the definitions' resources.
+  let custom: CustomOpenAPI
+
+  /// - Parameters:
+  ///   - rows: what definitions add to the table.
+  ///   - resources: what they serve.
+  init(
+    _ schema: Schema, _ configuration: APIServerConfiguration, adding rows: [ResourceRow] = [],
+    _ resources: [ServedResource] = []
+  ) {
+    discovery = Discovery(schema.adding(UsageMetrics.rows + rows))
+    let known = Set(schema.resources.map(\.apiVersion))
+    custom = CustomOpenAPI(resources.filter { !known.contains($0.custom?.rows.first?.apiVersion ?? "") })
     openAPI = OpenAPI(schema, version: Self.gitVersion)
     serverAddress = "\(configuration.advertiseAddress):\(configuration.securePort)"
     let document: JSONValue = [
@@ -51,7 +62,7 @@ package final class Documents: Sendable {
       "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
       "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
     ]
-    paths += openAPI.v3Names.map { "/\($0)" }
+    paths += (openAPI.v3Names + custom.names).map { "/\($0)" }
     let document: JSONValue = ["paths": JSONValue(paths.sorted())]
     return HTTPResponse(
       status: 200, headers: ["Content-Type": "application/json", "Cache-Control": APIServer.uncached],

@@ -79,7 +79,7 @@ extension APIServer {
   {
     let negotiated = context.negotiated
     var response: HTTPResponse
-    if negotiated == Negotiated() {
+    if context.isPlain {
       response = HTTPResponse(
         status: code, headers: ["Content-Type": "application/json", "Cache-Control": Self.uncached],
         body: .bytes(context.resource.answer(object.value, revision: object.revision)))
@@ -87,15 +87,19 @@ extension APIServer {
       let document = try document(object, context.resource)
       response = encoded(formed([document], list: nil, context), negotiated.encoding, code: code)
     }
-    for warning in warnings { response.headers.add("Warning", Self.warningHeader(warning)) }
+    for warning in warnings + context.notes.warnings {
+      response.headers.add("Warning", Self.warningHeader(warning))
+    }
     return response
   }
 
   /// The object with its revision, decoded.
   func document(_ object: AnsweredObject, _ resource: ServedResource) throws(APIStatus) -> JSONValue {
     do {
-      return try JSONValue.parse(
+      let stored = try JSONValue.parse(
         resource.answer(object.value, revision: object.revision), limits: JSONLimits(maxDepth: 256))
+      guard let alias = resource.alias, let members = stored.object else { return stored }
+      return .object(Conversions.spoken(members, as: alias))
     } catch {
       throw .internalError("read \(resource.qualified) from the store: \(error)")
     }
@@ -126,9 +130,11 @@ extension APIServer {
       if list == nil, let only = documents.first?["metadata"] {
         metadata["resourceVersion"] = only["resourceVersion"]
       }
-      var table = TablePresenter.table(
-        resource: context.resource.type, objects: documents, listMeta: metadata, includeObject: included,
-        now: context.now)
+      var table =
+        context.resource.custom?.table(documents, list: metadata, included, now: context.now)
+        ?? TablePresenter.table(
+          resource: context.resource.type, objects: documents, listMeta: metadata, includeObject: included,
+          now: context.now)
       if version != "v1", var object = table.object {
         object["apiVersion"] = .string("meta.k8s.io/\(version)")
         table = .object(object)

@@ -10,6 +10,11 @@ extension APIServer {
   package func bootstrap() async throws(APIStatus) {
     for name in Self.firstNamespaces { try await ensureNamespace(name) }
     try await bootstrapRoles()
+    let priorities = missingPriorityClasses(configuration.now())
+    if !priorities.isEmpty {
+      try await commitOwn(
+        Transaction(checks: Dictionary(uniqueKeysWithValues: priorities.map { ($0.key, 0) }), puts: priorities))
+    }
     try await ensure(
       "v1", "services", namespace: "default", name: "kubernetes", kubernetesService, isKept: { _ in true })
     try await ensure(

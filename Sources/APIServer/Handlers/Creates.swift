@@ -15,16 +15,16 @@ extension APIServer {
     let type = context.resource.type
     let encoding = try Self.encoding(context.request)
     let bytes = try await body(context.request)
-    let read = try checked(
-      try parse(bytes, encoding, kind: type.kind), apiVersion: type.apiVersion, kind: type.kind,
-      type: context.resource.schema, options.fieldValidation)
+    let read = try checked(try parse(bytes, encoding, kind: type.kind), of: context.resource, options.fieldValidation)
     let created = try await create(read.object, in: context, options)
-    return try answer(created, context, code: 201, warnings: read.warnings)
+    let warnings = Self.isDefinition(context.resource) ? CustomDefinitions.warnings(read.object) : []
+    return try answer(created, context, code: 201, warnings: read.warnings + warnings)
   }
 
   /// Makes an object out of a checked document: names, defaults, admission, validation, one transaction.
   func create(
-    _ document: JSONObject, in context: RequestContext, _ options: WriteOptions
+    _ document: JSONObject, in context: RequestContext, _ options: WriteOptions,
+    _ ownership: FieldOwnership = .ofWriter
   ) async throws(APIStatus) -> AnsweredObject {
     let named = try namedForCreation(document, context)
     let base = named[object: "metadata"].text("generateName")
@@ -33,7 +33,7 @@ extension APIServer {
       var object = named
       if generates { object[object: "metadata"]["name"] = .string(ObjectNames.generated(from: base)) }
       do throws(APIStatus) {
-        return try await createNamed(object, context, options)
+        return try await createNamed(object, context, options, ownership)
       } catch {
         guard generates, error.reason == "AlreadyExists", attempt < Self.generatedNamesMax else { throw error }
       }
@@ -72,14 +72,15 @@ extension APIServer {
   }
 
   private func createNamed(
-    _ document: JSONObject, _ context: RequestContext, _ options: WriteOptions
+    _ document: JSONObject, _ context: RequestContext, _ options: WriteOptions, _ ownership: FieldOwnership
   ) async throws(APIStatus) -> AnsweredObject {
     let resource = context.resource
     let name = document[object: "metadata"].text("name")
     try checkNamespace(context, name)
     var object = document
     if resource.hasStatus, resource.type.plural != "nodes" { object["status"] = newStatus(resource) }
-    object = schema.defaulted(.object(object), as: resource.schema).object ?? object
+    if resource.custom?.isTerminating == true { throw .methodNotAllowed(resource.qualified) }
+    object = defaulted(object, resource)
     var metadata = object[object: "metadata"]
     metadata["uid"] = .string(ObjectNames.uid())
     metadata["creationTimestamp"] = .string(ObjectNames.time(context.now))
@@ -97,6 +98,8 @@ extension APIServer {
     try validateCreation(object, resource, name)
     if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
     let allocation = try allocate(&object, old: nil, context)
+    if Self.isDefinition(resource) { settleDefinition(&object, old: nil, context.now) }
+    noteCreator(&object, ownership, context)
     let value = resource.stored(object)
     if options.isDryRun {
       allocation.undo()
@@ -128,7 +131,7 @@ extension APIServer {
   private func validateCreation(
     _ object: JSONObject, _ resource: ServedResource, _ name: String
   ) throws(APIStatus) {
-    let errors = Validation.create(document: .object(object))
+    let errors = creationErrors(object, resource)
     if !errors.isEmpty {
       throw .invalid(kind: resource.kind, group: resource.type.group, name: name, errors: errors)
     }

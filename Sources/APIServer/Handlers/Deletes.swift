@@ -72,16 +72,26 @@ extension APIServer {
       if options.isDryRun { return .pending(AnsweredObject(value: plan.stored(resource), revision: stored.revision)) }
       var transaction = Transaction(checks: [key: stored.revision])
       switch plan.action {
-      case .nothing: return .pending(current)
+      case .nothing:
+        // Once more what may have failed the first time.
+        if Self.isDefinition(resource) { await clearDefinition(name, context) }
+        return .pending(current)
       case .mark(let marked): transaction.puts = [(key, resource.stored(marked))]
       case .remove: transaction.deletes = [key]
       }
       do throws(StoreError) {
         let revision = try await store.commit(transaction)
         let answered = AnsweredObject(value: plan.stored(resource), revision: revision)
-        guard case .remove = plan.action else { return .pending(answered) }
+        guard case .remove = plan.action else {
+          if Self.isDefinition(resource) { await clearDefinition(name, context) }
+          if resource.type.group.isEmpty, resource.type.plural == "namespaces" {
+            await clearCustomObjects(namespace: name, context)
+          }
+          return .pending(answered)
+        }
         forget(object, resource, key: key)
         await restore(key: key)
+        if let custom = resource.custom, custom.isTerminating { await finishDefinition(custom.definition) }
         return .gone(answered)
       } catch {
         guard case .conflict = error else { throw status(error) }

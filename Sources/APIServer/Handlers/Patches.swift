@@ -13,8 +13,12 @@ extension APIServer {
   }
 
   func patch(_ context: RequestContext) async throws(APIStatus) -> HTTPResponse {
-    let options = try WriteOptions(context.query, kind: "PatchOptions")
     let type = try Self.patchType(context.request)
+    let options = try WriteOptions(context.query, kind: "PatchOptions", isApply: type == .apply)
+    if type == .apply { return try await apply(context, options) }
+    if type == .strategic, context.resource.custom != nil {
+      throw .unsupportedMediaType(PatchType.allCases.filter { $0 != .strategic }.map(\.rawValue))
+    }
     let patch = try await patchDocument(context.request, type)
     let (resource, schema) = (context.resource, schema)
     var warnings: [String] = []
@@ -22,9 +26,7 @@ extension APIServer {
       context, UpdateScope(context.info.subresource), isDryRun: options.isDryRun
     ) { old throws(APIStatus) in
       let patched = try Self.patched(old, patch, type, resource.schema, schema)
-      let read = try self.checked(
-        patched, apiVersion: resource.type.apiVersion, kind: resource.kind, type: resource.schema,
-        options.fieldValidation)
+      let read = try self.checked(patched, of: resource, options.fieldValidation)
       warnings = read.warnings
       try Self.checkIdentity(read.object, old, context)
       return read.object
@@ -35,18 +37,14 @@ extension APIServer {
   static func patchType(_ request: HTTPRequest) throws(APIStatus) -> PatchType {
     let header = MediaType(request.headers["content-type"] ?? "").type
     guard let type = PatchType(rawValue: header) else {
-      throw .unsupportedMediaType(PatchType.allCases.filter { $0 != .apply }.map(\.rawValue))
-    }
-    guard type != .apply else {
-      throw APIStatus(
-        code: 415, reason: "UnsupportedMediaType",
-        message: "server-side apply (application/apply-patch+yaml) is not supported by this server yet; use "
-          + "client-side apply (kubectl apply --server-side=false)")
+      throw .unsupportedMediaType(PatchType.allCases.map(\.rawValue))
     }
     return type
   }
 
   func patchDocument(_ request: HTTPRequest, _ type: PatchType) async throws(APIStatus) -> JSONValue {
+    // Here are only subresources that show another kind, which have no fields to own.
+    if type == .apply { throw .unsupportedMediaType(PatchType.allCases.filter { $0 != .apply }.map(\.rawValue)) }
     let bytes = try await body(request)
     let patch: JSONValue
     do {

@@ -11,7 +11,7 @@ extension APIServer {
       throw .tooLargeRevision(version, current: store.revision)
     }
     guard let object = store.get(context.key) else { throw context.notFound() }
-    if context.negotiated.isPlainProtobuf {
+    if context.isPlainProtobuf {
       return HTTPResponse(
         status: 200, headers: ["Content-Type": Encoding.protobuf.mediaType, "Cache-Control": Self.uncached],
         body: .bytes(try protobuf(object, context.resource)))
@@ -39,12 +39,12 @@ extension APIServer {
     let options = try ListOptions(context.query, isWatch: false)
     let selection = try Selection(options, context.resource, index)
     let page = try await page(context.resource, namespace: context.namespace, options, selection)
-    if context.negotiated == Negotiated() {
+    if context.isPlain {
       return HTTPResponse(
         status: 200, headers: ["Content-Type": "application/json", "Cache-Control": Self.uncached],
         body: .chunks(Self.encodedList(page, context.resource)))
     }
-    if context.negotiated.isPlainProtobuf, let parts = try protobufList(page, context.resource) {
+    if context.isPlainProtobuf, let parts = try protobufList(page, context.resource) {
       return HTTPResponse(
         status: 200, headers: ["Content-Type": Encoding.protobuf.mediaType, "Cache-Control": Self.uncached],
         body: .chunks(parts))

@@ -12,11 +12,18 @@ struct RequestContext: Sendable {
   let negotiated: Negotiated
   /// Seconds since 1970.
   let now: Int64
+  /// What admission tells the client besides the answer.
+  let notes = AdmissionNotes()
 
   var query: HTTPQuery { request.query }
   /// Where the object is or is to be.
   var namespace: String { resource.type.isNamespaced ? info.namespace : "" }
   var key: String { resource.key(namespace: namespace, name: info.name) }
+
+  /// The stored bytes are the answer, but for the revision.
+  var isPlain: Bool { negotiated == Negotiated() && resource.alias == nil }
+  /// The kept protobuf message is the answer.
+  var isPlainProtobuf: Bool { negotiated.isPlainProtobuf && resource.alias == nil }
 
   func notFound() -> APIStatus { .notFound(resource.qualified, info.name) }
 }
@@ -61,7 +68,13 @@ extension APIServer {
   func makeContext(
     _ request: HTTPRequest, _ info: RequestInfo, _ user: UserInfo, _ resource: ServedResource
   ) throws(APIStatus) -> RequestContext {
-    let negotiated = try Negotiated(accept: request.headers["accept"], isWatch: info.verb == "watch")
+    var negotiated = try Negotiated(accept: request.headers["accept"], isWatch: info.verb == "watch")
+    // These have no protobuf form; who takes it takes JSON as well.
+    if resource.custom != nil || resource.type.group == CustomResource.definitionsGroup,
+      negotiated.encoding == .protobuf
+    {
+      negotiated.encoding = .json
+    }
     return RequestContext(
       request: request, info: info, user: user, resource: resource, negotiated: negotiated, now: configuration.now())
   }
@@ -69,7 +82,9 @@ extension APIServer {
   private func handleSubresource(
     _ request: HTTPRequest, _ info: RequestInfo, _ user: UserInfo, _ resource: ServedResource
   ) async throws(APIStatus) -> HTTPResponse {
-    guard let subresource = resource.subresources[info.subresource], !info.name.isEmpty, info.rest.isEmpty else {
+    guard let subresource = resource.subresources[info.subresource], !info.name.isEmpty,
+      info.rest.isEmpty || info.subresource == "proxy"
+    else {
       return Self.pageNotFound
     }
     guard subresource.verbs.contains(info.verb) else {
@@ -80,8 +95,18 @@ extension APIServer {
       return await access.nodes.respond(
         to: request, namespace: info.namespace, pod: info.name, subresource: info.subresource)
     }
+    if info.subresource == "proxy" { return try await proxy(request, info, resource) }
     let context = try makeContext(request, info, user, resource)
     switch (info.subresource, info.verb) {
+    case ("ephemeralcontainers", "get"): return try get(context)
+    case ("ephemeralcontainers", "update"): return try await update(context)
+    case ("ephemeralcontainers", "patch"): return try await patch(context)
+    case ("resize", "get"): return try get(context)
+    case ("resize", _):
+      throw APIStatus(
+        code: 501, reason: "NotImplemented",
+        message: "the resources of a running pod cannot be changed by this server; replace the pod")
+    case ("eviction", "create"): return try await evict(context)
     case ("status", "get"): return try get(context)
     case ("status", "update"): return try await update(context)
     case ("status", "patch"): return try await patch(context)

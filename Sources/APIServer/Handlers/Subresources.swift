@@ -97,7 +97,7 @@ extension APIServer {
     }
     var warnings: [String] = []
     let updated = try await change(context, .object, isDryRun: options.isDryRun) { old throws(APIStatus) in
-      let scale = Self.scale(of: .object(old), uidOf: old)
+      let scale = Self.scale(of: .object(old), uidOf: old, context.resource.custom?.scale)
       var wanted = replacement ?? scale
       if let (patch, patchType) = patch {
         wanted = try Self.patched(scale.object ?? [:], patch, patchType, type, self.schema)
@@ -129,7 +129,7 @@ extension APIServer {
         ])
     }
     var object = old
-    object[object: "spec"]["replicas"] = .integer(replicas)
+    object.set(.integer(replicas), at: context.resource.custom?.scale?.specReplicas ?? ["spec", "replicas"])
     // The revision that the client saw, so that a stale one conflicts; without one the present is meant.
     if !metadata.resourceVersion.isEmpty {
       object[object: "metadata"]["resourceVersion"] = .string(metadata.resourceVersion)
@@ -142,24 +142,28 @@ extension APIServer {
     _ document: JSONValue, _ context: RequestContext, warnings: [String]
   ) throws(APIStatus) -> HTTPResponse {
     var response = encoded(
-      Self.scale(of: document, uidOf: document.object ?? [:]), context.negotiated.encoding)
+      Self.scale(of: document, uidOf: document.object ?? [:], context.resource.custom?.scale),
+      context.negotiated.encoding)
     for warning in warnings { response.headers.add("Warning", Self.warningHeader(warning)) }
     return response
   }
 
   /// `autoscaling/v1` Scale of a document.
-  static func scale(of document: JSONValue, uidOf object: JSONObject) -> JSONValue {
+  static func scale(
+    of document: JSONValue, uidOf object: JSONObject, _ custom: CustomResource.Scale? = nil
+  ) -> JSONValue {
     var metadata = JSONObject()
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
       metadata[key] = object[object: "metadata"][key]
     }
     var spec = JSONObject()
-    if let replicas = document["spec"]?["replicas"] { spec["replicas"] = replicas }
+    if let replicas = document.at(custom?.specReplicas ?? ["spec", "replicas"]) { spec["replicas"] = replicas }
+    let selector = custom.map { $0.selector.isEmpty ? "" : document.at($0.selector)?.string ?? "" }
     return [
       "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": .object(metadata), "spec": .object(spec),
       "status": [
-        "replicas": document["status"]?["replicas"] ?? 0,
-        "selector": .string(selectorText(document["spec"]?["selector"])),
+        "replicas": document.at(custom?.statusReplicas ?? ["status", "replicas"]) ?? 0,
+        "selector": .string(selector ?? selectorText(document["spec"]?["selector"])),
       ],
     ]
   }

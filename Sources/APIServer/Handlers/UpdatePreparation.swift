@@ -12,7 +12,7 @@ extension APIServer {
     switch scope {
     case .everything: return wanted
     case .object:
-      object = schema.defaulted(.object(wanted), as: resource.schema).object ?? wanted
+      object = defaulted(wanted, resource)
       if resource.hasStatus { object["status"] = old["status"] }
       if resource.type.plural == "namespaces" {
         object[object: "spec"]["finalizers"] = old[object: "spec"]["finalizers"]
@@ -20,7 +20,7 @@ extension APIServer {
       object["metadata"] = .object(Self.metadata(wanted[object: "metadata"], old: old[object: "metadata"]))
     case .status:
       object = old
-      let defaulted = schema.defaulted(.object(wanted), as: resource.schema).object ?? wanted
+      let defaulted = defaulted(wanted, resource)
       object["status"] = defaulted["status"] ?? [:]
       var metadata = old[object: "metadata"]
       // A node and its pods report labels and annotations with their status, and a Deployment its revision.
@@ -33,6 +33,10 @@ extension APIServer {
       }
       object["metadata"] = .object(metadata)
       return object
+    case .ephemeralContainers:
+      object = old
+      let defaulted = defaulted(wanted, resource)
+      object[object: "spec"]["ephemeralContainers"] = defaulted[object: "spec"]["ephemeralContainers"]
     case .finalize:
       object = old
       object[object: "spec"]["finalizers"] = wanted[object: "spec"]["finalizers"]

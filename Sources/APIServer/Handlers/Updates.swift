@@ -15,6 +15,8 @@ extension APIServer {
     case status
     /// The finalizers in a namespace's spec.
     case finalize
+    /// Containers that are added to a running pod.
+    case ephemeralContainers
     /// Everything; for the server's own changes.
     case everything
 
@@ -22,6 +24,7 @@ extension APIServer {
       switch subresource {
       case "status": self = .status
       case "finalize": self = .finalize
+      case "ephemeralcontainers": self = .ephemeralContainers
       default: self = .object
       }
     }
@@ -33,9 +36,7 @@ extension APIServer {
     let type = context.resource.type
     let encoding = try Self.encoding(context.request)
     let bytes = try await body(context.request)
-    let read = try checked(
-      try parse(bytes, encoding, kind: type.kind), apiVersion: type.apiVersion, kind: type.kind,
-      type: context.resource.schema, options.fieldValidation)
+    let read = try checked(try parse(bytes, encoding, kind: type.kind), of: context.resource, options.fieldValidation)
     var document = read.object
     var metadata = document[object: "metadata"]
     metadata.setDefault("name", .string(context.info.name))
@@ -64,7 +65,7 @@ extension APIServer {
   /// where the new version names the revision that it is of.
   /// - Parameter transform: from the stored document, with its resourceVersion, to the new one.
   func change(
-    _ context: RequestContext, _ scope: UpdateScope, isDryRun: Bool = false,
+    _ context: RequestContext, _ scope: UpdateScope, isDryRun: Bool = false, _ ownership: FieldOwnership = .ofWriter,
     _ transform: (JSONObject) throws(APIStatus) -> JSONObject
   ) async throws(APIStatus) -> AnsweredObject {
     for attempt in 1... {
@@ -76,7 +77,7 @@ extension APIServer {
       let wanted = try transform(old)
       try checkPreconditions(wanted, old, context)
       do throws(APIStatus) {
-        return try await store(wanted, old: old, stored, context, scope, isDryRun: isDryRun)
+        return try await store(wanted, old: old, stored, context, scope, ownership, isDryRun: isDryRun)
       } catch {
         guard error.reason == "Conflict", error.message.hasSuffix(APIStatus.modified),
           attempt < Self.updateAttemptsMax
@@ -122,7 +123,7 @@ extension APIServer {
   /// Prepares, validates and commits one version of an object.
   private func store(
     _ wanted: JSONObject, old: JSONObject, _ stored: StoredObject, _ context: RequestContext, _ scope: UpdateScope,
-    isDryRun: Bool
+    _ ownership: FieldOwnership, isDryRun: Bool
   ) async throws(APIStatus) -> AnsweredObject {
     let resource = context.resource
     var object = prepareForUpdate(wanted, old: old, scope, context)
@@ -139,6 +140,8 @@ extension APIServer {
       allocation.undo()
       throw error
     }
+    if scope == .object, Self.isDefinition(resource) { settleDefinition(&object, old: old, context.now) }
+    noteWriter(&object, old: old, wanted: wanted, ownership, context)
     let value = resource.stored(object)
     let isDeletion = isDeletedByUpdate(object, resource)
     if isDryRun {
@@ -156,7 +159,10 @@ extension APIServer {
         : Transaction(checks: [stored.key: stored.revision], puts: [(stored.key, value)])
       let revision = try await store.commit(transaction)
       allocation.keep()
-      if isDeletion { forget(object, resource, key: stored.key) }
+      if isDeletion {
+        forget(object, resource, key: stored.key)
+        if let custom = resource.custom, custom.isTerminating { await finishDefinition(custom.definition) }
+      }
       return AnsweredObject(value: value, revision: revision)
     } catch {
       allocation.undo()
@@ -171,7 +177,7 @@ extension APIServer {
   private static func isSame(_ one: JSONObject, _ other: JSONObject) -> Bool {
     func comparable(_ object: JSONObject) -> JSONObject {
       var object = object
-      object["metadata"] = .object(object[object: "metadata"].without("resourceVersion", "managedFields", "selfLink"))
+      object["metadata"] = .object(object[object: "metadata"].without("resourceVersion", "selfLink"))
       return object
     }
     return comparable(one) == comparable(other)
@@ -187,6 +193,41 @@ extension APIServer {
     return (metadata.deletionGraceSeconds ?? 0) == 0
   }
 
+  /// What has been added to a pod stays as it is.
+  private static func ephemeralErrors(_ object: JSONObject, _ old: JSONObject) -> [FieldError] {
+    func containers(_ object: JSONObject, _ key: String) -> [JSONValue] { object[object: "spec"][key]?.array ?? [] }
+    let path = "spec.ephemeralContainers"
+    var errors: [FieldError] = []
+    var names = Set((containers(object, "containers") + containers(object, "initContainers")).map { $0.text("name") })
+    for (place, container) in containers(object, "ephemeralContainers").enumerated() {
+      for key in ["name", "image"] where container.text(key).isEmpty {
+        errors.append(FieldError(path: "\(path)[\(place)].\(key)", reason: .required))
+      }
+      if !names.insert(container.text("name")).inserted {
+        errors.append(
+          FieldError(path: "\(path)[\(place)].name", reason: .duplicate, value: .string(container.text("name"))))
+      }
+      for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"] {
+        switch container[key] {
+        case nil, .array([]), .object([:]): continue
+        default:
+          errors.append(
+            FieldError(
+              path: "\(path)[\(place)].\(key)", reason: .forbidden, detail: "cannot be set for an Ephemeral Container"))
+        }
+      }
+    }
+    let now = containers(object, "ephemeralContainers")
+    for container in containers(old, "ephemeralContainers") {
+      let name = container.text("name")
+      guard now.first(where: { $0.text("name") == name }) != container else { continue }
+      errors.append(
+        FieldError(
+          path: path, reason: .forbidden, detail: "existing ephemeral containers \"\(name)\" may not be changed\n"))
+    }
+    return errors
+  }
+
   private func validateUpdate(
     _ object: JSONObject, old: JSONObject, _ scope: UpdateScope, _ context: RequestContext
   ) throws(APIStatus) {
@@ -194,8 +235,9 @@ extension APIServer {
     let (document, stored) = (JSONValue.object(object), JSONValue.object(old))
     let errors: [FieldError] =
       switch scope {
-      case .object: Validation.update(document: document, old: stored)
-      case .status: Validation.statusUpdate(document: document, old: stored)
+      case .object: Validation.update(document: document, old: stored) + customErrors(object, resource)
+      case .status: Validation.statusUpdate(document: document, old: stored) + customErrors(object, resource)
+      case .ephemeralContainers: Self.ephemeralErrors(object, old)
       case .finalize, .everything: []
       }
     if !errors.isEmpty {

@@ -188,8 +188,13 @@ private struct WatchEncoder: Sendable {
     self.server = server
     self.context = context
     self.selection = selection
-    isPlain = context.negotiated == Negotiated()
+    isPlain = context.isPlain
     let isProtobuf = context.negotiated.encoding == .protobuf
+    if context.resource.alias != nil {
+      // What is kept with an event is of the stored version.
+      form = nil
+      return
+    }
     switch context.negotiated.form {
     case .object: form = isPlain ? "" : isProtobuf ? " protobuf" : nil
     case .metadata(let version): form = " metadata \(version) \(isProtobuf)"
@@ -200,7 +205,7 @@ private struct WatchEncoder: Sendable {
   /// Nil where the selectors do not match.
   mutating func initial(_ object: StoredObject) -> [UInt8]? {
     guard selection.matches(object) else { return nil }
-    if isPlain || !context.negotiated.isPlainProtobuf { return encoded(.added, object.value, object.revision) }
+    if isPlain || !context.isPlainProtobuf { return encoded(.added, object.value, object.revision) }
     return protobuf(.added, object)
   }
 
@@ -211,7 +216,7 @@ private struct WatchEncoder: Sendable {
     guard let form else { return encoded(change, object.value, event.revision) }
     if isPlain { return event.derived(change.rawValue) { _ in plain(change, object.value, event.revision) } }
     return event.derived(change.rawValue + form) { _ in
-      if context.negotiated.isPlainProtobuf, object === event.object { return protobuf(change, object) }
+      if context.isPlainProtobuf, object === event.object { return protobuf(change, object) }
       var encoder = self
       return encoder.encoded(change, object.value, event.revision)
     }

@@ -14,10 +14,13 @@ package struct WriteOptions: Hashable, Sendable {
   package var isDryRun = false
   package var fieldValidation = FieldValidation.warn
   package var fieldManager = ""
+  /// Of an apply: others' fields too.
+  package var force = false
 
   package init() {}
 
-  package init(_ query: HTTPQuery, kind: String) throws(APIStatus) {
+  /// - Parameter isApply: of a server-side apply, which alone may be forced.
+  package init(_ query: HTTPQuery, kind: String, isApply: Bool = false) throws(APIStatus) {
     var errors: [FieldError] = []
     for value in query.all("dryRun") {
       if value == "All" {
@@ -34,6 +37,10 @@ package struct WriteOptions: Hashable, Sendable {
       }
     }
     fieldManager = query["fieldManager"] ?? ""
+    force = query.flag("force")
+    if !isApply, query["force"] != nil, kind == "PatchOptions" {
+      errors.append(FieldError(path: "force", reason: .forbidden, detail: "may not be specified for non-apply patch"))
+    }
     if fieldManager.utf8.count > 128 {
       errors.append(
         FieldError(

@@ -18,6 +18,16 @@ extension JSONObject {
     }
   }
 
+  /// Sets what stands at a path of members.
+  mutating func set(_ value: JSONValue, at path: [String]) {
+    guard let first = path.first else { return }
+    if path.count == 1 {
+      self[first] = value
+    } else {
+      self[object: first].set(value, at: Array(path.dropFirst()))
+    }
+  }
+
   /// Members without those of these names.
   func without(_ keys: String...) -> JSONObject {
     var object = self

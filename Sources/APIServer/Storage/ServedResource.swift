@@ -15,6 +15,10 @@ package struct ServedResource: Sendable {
   /// Of the keys: `/pods/`, `/deployments.apps/`.
   let prefix: String
   let qualified: QualifiedResource
+  /// Nil for a resource of the table.
+  let custom: CustomResource?
+  /// Another version of a resource that is stored as it says; nil where this one is stored.
+  let alias: Conversions.Alias?
 
   struct Subresource: Sendable {
     var kind: String
@@ -23,20 +27,40 @@ package struct ServedResource: Sendable {
 
   init(
     type: ResourceType, schema: SchemaType, verbs: Set<String>, strategy: Strategy,
-    subresources: [String: Subresource]
+    subresources: [String: Subresource], custom: CustomResource? = nil
   ) {
     self.type = type
+    self.custom = custom
     self.schema = schema
     self.verbs = verbs
     self.strategy = strategy
     self.subresources = subresources
     qualified = QualifiedResource(group: type.group, resource: type.plural)
-    prefix = "/\(qualified)/"
-    head = Array("{\"kind\":\"\(type.kind)\",\"apiVersion\":\"\(type.apiVersion)\",\"metadata\":{".utf8)
+    alias = Conversions.alias(apiVersion: type.apiVersion, plural: type.plural)
+    let stored = GroupVersionKind(apiVersion: alias?.storedAPIVersion ?? type.apiVersion, kind: type.kind)
+    prefix = "/\(QualifiedResource(group: stored.group, resource: type.plural))/"
+    head = Array("{\"kind\":\"\(stored.kind)\",\"apiVersion\":\"\(stored.apiVersion)\",\"metadata\":{".utf8)
   }
 
   var kind: String { type.kind }
   var hasStatus: Bool { subresources["status"] != nil }
+
+  /// How server-side apply sees the resource's objects.
+  func applyShape(_ schema: Schema) -> ApplyShape {
+    if let custom { return schema.applyShape(self.schema, custom.schema) }
+    return ApplyShape.of(self.schema, schema)
+  }
+
+  /// The path of a field that the schema does not have; nil where there is none.
+  func undeclared(in object: JSONObject, _ schema: Schema) -> String? {
+    if let custom {
+      var unknown: [String] = []
+      let rest = JSONValue.object(object.without("apiVersion", "kind", "metadata"))
+      _ = custom.schema.pruned(rest, at: "", unknown: &unknown)
+      return unknown.first.map { ".\($0)" }
+    }
+    return schema.check(.object(object), as: self.schema).first(where: \.isUnknownField).map { ".\($0.path)" }
+  }
 
   func key(namespace: String, name: String) -> String {
     type.isNamespaced ? "\(prefix)\(namespace)/\(name)" : "\(prefix)\(name)"
@@ -48,11 +72,13 @@ package struct ServedResource: Sendable {
   }
 
   /// The document as it is stored: kind, version and metadata first, without what depends on the revision.
-  func stored(_ document: JSONObject) -> [UInt8] {
-    var metadata = document[object: "metadata"].without("resourceVersion", "managedFields", "selfLink")
+  func stored(_ spoken: JSONObject) -> [UInt8] {
+    let document = alias.map { Conversions.stored(spoken, from: $0) } ?? spoken
+    var metadata = document[object: "metadata"].without("resourceVersion", "selfLink")
     if metadata["creationTimestamp"]?.isNull == true { metadata["creationTimestamp"] = nil }
     var ordered: JSONObject = [
-      "kind": .string(type.kind), "apiVersion": .string(type.apiVersion), "metadata": .object(metadata),
+      "kind": .string(type.kind), "apiVersion": .string(alias?.storedAPIVersion ?? type.apiVersion),
+      "metadata": .object(metadata),
     ]
     for (key, value) in document.members where ordered[key] == nil { ordered[key] = value }
     return JSONValue.object(ordered).encoded()
@@ -95,9 +121,13 @@ func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
 /// Every resource that is served, by group, version and plural.
 package struct ServedResources: Sendable {
   private let byPath: [String: ServedResource]
-  package let all: [ServedResource]
+  /// Those of the table.
+  let tableRows: [ServedResource]
+  /// Those that definitions in the store describe.
+  let custom: CustomResources
 
-  package init(_ schema: Schema) {
+  package init(_ schema: Schema, _ custom: CustomResources) {
+    self.custom = custom
     var found: [ServedResource] = []
     var children: [String: [String: ServedResource.Subresource]] = [:]
     for row in schema.resources {
@@ -112,14 +142,25 @@ package struct ServedResources: Sendable {
       found.append(
         ServedResource(
           type: resource, schema: type, verbs: Set(row.verbs),
-          strategy: Strategy.of(group: row.group, resource: row.resource),
+          strategy: Self.strategy(row),
           subresources: children["\(row.apiVersion)/\(row.resource)"] ?? [:]))
     }
-    all = found
+    tableRows = found
     byPath = Dictionary(uniqueKeysWithValues: found.map { ("\($0.type.apiVersion)/\($0.type.plural)", $0) })
   }
 
-  package func resource(apiVersion: String, plural: String) -> ServedResource? { byPath["\(apiVersion)/\(plural)"] }
+  package func resource(apiVersion: String, plural: String) -> ServedResource? {
+    byPath["\(apiVersion)/\(plural)"] ?? custom.resource(apiVersion: apiVersion, plural: plural)
+  }
+
+  package var all: [ServedResource] { tableRows + custom.current.all }
+
+  /// What is stored as another version is selected by that version's fields.
+  private static func strategy(_ row: ResourceRow) -> Strategy {
+    let alias = Conversions.alias(apiVersion: row.apiVersion, plural: row.resource)
+    let stored = GroupVersionKind(apiVersion: alias?.storedAPIVersion ?? row.apiVersion, kind: row.kind)
+    return Strategy.of(group: stored.group, resource: row.resource)
+  }
 
   /// Those that have a list of objects.
   var stored: [ServedResource] { all.filter { $0.verbs.contains("list") } }
