@@ -18,6 +18,9 @@ package struct ControllersConfiguration: Sendable {
   package var makesLocalPathClass = true
   /// Ranges from which Services of type LoadBalancer get addresses; none: another controller does that.
   package var loadBalancerPools: [String] = []
+  /// The name of this process among several that run controllers: then one of them works at a time, by the lease
+  /// kube-system/kube-controller-manager. Nil where there is only one.
+  package var leaseIdentity: String?
   /// Keys that one controller works on at a time.
   package var workers = 4
 
@@ -52,6 +55,13 @@ package final class Controllers: Sendable {
   /// - Throws: `CancellationError`, or `PodAddressing.Refusal` or `LoadBalancerPool.Refusal` at once where the
   ///   configuration cannot be used.
   package func run() async throws {
+    guard let identity = configuration.leaseIdentity else { return try await lead() }
+    let election = LeaderElection(
+      client: client, name: "kube-controller-manager", identity: identity, logger: logger)
+    try await election.run { [self] in try await lead() }
+  }
+
+  private func lead() async throws {
     let context = ControllerContext(
       client: client, informers: informers, configuration: configuration, logger: logger)
     let handles = ResourceHandles(client: client)

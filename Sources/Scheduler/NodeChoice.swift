@@ -130,7 +130,7 @@ package struct NodeChoice: Sendable {
     let relations = Relations(pod, nodes, namespaces)
     let evaluation = evaluate(pod, nodes, relations)
     let feasible = evaluation.feasible
-    guard let first = feasible.first else { return Self.refusal(pod.needs, nodes, evaluation) }
+    guard let first = feasible.first else { return refusal(pod, nodes, evaluation) }
     if feasible.count == 1 { return .bind(node: nodes[first].name) }
     if let promised = pod.nominatedNode, feasible.contains(where: { nodes[$0].name == promised }) {
       return .bind(node: promised)
@@ -166,23 +166,24 @@ package struct NodeChoice: Sendable {
 
   /// What keeps the pod from the node, room that is promised to others included; nil: nothing.
   func obstacle(_ pod: PodFacts, _ node: NodeSnapshot, _ volumes: PodVolumes?, _ relations: Relations?) -> Obstacle? {
-    if !nominated.isEmpty, let promised = nominated[node.name] {
-      var fuller = node
-      for other in promised where other.uid != pod.uid && other.needs.priority >= pod.needs.priority {
-        fuller.add(other)
-      }
-      if let obstacle = Self.obstacle(pod.needs, fuller) { return obstacle }
-    } else if let obstacle = Self.obstacle(pod.needs, node) {
-      return obstacle
-    }
+    let own = nominated.isEmpty ? Self.obstacle(pod.needs, node) : Self.obstacle(pod.needs, fuller(node, for: pod))
+    if let own { return own }
     return volumes?.obstacle(node) ?? relations?.obstacle(node)
   }
 
-  private static func refusal(_ needs: PodNeeds, _ nodes: [NodeSnapshot], _ evaluation: Evaluation) -> Decision {
+  /// The node with those on it that were promised its room and matter as much.
+  func fuller(_ node: NodeSnapshot, for pod: PodFacts) -> NodeSnapshot {
+    guard let promised = nominated[node.name] else { return node }
+    var fuller = node
+    for other in promised where other.uid != pod.uid && other.needs.priority >= pod.needs.priority { fuller.add(other) }
+    return fuller
+  }
+
+  private func refusal(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ evaluation: Evaluation) -> Decision {
     var counts: [Obstacle: Int] = [:]
     for (index, obstacle) in evaluation.obstacles {
       if case .insufficient = obstacle {
-        insufficient(needs.amounts, nodes[index]) { counts[$0, default: 0] += 1 }
+        Self.insufficient(pod.needs.amounts, fuller(nodes[index], for: pod)) { counts[$0, default: 0] += 1 }
       } else {
         counts[obstacle, default: 0] += 1
       }
@@ -225,7 +226,7 @@ package struct NodeChoice: Sendable {
     }
   }
 
-  private static func insufficient(_ amounts: Amounts, _ node: NodeSnapshot, _ report: (Obstacle) -> Void) {
+  static func insufficient(_ amounts: Amounts, _ node: NodeSnapshot, _ report: (Obstacle) -> Void) {
     let (has, used) = (node.allocatable, node.requested)
     if used.pods &+ amounts.pods > has.pods { report(.tooManyPods) }
     func check(_ name: String, _ amount: Int64, _ free: Int64) {

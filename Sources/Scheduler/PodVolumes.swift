@@ -7,6 +7,8 @@ package struct VolumeFacts: Sendable {
     package let key: ObjectKey
     let volume: String?
     let className: String
+    /// It names no class, not even the empty one: it will get the default one.
+    let takesDefault: Bool
     let selectedNode: String?
     let accessModes: [String]
     let mode: String
@@ -20,6 +22,7 @@ package struct VolumeFacts: Sendable {
       let isBound = claim.metadata.annotations["pv.kubernetes.io/bind-completed"] != nil
       volume = isBound ? claim.spec.volumeName.flatMap { $0.isEmpty ? nil : $0 } : nil
       className = claim.spec.storageClassName ?? ""
+      takesDefault = claim.spec.storageClassName == nil
       selectedNode = claim.metadata.annotations[VolumeFacts.selectedNode]
       accessModes = claim.spec.accessModes
       mode = claim.spec.volumeMode ?? "Filesystem"
@@ -75,8 +78,10 @@ package struct VolumeFacts: Sendable {
     let provisions: Bool
     let waitsForConsumer: Bool
     let topologies: [TopologySelectorTerm]
+    let isDefault: Bool
 
     package init(_ kind: StorageClass) {
+      isDefault = kind.metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true"
       provisions = kind.provisioner != "kubernetes.io/no-provisioner"
       waitsForConsumer = kind.volumeBindingMode == "WaitForFirstConsumer"
       topologies = kind.allowedTopologies
@@ -139,7 +144,8 @@ struct PodVolumes {
         bound.append(known)
         continue
       }
-      guard let kind = facts.classes[claim.className], kind.waitsForConsumer else {
+      let kind = claim.takesDefault ? facts.classes.values.first(where: \.isDefault) : facts.classes[claim.className]
+      guard let kind, kind.waitsForConsumer else {
         obstacle = .claim("pod has unbound immediate PersistentVolumeClaims")
         return
       }

@@ -71,7 +71,7 @@ package struct Preemption: Sendable {
       let index = curable[(offset + step) % curable.count]
       switch candidate(index, pod, choice, nodes, relations, budgets) {
       case .success(let found): if best.map({ found.harm < $0.harm }) ?? true { best = found }
-      case .failure(let reason): reasons[reason.words, default: 0] += 1
+      case .failure(let reason): for words in reason.words { reasons[words, default: 0] += 1 }
       }
     }
     guard let best else {
@@ -81,14 +81,14 @@ package struct Preemption: Sendable {
     return (Preemption(node: nodes[best.index].name, victims: best.victims.filter { !$0.isDeleting }), "")
   }
 
-  private struct Reason: Error { let words: String }
+  private struct Reason: Error { let words: [String] }
 
   private static func candidate(
     _ index: Int, _ pod: PodFacts, _ choice: NodeChoice, _ nodes: [NodeSnapshot], _ relations: Relations?,
     _ budgets: [DisruptionBudget]
   ) -> Result<Candidate, Reason> {
     let lower = nodes[index].pods.values.filter { $0.needs.priority < pod.needs.priority }
-    guard !lower.isEmpty else { return .failure(Reason(words: "No preemption victims found for incoming pod")) }
+    guard !lower.isEmpty else { return .failure(Reason(words: ["No preemption victims found for incoming pod"])) }
     var trial = nodes[index]
     for other in lower { trial.remove(other.uid) }
     let volumes = PodVolumes(pod, choice.volumes)
@@ -98,7 +98,14 @@ package struct Preemption: Sendable {
       changed[index] = trial
       return choice.obstacle(pod, trial, volumes, Relations(pod, changed, choice.namespaces))
     }
-    if let obstacle = obstacle() { return .failure(Reason(words: obstacle.words)) }
+    if let obstacle = obstacle() {
+      var words = [obstacle.words]
+      if case .insufficient = obstacle {
+        words = []
+        NodeChoice.insufficient(pod.needs.amounts, choice.fuller(trial, for: pod)) { words.append($0.words) }
+      }
+      return .failure(Reason(words: words))
+    }
     // Those that matter most are spared first; among them those whose budgets forbid their going.
     let ordered = lower.sorted {
       ($1.needs.priority, $0.startedAt, $0.uid) < ($0.needs.priority, $1.startedAt, $1.uid)

@@ -234,7 +234,10 @@ package final class Scheduler: Sendable {
   /// - Returns: how to go on; nil where all is ready.
   private func prepare(_ assignment: Assignment) async throws(KubeError) -> WorkOutcome? {
     let open = assignment.claims.filter { key in
-      claims.get(key).map { $0.metadata.annotations["pv.kubernetes.io/bind-completed"] == nil } ?? true
+      // The phase is written last, and nodes look at it.
+      claims.get(key).map {
+        $0.metadata.annotations["pv.kubernetes.io/bind-completed"] == nil || $0.status.phase != "Bound"
+      } ?? true
     }
     guard !open.isEmpty else { return nil }
     if client.clock.now() - assignment.since > Self.claimsMax {

@@ -96,7 +96,8 @@ package struct DaemonSetPlan: Sendable {
         deletions.append(pod)
       }
     }
-    // One of each revision where a surplus is allowed, else one.
+    // One of each revision where a surplus is allowed, else one: of several, one that is at work.
+    running = running.filter(isAvailable) + running.filter { !isAvailable($0) }
     if surge > 0 {
       deletions += running.filter(isCurrent).dropFirst() + running.filter { !isCurrent($0) }.dropFirst()
     } else {

@@ -180,14 +180,14 @@ package struct StatefulSetPlan: Sendable {
   /// - Returns: false where an ordered set has to wait.
   private mutating func shrink(_ range: Range<Int>) -> Bool {
     let all = range.compactMap { places[$0] } + condemned.reversed().map(\.pod)
-    let firstUnhealthy = all.first { !isHealthy($0) }?.metadata.uid
+    let firstUnhealthy = all.first { !isHealthy($0) && !$0.isFinished }?.metadata.uid
     for (_, pod) in condemned {
       if pod.metadata.isDeleting {
         if set.isOrdered { return false }
         continue
       }
-      // The sick pod itself may go; others wait until it is well, or gone.
-      if set.isOrdered, !isHealthy(pod), pod.metadata.uid != firstUnhealthy { return false }
+      // The sick pod itself may go; others wait until it is well, or gone. One that has ended will not get well.
+      if set.isOrdered, !isHealthy(pod), !pod.isFinished, pod.metadata.uid != firstUnhealthy { return false }
       actions.append(.deletePod(pod))
       if set.isOrdered { return false }
     }
