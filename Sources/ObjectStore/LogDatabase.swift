@@ -48,7 +48,7 @@ final class LogDatabase {
     try Self.check(connection, path)
     do throws(SQLiteError) {
       // What was readable before it was sealed leaves no trace in free pages.
-      if sealing != nil { try connection.execute("PRAGMA secure_delete = ON") }
+      if sealing?.erases == true { try connection.execute("PRAGMA secure_delete = ON") }
       insert = try connection.prepare(
         "INSERT INTO log (id, key, created, previous, deleted, value) VALUES (?, ?, ?, ?, ?, ?)")
       setNumber = try connection.prepare("UPDATE numbers SET value = ? WHERE name = ?")
@@ -218,6 +218,8 @@ final class LogDatabase {
       try set("compacted", last.rawValue)
     }
     compactedThrough = last
+    // The write-ahead log still holds the pages as they were.
+    if looked < rows, sealing?.erases == true { finish() }
     return looked == rows
   }
 

@@ -50,11 +50,14 @@ package struct StoreSealing: Sendable {
   package var seal: @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
   /// Nil: it was not sealed by anything known here, or was changed on the disk.
   package var open: @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
+  /// What compaction takes away is overwritten on the disk, since it may be from before it was sealed.
+  package var erases: Bool
 
   package init(
-    seal: @escaping @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?,
+    erases: Bool = true, seal: @escaping @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?,
     open: @escaping @Sendable (_ key: String, _ value: [UInt8]) -> [UInt8]?
   ) {
+    self.erases = erases
     self.seal = seal
     self.open = open
   }

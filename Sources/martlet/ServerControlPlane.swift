@@ -83,7 +83,7 @@ struct ControlPlane: Sendable {
 
   private func openStore(_ encryption: EncryptionConfiguration?) async throws -> ObjectStore {
     var configuration = StoreConfiguration()
-    configuration.sealing = encryption?.sealing
+    configuration.sealing = encryption?.sealing ?? EncryptionConfiguration.withoutKeys
     do throws(StoreError) {
       return try await ObjectStore.open(
         directory: plan.directory, configuration: configuration, logger: Logger(label: "martlet.store"))

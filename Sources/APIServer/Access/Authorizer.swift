@@ -15,6 +15,28 @@ package struct Authorizer: Sendable {
   package func check(_ user: UserInfo, _ attributes: AccessAttributes) throws(AccessRefusal) {
     let decision = decide(user, attributes)
     if !decision.isAllowed { throw .forbidden(user, attributes, why: decision.reason) }
+    try checkSigning(user, attributes)
+  }
+
+  /// The status of a request for a certificate holds the certificate, and what was decided: it is the signer's to write.
+  private func checkSigning(_ user: UserInfo, _ asked: AccessAttributes) throws(AccessRefusal) {
+    guard asked.group == "certificates.k8s.io", asked.resource == "certificatesigningrequests",
+      asked.subresource == "status", Self.changing.contains(asked.verb), !user.groups.contains(UserInfo.mastersGroup),
+      let request = reader.object("/certificatesigningrequests.certificates.k8s.io/\(asked.name)")
+    else { return }
+    let signer = request.text(at: "spec", "signerName")
+    guard maySign("sign", for: signer, user) else {
+      throw .forbidden(user, asked, why: "user not permitted to sign requests with signerName \"\(signer)\"")
+    }
+  }
+
+  /// Whether a user may approve or sign for a signer: by its name, or by `DOMAIN/*`.
+  func maySign(_ verb: String, for signer: String, _ user: UserInfo) -> Bool {
+    let domain = signer.split(separator: "/").first.map { "\($0)/*" } ?? ""
+    return [signer, domain].contains { name in
+      decide(user, AccessAttributes(verb: verb, group: "certificates.k8s.io", resource: "signers", name: name))
+        .isAllowed
+    }
   }
 
   package func decide(_ user: UserInfo, _ attributes: AccessAttributes) -> AccessDecision {

@@ -79,7 +79,7 @@ extension APIServer {
     _ old: JSONObject, _ wanted: JSONObject, _ context: RequestContext
   ) throws(APIStatus) -> JSONObject {
     let signer = old[object: "spec"].text("signerName")
-    guard mayForSigner("approve", signer, context.user) else {
+    guard access.authorizer.maySign("approve", for: signer, context.user) else {
       throw .forbidden(
         context.resource.qualified, context.info.name,
         "user not permitted to approve requests with signerName \"\(signer)\"")
@@ -129,15 +129,5 @@ extension APIServer {
     let revision = wanted[object: "metadata"].text("resourceVersion")
     if !revision.isEmpty { result[object: "metadata"]["resourceVersion"] = .string(revision) }
     return result
-  }
-
-  /// Whether a user may approve or sign for a signer: by its name, or by `DOMAIN/*`.
-  private func mayForSigner(_ verb: String, _ signer: String, _ user: UserInfo) -> Bool {
-    let domain = signer.split(separator: "/").first.map { "\($0)/*" } ?? ""
-    return [signer, domain].contains { name in
-      access.authorizer.decide(
-        user, AccessAttributes(verb: verb, group: Self.certificateGroup, resource: "signers", name: name)
-      ).isAllowed
-    }
   }
 }

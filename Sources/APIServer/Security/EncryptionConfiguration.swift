@@ -112,6 +112,10 @@ package struct EncryptionConfiguration: Sendable {
       })
   }
 
+  /// For a store without keys: what is encrypted is not taken for an object.
+  package static let withoutKeys = StoreSealing(
+    erases: false, seal: { $1 }, open: { ValueSealer.isSealed($1) ? nil : $1 })
+
   /// The folders whose objects are written anew when keys change.
   package var folders: [String] { entries.flatMap(\.folders) }
 
