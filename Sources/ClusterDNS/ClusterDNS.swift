@@ -1,4 +1,5 @@
 package import DNSMessage
+internal import Kernel
 package import KubeClient
 package import KubeModel
 package import Logging
@@ -17,7 +18,7 @@ package final class ClusterDNS: Sendable {
     /// Where it listens; asked again while there is none, or none that can be bound.
     package var hosts: @Sendable () -> [String] = { [] }
     package var port = 53
-    /// Of Services and pods: what has no name there has none anywhere.
+    /// Of Services and pods: what has no name there has none anywhere. Only they and the node itself are answered.
     package var ranges: [ZoneRange] = []
     /// As clients know the name server.
     package var addresses: [[UInt8]] = []
@@ -39,6 +40,8 @@ package final class ClusterDNS: Sendable {
   private let settings: Settings
   private let logger: Logger
   private let resolver: DNSResolver
+  /// Where it listens.
+  private let own = Mutex<Set<String>>([])
   private let waiting = Places(waitingMax)
   private let connections = Places(connectionsMax)
 
@@ -93,6 +96,7 @@ package final class ClusterDNS: Sendable {
       known = settings.hosts()
       if known.isEmpty { try await Task.sleep(for: Self.bindRetry) }
     }
+    own.withLock { $0 = Set(known) }
     try await withThrowingTaskGroup(of: Void.self) { group in
       for host in known { group.addTask { try await self.listen(host, ready) } }
       try await group.waitForAll()
@@ -134,6 +138,14 @@ package final class ClusterDNS: Sendable {
     }
   }
 
+  /// Who may ask: pods and the node itself. A node's address may be one of a network that others are in, and whoever
+  /// answers everybody there helps those who flood a third with answers.
+  private func isClient(_ address: SocketAddress?) -> Bool {
+    guard let text = address?.ipAddress, let client = IPAddress(text) else { return false }
+    if client.isLoopback || settings.ranges.contains(where: { $0.contains(client.bytes) }) { return true }
+    return own.withLock { $0.contains(text) }
+  }
+
   // MARK: UDP
 
   private typealias Packet = AddressedEnvelope<ByteBuffer>
@@ -152,6 +164,7 @@ package final class ClusterDNS: Sendable {
       try await withThrowingDiscardingTaskGroup { group in
         for try await packet in inbound {
           let client = packet.remoteAddress
+          guard isClient(client) else { continue }
           guard let query = parse(Array(packet.data.readableBytesView)) else { continue }
           let bytesMax = DNSResolver.bytesMax(for: query)
           switch resolver.first(query) {
@@ -211,7 +224,7 @@ package final class ClusterDNS: Sendable {
     try await listener.executeThenClose { inbound in
       try await withThrowingDiscardingTaskGroup { group in
         for try await connection in inbound {
-          guard connections.take() else {
+          guard isClient(connection.channel.remoteAddress), connections.take() else {
             try? await connection.executeThenClose { _, _ in }
             continue
           }

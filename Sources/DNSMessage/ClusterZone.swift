@@ -62,7 +62,7 @@ package struct ZoneRange: Hashable, Sendable {
 
   package init(address: [UInt8], prefixBits: Int) { (self.address, self.prefixBits) = (address, prefixBits) }
 
-  func contains(_ other: [UInt8]) -> Bool {
+  package func contains(_ other: [UInt8]) -> Bool {
     guard other.count == address.count else { return false }
     for index in address.indices {
       let bits = min(8, max(0, prefixBits - 8 * index))

@@ -13,6 +13,7 @@ struct UpVolumes: Sendable {
   static let rootAnnotation = "martlet.dev/local-path-root"
   private static let provisionedBy = "pv.kubernetes.io/provisioned-by"
   private static let retry = Duration.seconds(5)
+  private static let conflictTriesMax = 5
 
   let nodeName: String
   /// Where the volumes' directories are.
@@ -58,6 +59,16 @@ struct UpVolumes: Sendable {
     }
   }
 
+  /// Takes our finalizer from the volume as it is now.
+  private func release(_ name: String) async throws(KubeError) {
+    let volume: PersistentVolume = try await client.get(name: name)
+    var metadata: JSONObject = [
+      "finalizers": JSONValue(volume.metadata.finalizers.filter { $0 != Self.provisioner })
+    ]
+    if let revision = volume.metadata.resourceVersion { metadata["resourceVersion"] = .string(revision) }
+    _ = try await client.patch(PersistentVolume.self, name: name, .merge(["metadata": .object(metadata)]))
+  }
+
   private func annotate() async -> Bool {
     do throws(KubeError) {
       _ = try await client.patch(
@@ -76,10 +87,15 @@ struct UpVolumes: Sendable {
       if let path = volume.spec.hostPath?.path {
         try await onFreshThread { () throws(VolumeError) in try LocalDirectory.remove(path, below: root) }
       }
-      let left = volume.metadata.finalizers.filter { $0 != Self.provisioner }
-      var metadata: JSONObject = ["finalizers": JSONValue(left)]
-      if let revision = volume.metadata.resourceVersion { metadata["resourceVersion"] = .string(revision) }
-      _ = try await client.patch(PersistentVolume.self, name: name, .merge(["metadata": .object(metadata)]))
+      // Others take their finalizers at the same time.
+      for attempt in 1... {
+        do throws(KubeError) {
+          try await release(name)
+          break
+        } catch {
+          guard error.isConflict, attempt < Self.conflictTriesMax else { throw error }
+        }
+      }
       logger.info("volume \(name): its directory is removed")
       return true
     } catch {

@@ -152,6 +152,7 @@ private func withServer(
   settings.hosts = { ["127.0.0.1"] }
   settings.port = port
   settings.ranges = [ZoneRange(address: [10, 96, 0, 0], prefixBits: 16)]
+  settings.addresses = [[10, 96, 0, 10]]
   settings.upstreams = upstreams.map(\.place) + others
   settings.stubs = stubs.mapValues { [$0.place] }
   let services = Informer<Service>(client: client, logger: silent)

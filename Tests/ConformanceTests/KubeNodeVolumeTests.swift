@@ -44,6 +44,36 @@ extension KubeTests {
       ) { $0.contains("\"PodList\"") }
     }
 
+    @Test func aClaimOutlivesItsPodsAndItsDirectoryGoesWithIt() async throws {
+      let shell = try await KubeShell.make("claims")
+      try shell.write(
+        "claim.yaml",
+        """
+        apiVersion: v1
+        kind: PersistentVolumeClaim
+        metadata: {name: data}
+        spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+        """)
+      for (name, script) in [
+        ("first", "echo kept >/d/file; exec sleep 1000"), ("second", "cat /d/file; exec sleep 1000"),
+      ] {
+        try shell.write(
+          "\(name).yaml",
+          KubeManifests.pod(
+            name, script, more: "volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]",
+            container: "volumeMounts: [{name: d, mountPath: /d}]"))
+      }
+      try await shell.shows("kubectl apply -f claim.yaml -f first.yaml", "claim/data created")
+      try await shell.says("kubectl wait pod/first --for=condition=Ready --timeout=30s", "pod/first condition met")
+      try await shell.shows("kubectl delete pod first && kubectl apply -f second.yaml", "pod/second created")
+      try await shell.says("kubectl wait pod/second --for=condition=Ready --timeout=30s", "pod/second condition met")
+      try await shell.eventually("kubectl logs second") { $0 == "kept\n" }
+      let place = "\(shell.node.path)/root/local-path"
+      try await shell.says("ls \(place) | wc -l", "1")
+      try await shell.shows("kubectl delete pod second && kubectl delete pvc data", "data")
+      try await shell.eventually("kubectl get pv -o name | wc -l; ls \(place) | wc -l") { $0 == "0\n0\n" }
+    }
+
     @Test func theNodeSaysWhatItAndItsPodsUse() async throws {
       let shell = try await KubeShell.make("figures")
       try shell.write("box.yaml", KubeManifests.pod("box", "exec sleep 1000"))
