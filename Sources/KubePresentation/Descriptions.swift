@@ -13,7 +13,7 @@ package enum Descriptions {
 
   private static let table: [String: String] = {
     var table: [String: String] = [:]
-    for lines in [DescriptionTable.shared, DescriptionTable.core] {
+    for lines in [DescriptionTable.shared, DescriptionTable.core, DescriptionTable.kinds] {
       for line in lines.split(separator: "\n") {
         guard let colon = line.firstRange(of: ": ") else { continue }
         table[String(line[..<colon.lowerBound])] = String(line[colon.upperBound...])

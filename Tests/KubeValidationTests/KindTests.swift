@@ -206,6 +206,10 @@ import YAML
       """, "spec.versions[1].schema.openAPIV3Schema: Required value: schemas are required",
       "spec.versions: Invalid value: [\"v1\",\"v2\"]: must have exactly one version marked as storage version"),
     Case(
+      "a policy in CEL",
+      "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: a}, spec: {}}",
+      "spec: Forbidden: not supported: this server evaluates no expressions in CEL; use a webhook"),
+    Case(
       "a driver", "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: A_b}}",
       """
       metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \

@@ -87,6 +87,7 @@ extension APIServer {
     if resource.strategy.countsGenerations { metadata["generation"] = 1 }
     object["metadata"] = .object(metadata)
     try prepareForCreation(&object, context)
+    object = try await mutatedByWebhooks(object, old: nil, "CREATE", context)
     if name.isEmpty {
       throw .invalid(
         kind: resource.kind, group: resource.type.group, name: "",
@@ -97,6 +98,7 @@ extension APIServer {
     let key = resource.key(namespace: context.namespace, name: name)
     try validateCreation(object, resource, name)
     if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
+    try await checkByWebhooks(object, old: nil, "CREATE", context)
     let allocation = try allocate(&object, old: nil, context)
     if Self.isDefinition(resource) { settleDefinition(&object, old: nil, context.now) }
     noteCreator(&object, ownership, context)

@@ -68,6 +68,7 @@ extension APIServer {
         throw .internalError("read \(key): not an object")
       }
       try checkPreconditions(options, ObjectMetadata(object), resource, name)
+      try await checkByWebhooks(nil, old: object, "DELETE", context)
       let plan = DeletionPlan(object, resource, options, now: context.now)
       if options.isDryRun { return .pending(AnsweredObject(value: plan.stored(resource), revision: stored.revision)) }
       var transaction = Transaction(checks: [key: stored.revision])

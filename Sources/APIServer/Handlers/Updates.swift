@@ -130,12 +130,14 @@ extension APIServer {
     let allocation: ServiceAllocation
     if scope == .object {
       try admitUpdate(&object, old: old, context)
+      object = try await mutatedByWebhooks(object, old: old, "UPDATE", context)
       allocation = try allocate(&object, old: old, context)
     } else {
       allocation = .none
     }
     do throws(APIStatus) {
       try validateUpdate(object, old: old, scope, context)
+      if scope == .object || scope == .status { try await checkByWebhooks(object, old: old, "UPDATE", context) }
     } catch {
       allocation.undo()
       throw error
