@@ -85,12 +85,12 @@ import Testing
       method: "PATCH", target: "\(maps)/a", body: "{}", type: "application/json", code: 415,
       reason: "UnsupportedMediaType",
       message: "the body of the request was in an unknown format - accepted media types include: "
-        + "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"),
+        + "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, "
+        + "application/apply-patch+yaml"),
     Case(
-      method: "PATCH", target: "\(maps)/a", body: "a: b", type: "application/apply-patch+yaml", code: 415,
-      reason: "UnsupportedMediaType",
-      message: "server-side apply (application/apply-patch+yaml) is not supported by this server yet; use client-side "
-        + "apply (kubectl apply --server-side=false)"),
+      method: "PATCH", target: "\(maps)/a", body: "a: b", type: "application/apply-patch+yaml", code: 422,
+      reason: "Invalid",
+      message: "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"),
     Case(
       method: "PATCH", target: "\(maps)/a", body: "[]", type: "application/merge-patch+json", code: 400,
       reason: "BadRequest",

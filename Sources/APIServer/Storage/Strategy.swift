@@ -31,7 +31,16 @@ struct Strategy: Sendable {
     case ("discovery.k8s.io", "endpointslices"): Strategy(countsGenerations: true, isWholeSpec: true)
     case ("apps", "replicasets"):
       Strategy(countsGenerations: true, selectable: ["status.replicas": ["status", "replicas"]])
-    case ("apps", _): Strategy(countsGenerations: true)
+    case ("", "replicationcontrollers"):
+      Strategy(countsGenerations: true, selectable: ["status.replicas": ["status", "replicas"]])
+    case ("batch", "jobs"):
+      Strategy(countsGenerations: true, selectable: ["status.successful": ["status", "succeeded"]])
+    case ("certificates.k8s.io", "certificatesigningrequests"):
+      Strategy(selectable: ["spec.signerName": ["spec", "signerName"]])
+    case ("admissionregistration.k8s.io", _), ("scheduling.k8s.io", _):
+      Strategy(countsGenerations: true, isWholeSpec: true)
+    case ("apps", _), ("batch", _), ("policy", _), ("networking.k8s.io", _), ("apiextensions.k8s.io", _):
+      Strategy(countsGenerations: true)
     default: Strategy()
     }
   }

@@ -20,7 +20,7 @@ package indirect enum ApplyShape: Sendable {
   case custom(SchemaType, Schema, StructuralSchema)
 
   package static func of(_ type: SchemaType, _ schema: Schema) -> ApplyShape {
-    type.isAtomic || type.fields.isEmpty ? shape(type.valueType, nil, schema) : .fields(type, schema)
+    isWhole(type) || type.fields.isEmpty ? shape(type.valueType, nil, schema) : .fields(type, schema)
   }
 
   /// The shape of a member; `isField`: the schema names it.
@@ -38,6 +38,17 @@ package indirect enum ApplyShape: Sendable {
     }
   }
 
+  /// Types that Kubernetes publishes with `x-kubernetes-map-type: atomic`: references and selectors.
+  private static let wholeTypes: Set<String> = [
+    "ConfigMapKeySelector", "EndpointAddress", "EndpointPort", "FileKeySelector", "LabelSelector",
+    "LocalObjectReference", "NamedRuleWithOperations", "NodeSelector", "NodeSelectorTerm", "ObjectFieldSelector",
+    "ObjectReference", "ParamKind", "ParamRef", "ResourceFieldSelector", "RoleRef", "ScopeSelector",
+    "SecretKeySelector", "SecretReference", "ServiceBackendPort", "Subject", "TopologySelectorTerm",
+    "TypedLocalObjectReference",
+  ]
+
+  private static func isWhole(_ type: SchemaType) -> Bool { type.isAtomic || wholeTypes.contains(type.shortName) }
+
   /// What the shape means for this value: a custom resource's, or an unknown one's, depends on what stands there.
   func resolved(for value: JSONValue) -> ApplyShape {
     switch self {
@@ -53,7 +64,7 @@ package indirect enum ApplyShape: Sendable {
     if field?.listType == .atomic { return .whole }
     switch type {
     case .object(let name):
-      guard let type = schema.type(named: name), !type.isAtomic else { return .whole }
+      guard let type = schema.type(named: name), !isWhole(type) else { return .whole }
       return .fields(type, schema)
     case .map(let inner): return .map(shape(inner, nil, schema))
     case .list(let inner):
