@@ -30,6 +30,8 @@ package actor Dataplane {
     package var messages = 0
     /// Of the whole batch.
     package var bytes = 0
+    /// In the kernel.
+    package var nanoseconds: Int64 = 0
     package var addedElements = 0
     package var removedElements = 0
     /// UDP connections that led to an endpoint that is gone, forgotten.
@@ -38,6 +40,8 @@ package actor Dataplane {
     package var problems: [EntryProblem] = []
 
     package init() {}
+
+    fileprivate mutating func note(_ sent: NftSent) { (bytes, nanoseconds) = (sent.bytes, sent.nanoseconds) }
   }
 
   let transactions: NftTransactions
@@ -158,9 +162,10 @@ package actor Dataplane {
     let messages = Table.difference(from: policies.table(), to: wanted)
     applied.messages = messages.count
     if !messages.isEmpty {
-      applied.bytes = try runOrReplace(messages, stage: "apply policies") {
+      let sent = try runOrReplace(messages, stage: "apply policies") {
         Self.replacement(state.whole(), state.layout, wanted)
       }
+      applied.note(sent)
     }
     self.policies = desired
     return applied
@@ -175,7 +180,7 @@ package actor Dataplane {
     }
     var applied = Applied()
     applied.messages = messages.count
-    if !messages.isEmpty { applied.bytes = try run(messages, stage: "apply policies") }
+    if !messages.isEmpty { applied.note(try run(messages, stage: "apply policies")) }
     return applied
   }
 
@@ -202,7 +207,7 @@ package actor Dataplane {
     if messages == nil { applied.addedElements = step.addedElements }
     let toSend = messages ?? Self.replacement(step, fresh.layout, policies?.table())
     applied.messages = toSend.count
-    if !toSend.isEmpty { applied.bytes = try run(toSend, stage: "apply services") }
+    if !toSend.isEmpty { applied.note(try run(toSend, stage: "apply services")) }
     state = fresh
     // What led where before is unknown: every flow to a service that does not lead to one of its endpoints is stale.
     applied.forgottenFlows = forgetFlows(of: fresh)
@@ -254,9 +259,10 @@ package actor Dataplane {
     do throws(DataplaneError) {
       if !messages.isEmpty {
         let (now, policies) = (next, policies)
-        applied.bytes = try runOrReplace(messages, stage: "apply services") {
+        let sent = try runOrReplace(messages, stage: "apply services") {
           Self.replacement(now.whole(), now.layout, policies?.table())
         }
+        applied.note(sent)
       }
     } catch {
       _ = next.apply(undo, nodePortAddresses: addresses == nil ? nil : before)
@@ -269,7 +275,7 @@ package actor Dataplane {
 
   private func runOrReplace(
     _ messages: [Message], stage: String, _ whole: () -> [Message]
-  ) throws(DataplaneError) -> Int {
+  ) throws(DataplaneError) -> NftSent {
     do throws(NftRefusal) {
       return try carry(messages)
     } catch {
@@ -283,7 +289,7 @@ package actor Dataplane {
     }
   }
 
-  private func run(_ messages: [Message], stage: String) throws(DataplaneError) -> Int {
+  private func run(_ messages: [Message], stage: String) throws(DataplaneError) -> NftSent {
     do throws(NftRefusal) {
       return try carry(messages)
     } catch {
@@ -293,7 +299,7 @@ package actor Dataplane {
 
   /// While somebody listens the kernel writes a notice for each element; a large transaction goes without, and whether
   /// another came between is told by the number of transactions.
-  private func carry(_ messages: [Message]) throws(NftRefusal) -> Int {
+  private func carry(_ messages: [Message]) throws(NftRefusal) -> NftSent {
     let elements = messages.reduce(0) { $0 + $1.elementCount }
     guard isWatched, elements > Self.noticesMax else { return try carrier.run(messages) }
     let before = try? transactions.generation()
@@ -306,11 +312,11 @@ package actor Dataplane {
         mayHaveMissed = true
       }
     }
-    let bytes = try carrier.run(messages)
-    if let before, let after = try? transactions.generation(), after == before &+ 1 { return bytes }
+    let sent = try carrier.run(messages)
+    if let before, let after = try? transactions.generation(), after == before &+ 1 { return sent }
     mayHaveMissed = true
     events.interrupt()
-    return bytes
+    return sent
   }
 
   /// "add element inet martlet services4 { 10.96.0.1 . tcp . 80 : 1:3 }: ENOENT (2)"
@@ -360,8 +366,9 @@ extension Dataplane {
   /// Clients whose endpoint is gone: the rules pass over what remembers them already, but should the endpoint come back
   /// it would be theirs again. Linear in the clients that are remembered.
   private func forgetClients(_ lost: [AddressFamily: Set<Words>]) {
-    for (family, tags) in lost {
-      let set = ServiceLayout.sticky(family)
+    let groups = [Lane.Group.inside, .outside]
+    for (family, group, tags) in lost.flatMap({ family, tags in groups.map { (family, $0, tags) } }) {
+      let set = ServiceLayout.sticky(family, group)
       do throws(SyscallError) {
         let listed = try transactions.elements(table: ServiceLayout.tableName, set: set.name)
         for client in listed.map({ Element($0, in: set) }) {
@@ -419,13 +426,13 @@ extension Message {
 
 /// Takes one transaction to the kernel: all of it or nothing. Gives the bytes of its batch.
 protocol MessageCarrier: Sendable {
-  func run(_ messages: [Message]) throws(NftRefusal) -> Int
+  func run(_ messages: [Message]) throws(NftRefusal) -> NftSent
 }
 
 struct KernelCarrier: MessageCarrier {
   let transactions: NftTransactions
 
-  func run(_ messages: [Message]) throws(NftRefusal) -> Int { try transactions.run(Program.encode(messages)) }
+  func run(_ messages: [Message]) throws(NftRefusal) -> NftSent { try transactions.run(Program.encode(messages)) }
 }
 
 package struct DataplaneError: Error, Sendable, CustomStringConvertible {

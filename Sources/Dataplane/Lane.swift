@@ -136,7 +136,7 @@ struct Lane: Hashable, Sendable {
   private func keepChain(_ seconds: UInt32) -> Chain {
     let suffix = ServiceLayout.suffix(family)
     let client = [Operand.sourceAddress(family)] + ServiceLayout.service(family)
-    let sticky = ServiceLayout.sticky(family).name
+    let sticky = ServiceLayout.sticky(family, group).name
     let draw = group == .inside ? Step.drawInside : .drawOutside
     return chain(
       Rule(

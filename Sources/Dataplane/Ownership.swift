@@ -46,5 +46,7 @@ package struct DataplaneDump: Sendable {
     /// For senders outside, where they have their own.
     package var outside: [ServiceEndpoint]?
     package var sourceRanges: [IPPrefix]?
+    /// What its elements lack, a sentence each.
+    var missing: [String] = []
   }
 }

@@ -43,10 +43,11 @@ struct ServiceLayout: Sendable {
       name: "ranges\(suffix(family))", key: keyTypes(family) + [.address(family)], behaviour: .intervals)
   }
 
-  /// Which endpoint a client of a service was given.
-  static func sticky(_ family: AddressFamily) -> SetDeclaration {
+  /// Which endpoint a client of a service was given, among those of a group: who is outside now may have been inside.
+  static func sticky(_ family: AddressFamily, _ group: Lane.Group) -> SetDeclaration {
     SetDeclaration(
-      name: "sticky\(suffix(family))", key: [.address(family)] + keyTypes(family), value: .data([.classID]),
+      name: "sticky\(suffix(family))\(group == .outside ? "-out" : "")", key: [.address(family)] + keyTypes(family),
+      value: .data([.classID]),
       behaviour: .dynamic(size: stickyMax))
   }
 
@@ -228,7 +229,7 @@ struct ServiceLayout: Sendable {
     let sets = AddressFamily.allCases.flatMap { family in
       [
         Self.services(family), Self.steps(family), Self.endpoints(family), Self.hairpins(family), Self.ranges(family),
-        Self.sticky(family), Self.leaves(family),
+        Self.sticky(family, .inside), Self.sticky(family, .outside), Self.leaves(family),
       ].map { NamedSet($0) } + Lane.Level.allCases.map { NamedSet(Self.lanes(family, $0)) }
     }
     return Table(name: Self.tableName, sets: sets, chains: chains())

@@ -10,6 +10,8 @@ package struct NftTable: Sendable {
     package var keyBytes: UInt32
     package var valueType: UInt32
     package var valueBytes: UInt32
+    /// How many elements it may have; 0: no bound.
+    package var size: UInt32
     package var elements: [Element]
   }
 
@@ -127,7 +129,9 @@ extension NftTransactions {
     return NftTable.Set(
       name: name, flags: number(CNETLINK_NFTA_SET_FLAGS), keyType: number(CNETLINK_NFTA_SET_KEY_TYPE),
       keyBytes: number(CNETLINK_NFTA_SET_KEY_LEN), valueType: number(CNETLINK_NFTA_SET_DATA_TYPE),
-      valueBytes: number(CNETLINK_NFTA_SET_DATA_LEN), elements: [])
+      valueBytes: number(CNETLINK_NFTA_SET_DATA_LEN),
+      size: body.attribute(CNETLINK_NFTA_SET_DESC)?.attribute(CNETLINK_NFTA_SET_DESC_SIZE)?.bigEndian32 ?? 0,
+      elements: [])
   }
 
   private static func chain(_ body: NetlinkView) -> NftTable.Chain? {

@@ -12,6 +12,18 @@ package struct NftRefusal: Error, Sendable, Hashable {
   package let sentence: String?
 }
 
+/// What a transaction took.
+package struct NftSent: Sendable {
+  package var bytes: Int
+  /// In the call that hands it over, which returns when the kernel has done it.
+  package var nanoseconds: Int64
+
+  package init(bytes: Int, nanoseconds: Int64) {
+    self.bytes = bytes
+    self.nanoseconds = nanoseconds
+  }
+}
+
 /// Carries programs of nf_tables messages to the kernel, each as one transaction: all of it, or nothing.
 ///
 /// Needs CAP_NET_ADMIN over the network namespace of the thread that made it. Blocks while the kernel works: well under
@@ -30,18 +42,21 @@ package final class NftTransactions: Sendable {
   package var port: UInt32 { socket.port }
 
   /// - Parameter program: as CNetlink.h describes it; `NFT` makes them.
-  /// - Returns: how many bytes were sent.
+  /// - Returns: how many bytes were sent, and how long the kernel worked on them.
   /// - Throws: `NftRefusal`; the kernel's tables are then as they were.
   @discardableResult
-  package func run(_ program: [UInt8]) throws(NftRefusal) -> Int {
+  package func run(_ program: [UInt8]) throws(NftRefusal) -> NftSent {
     let bytes = try Self.build(program)
     let refusals: [NetlinkRefusal]
+    let start = SystemClock.bootNanoseconds
     do throws(SyscallError) {
       refusals = try socket.transact(bytes, subject: "nf_tables transaction")
     } catch {
       throw NftRefusal(message: nil, element: nil, cause: error, sentence: nil)
     }
-    guard let first = refusals.min(by: { $0.sequence < $1.sequence }) else { return bytes.count }
+    guard let first = refusals.min(by: { $0.sequence < $1.sequence }) else {
+      return NftSent(bytes: bytes.count, nanoseconds: SystemClock.bootNanoseconds - start)
+    }
     // Sequence 1 is the batch's begin, 2 the first message.
     let message = first.sequence >= 2 ? Int(first.sequence) - 2 : nil
     throw NftRefusal(

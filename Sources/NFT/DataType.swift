@@ -51,6 +51,22 @@ package enum DataType: Sendable, Hashable {
     }
   }
 
+  /// The types of a concatenation by its number; nil where one is unknown.
+  package static func list(_ number: UInt32) -> [DataType]? {
+    var types: [DataType] = []
+    var rest = number
+    while rest != 0 {
+      guard
+        let type = [DataType.ipv4Address, .ipv6Address, .transport, .port, .classID].first(where: {
+          $0.number == rest & 0x3f
+        })
+      else { return nil }
+      types.insert(type, at: 0)
+      rest >>= 6
+    }
+    return types.isEmpty ? nil : types
+  }
+
   /// The value as nft writes it, from `bytes` bytes.
   func text(_ value: ArraySlice<UInt8>) -> String {
     switch self {
@@ -70,6 +86,9 @@ package struct Words: Sendable, Hashable {
 
   /// As the kernel lists them.
   package init(listed bytes: [UInt8]) { self.bytes = bytes }
+
+  /// Of four bytes: a class.
+  package var number: UInt32 { nativeNumber(bytes[...]) }
 
   /// Network order, 4 or 16 bytes.
   package consuming func address(_ value: [UInt8]) -> Words {
