@@ -40,12 +40,13 @@ extension APIServer {
     case ("", "persistentvolumes"): Self.prepareVolume(&object)
     default: if context.resource.hasStatus { object["status"] = object["status"] ?? [:] }
     }
-    try checkAdmitted(object, old: nil, context)
   }
 
-  /// What looks at the whole object and changes nothing: limits, security levels, quotas. Quotas come last, since what
-  /// they let in counts.
-  private func checkAdmitted(_ object: JSONObject, old: JSONObject?, _ context: RequestContext) throws(APIStatus) {
+  /// What looks at an object as it will be stored and changes nothing: limits, security levels, quotas. Quotas come last,
+  /// since what they let in counts.
+  func checkAdmitted(_ object: JSONObject, old: JSONObject?, _ context: RequestContext) throws(APIStatus) {
+    // What is going away may go, whatever it is.
+    if ObjectMetadata(object).deletionTimestamp != nil { return }
     switch (context.resource.type.group, context.resource.type.plural) {
     case ("", "namespaces"): return try Self.checkSecurityLabels(object)
     case ("scheduling.k8s.io", "priorityclasses"): return try checkPriorityClass(object, context)
@@ -75,7 +76,6 @@ extension APIServer {
       }
     default: break
     }
-    try checkAdmitted(object, old: old, context)
   }
 
   private static func prepareNamespace(_ object: inout JSONObject) {

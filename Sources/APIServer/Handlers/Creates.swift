@@ -99,6 +99,7 @@ extension APIServer {
     try validateCreation(object, resource, name)
     if store.get(key) != nil { throw .alreadyExists(resource.qualified, name) }
     try await checkByWebhooks(object, old: nil, "CREATE", context)
+    try checkAdmitted(object, old: nil, context)
     let allocation = try allocate(&object, old: nil, context)
     if Self.isDefinition(resource) { settleDefinition(&object, old: nil, context.now) }
     noteCreator(&object, ownership, context)

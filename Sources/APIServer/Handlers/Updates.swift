@@ -138,6 +138,7 @@ extension APIServer {
     do throws(APIStatus) {
       try validateUpdate(object, old: old, scope, context)
       if scope == .object || scope == .status { try await checkByWebhooks(object, old: old, "UPDATE", context) }
+      if scope == .object { try checkAdmitted(object, old: old, context) }
     } catch {
       allocation.undo()
       throw error
