@@ -34,7 +34,12 @@ struct DataplaneCommand: AsyncParsableCommand {
     guard CurrentProcess.effectiveUser == 0 else {
       throw Failure("reading the kernel's tables needs root", hint: "sudo martlet dataplane …")
     }
-    let dump: DataplaneDump? = nil
+    let dump: DataplaneDump?
+    do throws(DataplaneError) {
+      dump = try await onFreshThread { () throws(DataplaneError) in try DataplaneDump.read() }
+    } catch {
+      throw Failure("\(error)", hint: "the kernel needs nf_tables, and this program CAP_NET_ADMIN")
+    }
     guard let dump else {
       throw Failure(
         "there is no table inet martlet in this network namespace",

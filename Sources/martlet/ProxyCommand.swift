@@ -122,8 +122,8 @@ struct ProxyCommand: AsyncParsableCommand {
     let dataplane = try self.dataplane(logger)
     if cleanup { return try await Self.flush(dataplane) }
     let lock = try takeLock()
-    let work = try source(dataplane, logger)
     let ranges = try prefixes(nodePortAddresses, "--nodeport-addresses")
+    let work = try source(dataplane, logger)
     try await Interruption.endsInOrder {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await work.run() }
