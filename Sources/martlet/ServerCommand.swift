@@ -1,3 +1,4 @@
+import APIServer
 import ArgumentParser
 import Kernel
 import Logging
@@ -48,7 +49,7 @@ struct ServerCommand: AsyncParsableCommand {
 
   @Option(
     name: .customLong("service-cidr"),
-    help: ArgumentHelp("Addresses of Services; the first IPv4 range counts.", valueName: "cidr"))
+    help: ArgumentHelp("Addresses of Services: an IPv4 range, and an IPv6 range besides.", valueName: "cidr"))
   var serviceCIDRs: [String] = []
 
   @Option(
@@ -115,7 +116,7 @@ struct ServerCommand: AsyncParsableCommand {
       root: try Place.absolute(root), run: try Place.absolute(run ?? LeadingOptions.given.run ?? "/run/martlet"),
       bindAddress: try address("--bind-address", bindAddress))
     plan.securePort = securePort
-    plan.serviceCIDR = try serviceRange()
+    (plan.serviceCIDR, plan.moreServiceCIDRs) = try serviceRanges()
     if let clusterCIDR, IPPrefix(clusterCIDR) == nil {
       throw Failure("--cluster-cidr: \"\(clusterCIDR)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
     }
@@ -134,17 +135,24 @@ struct ServerCommand: AsyncParsableCommand {
     return plan
   }
 
-  private func serviceRange() throws -> String {
+  /// One IPv4 range, and at most one IPv6 range besides.
+  private func serviceRanges() throws -> (first: String, more: [String]) {
+    var found: [IPAddress.Family: String] = [:]
     for text in serviceCIDRs.flatMap({ $0.split(separator: ",") }) {
       guard let prefix = IPPrefix(text) else {
         throw Failure("--service-cidr: \"\(text)\" is no range such as 10.96.0.0/16", code: Failure.usageCode)
       }
-      if prefix.address.family == .ipv4 { return String(text) }
+      guard found.updateValue(String(text), forKey: prefix.address.family) == nil else {
+        throw Failure("--service-cidr: one range of each family", code: Failure.usageCode)
+      }
+      if prefix.address.family == .ipv6, ServiceNetwork(prefix) == nil {
+        throw Failure("--service-cidr: \(text): an IPv6 range is /64 to /124", code: Failure.usageCode)
+      }
     }
-    guard serviceCIDRs.isEmpty else {
+    guard serviceCIDRs.isEmpty || found[.ipv4] != nil else {
       throw Failure("--service-cidr: one IPv4 range is needed", code: Failure.usageCode)
     }
-    return ServerPlan.usualServiceCIDR
+    return (found[.ipv4] ?? ServerPlan.usualServiceCIDR, found[.ipv6].map { [$0] } ?? [])
   }
 }
 
@@ -158,6 +166,8 @@ struct ServerPlan: Equatable, Sendable {
   var securePort = 6443
   var advertiseAddress = ""
   var serviceCIDR = ServerPlan.usualServiceCIDR
+  /// Of other families.
+  var moreServiceCIDRs: [String] = []
   var clusterCIDR: String?
   var loadBalancerPools: [String] = []
   var nodeNames: [String] = []

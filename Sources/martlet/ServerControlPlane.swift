@@ -135,6 +135,7 @@ struct ControlPlane: Sendable {
       serviceNetwork: network, advertiseAddress: plan.advertiseAddress,
       authorityPEM: String(decoding: authority, as: UTF8.self))
     configuration.securePort = UInt16(plan.securePort)
+    configuration.moreServiceNetworks = plan.moreServiceCIDRs.compactMap { IPPrefix($0).flatMap(ServiceNetwork.init) }
     var access = Access(reader: ObjectReader(store: store)) {
       let client = pki.nodeClient
       return HTTPDialIdentity(

@@ -177,6 +177,13 @@ import Testing
     return try await ObjectStore.open(directory: "\(directory.path)/store", configuration: store)
   }
 
+  /// As a server does that was given no keys.
+  private func openWithoutKeys(_ directory: TestDirectory) async throws -> ObjectStore {
+    var configuration = StoreConfiguration()
+    configuration.sealing = EncryptionConfiguration.withoutKeys
+    return try await ObjectStore.open(directory: "\(directory.path)/store", configuration: configuration)
+  }
+
   /// Whether a word stands anywhere in the store's files.
   private func isOnDisk(_ word: String, _ directory: TestDirectory) throws -> Bool {
     try ["store.db", "store.db-wal"].contains { name in
@@ -222,8 +229,9 @@ import Testing
       store = try await open(Self.file(providers), directory)
       let server = try Self.server(store)
       #expect(try await server.rewrite(folders: ["/secrets/"]) == 250)
-      await store.close()
+      // Also while the store is open.
       #expect(try !isOnDisk("hunter", directory))
+      await store.close()
     }
     store = try await open(Self.file("[{aesgcm: {keys: [\(Self.keyB)]}}]"), directory)
     #expect(store.list(prefix: "/secrets/").objects.count == 250)
@@ -232,6 +240,7 @@ import Testing
     await #expect(throws: StoreError.self) {
       try await open(Self.file("[{aesgcm: {keys: [\(Self.keyA)]}}]"), directory)
     }
+    await #expect(throws: StoreError.self) { try await openWithoutKeys(directory) }
     // Back to what can be read without keys.
     store = try await open(Self.file("[{identity: {}}, {aesgcm: {keys: [\(Self.keyB)]}}]"), directory)
     _ = try await Self.server(store).rewrite(folders: ["/secrets/"])

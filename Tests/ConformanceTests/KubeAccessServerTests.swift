@@ -10,6 +10,7 @@ import Testing
     let directory: TestDirectory
     private let network: LabNamespace
     private var process: ChildProcess
+    private var isRunning = true
 
     var path: String { directory.path }
 
@@ -44,9 +45,12 @@ import Testing
     func restart(_ options: [String]) async throws {
       try end()
       process = try await Self.start(path, options)
+      isRunning = true
     }
 
     private func end() throws {
+      guard isRunning else { return }
+      isRunning = false
       try process.signal(15)
       _ = try process.wait()
     }

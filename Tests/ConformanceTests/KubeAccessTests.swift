@@ -109,14 +109,14 @@ extension KubeTests {
       try shell.write("forge.py", script)
       try await shell.says("kubectl create token default >good && python3 forge.py", "12")
       let curl = "curl --silent --max-time 5 --output /dev/null --write-out '%{http_code} ' --cacert ca.pem"
-      try await shell.says("\(curl) --config token-good \(Self.api)/api", "200 ")
+      try await shell.says("\(curl) --config token-good \(Self.api)/api; echo", "200 ")
       try await shell.says(
-        "for n in 0 1 2 3 4 5 6 7 8 9 10; do \(curl) --config token$n \(Self.api)/api; done",
+        "for n in 0 1 2 3 4 5 6 7 8 9 10; do \(curl) --config token$n \(Self.api)/api; done; echo",
         String(repeating: "401 ", count: 11))
       // Too long for any header: refused, or the connection ends at once.
       let long = try await shell("\(curl) --config token11 \(Self.api)/api")
       #expect(["401 ", "431 ", "400 ", "000 "].contains(long.output), "\(long.output)\(long.errors)")
-      try await shell.says("\(curl) \(Self.api)/api; \(curl) \(Self.api)/livez", "401 200 ")
+      try await shell.says("\(curl) \(Self.api)/api; \(curl) \(Self.api)/livez; echo", "401 200 ")
     }
 
     @Test func aTokenSecretAndABootstrapTokenLetIn() async throws {

@@ -58,7 +58,7 @@ private func request(_ peer: HTTPPeer) throws -> HTTPRequest {
           ["name": "a", "secret": ["secretName": "vol"]], ["name": "b", "configMap": ["name": "conf"]],
           ["name": "c", "projected": ["sources": [["secret": ["name": "proj"]], ["configMap": ["name": "pconf"]]]]],
         ],
-        "imagePullSecrets": [["name": "pull"]],
+        "imagePullSecrets": [["name": "pull"]], "serviceAccountName": "robot",
         "containers": [
           [
             "name": "c",
@@ -133,7 +133,14 @@ private func request(_ peer: HTTPPeer) throws -> HTTPRequest {
     ("get configmaps default/vol", false), ("list services", true), ("watch endpointslices.discovery.k8s.io", true),
     ("update services default/x", false), ("create events default/", true), ("patch events default/e", true),
     ("delete events default/e", false), ("list deployments.apps", false),
-    ("create tokenreviews.authentication.k8s.io", true),
+    ("create tokenreviews.authentication.k8s.io", true), ("get serviceaccounts default/robot", true),
+    ("create serviceaccounts/token default/robot", true), ("create serviceaccounts/token default/other", false),
+    ("create serviceaccounts/token kube-system/robot", false), ("list serviceaccounts default/", false),
+    ("update serviceaccounts default/robot", false), ("create certificatesigningrequests.certificates.k8s.io", true),
+    ("update certificatesigningrequests.certificates.k8s.io/approval x", false),
+    ("update certificatesigningrequests.certificates.k8s.io/status x", false),
+    ("list networkpolicies.networking.k8s.io", true), ("create networkpolicies.networking.k8s.io default/", false),
+    ("list clusterroles.rbac.authorization.k8s.io", false),
   ])
   func aNodeMayWhatIsItsOwn(_ wish: String, _ isAllowed: Bool) {
     let words = wish.split(separator: " ").map(String.init)

@@ -92,6 +92,24 @@ import Testing
     none[path: "status", "conditions"] = []
     #expect(try await world.send("PUT", approval, none).message.contains("may not remove a condition"))
     #expect(try await world.send("GET", approval).status == 200)
+    // Who may write the status must be the signer: it would be as good as an approval.
+    let writer: JSONValue = [
+      "metadata": ["name": "writer"],
+      "rules": [
+        [
+          "verbs": ["update"], "apiGroups": ["certificates.k8s.io"],
+          "resources": ["certificatesigningrequests/status"],
+        ]
+      ],
+    ]
+    #expect(try await world.send("POST", "\(rbac)/clusterroles", writer).status == 201)
+    try await bind("writer", "writer")
+    let forged = try await world.send("PUT", "\(Self.path)/a/status", done.json, peer: Self.ann)
+    #expect(
+      forged.status == 403
+        && forged.message.contains(
+          "user not permitted to sign requests with signerName \"kubernetes.io/kube-apiserver-client\""),
+      "\(forged.text)")
     try await world.stop()
   }
 }
