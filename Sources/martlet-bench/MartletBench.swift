@@ -15,6 +15,7 @@ struct MartletBench: AsyncParsableCommand {
       """,
     subcommands: [
       ContainerCommand.self, PodCommand.self, CRICommand.self, UnpackCommand.self, APICommand.self, ClusterCommand.self,
+      DataplaneCommand.self,
       ScheduleCommand.self,
     ])
 }
