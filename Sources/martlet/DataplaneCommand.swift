@@ -14,7 +14,7 @@ struct DataplaneCommand: AsyncParsableCommand {
 
       EXAMPLES
         sudo martlet dataplane show
-        sudo martlet dataplane show --output nft > rules.nft
+        sudo martlet dataplane show --output nft
         sudo martlet dataplane verify && echo whole
         sudo martlet dataplane flush
 
@@ -58,7 +58,8 @@ struct DataplaneCommand: AsyncParsableCommand {
           sudo martlet dataplane show -o nft
         """)
 
-    @Option(name: [.short, .long], help: "How to write the answer: table, json or nft, the language of nftables.")
+    @Option(
+      name: [.short, .long], help: "How to write the answer: table, json, or nft: maps and sets in nftables' language.")
     var output = Format.table
 
     func run() async throws {
