@@ -73,7 +73,7 @@ import Testing
     #expect(plan.status.numberMisscheduled == 1)
   }
 
-  @Test(arguments: UInt64(0)..<120)
+  @Test(arguments: UInt64(0)..<60)
   func everyNodeHasOnePodOfTheNewTemplateInTheEndAndNeverTooManyAreMissing(seed: UInt64) {
     var world = PodWorld(seed: seed)
     let surge = Int32(seed % 3 == 0 ? 2 : 0)
@@ -107,7 +107,7 @@ import Testing
     }
     world.isTroubled = false
     world.now += 100
-    for _ in 0..<900 {
+    for _ in 0..<600 {
       turn(isCalm: true)
       world.step()
     }

@@ -202,7 +202,7 @@ import Testing
     #expect(plan(job, [], now: 1005).isExpired)
   }
 
-  @Test(arguments: UInt64(0)..<120)
+  @Test(arguments: UInt64(0)..<60)
   func everyJobEndsAndCountsEachPodOnce(seed: UInt64) {
     var world = PodWorld(seed: seed)
     (world.ends, world.isTroubled) = (true, false)

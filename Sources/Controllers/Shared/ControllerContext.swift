@@ -40,6 +40,9 @@ struct ControllerContext: Sendable {
         try await queue.run(workers: workers ?? configuration.workers) { key in
           do {
             return try await pass(key)
+          } catch let error as KubeError where error.isNamespaceTerminating {
+            // What is there goes with the namespace; nothing is to be made any more.
+            return .done
           } catch let error as KubeError where error.isConflict || error.isNotFound {
             // The cache is behind; by the next pass it will not be.
             log.debug("\(key): \(error)")
