@@ -231,4 +231,67 @@ import Testing
     let controllers = Controllers(client: FakeAPI().client, configuration: configuration)
     await #expect(throws: PodAddressing.Refusal.self) { try await controllers.run() }
   }
+
+  @Test func aJobEndsAndItsPodsAreFreed() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      var job = JobTests.job(completions: 2, parallelism: 2)
+      job.metadata.uid = nil
+      _ = try await api.client.create(job)
+      try await eventually("two pods") { api.all(Pod.self).count == 2 }
+      for var pod in api.all(Pod.self) {
+        #expect(pod.metadata.finalizers == [Job.trackingFinalizer])
+        (pod.spec.nodeName, pod.status.phase) = ("n1", "Succeeded")
+        api.put(pod)
+      }
+      try await eventually("complete") { api.all(Job.self).first?.finishedCondition?.type == "Complete" }
+      #expect(api.all(Job.self).first?.status.succeeded == 2)
+      #expect(api.all(Pod.self).allSatisfy { $0.metadata.finalizers.isEmpty })
+    }
+    #expect(api.writes.filter { $0 == "POST /api/v1/namespaces/default/pods" }.count == 2)
+  }
+
+  @Test func podsOfAJobThatIsGoneAreLetGo() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      var job = JobTests.job(completions: 1, parallelism: 1)
+      job.metadata.uid = nil
+      _ = try await api.client.create(job)
+      try await eventually("a pod") { api.all(Pod.self).count == 1 }
+      try await api.client.delete(Job.self, name: "work", namespace: "default", propagation: .background)
+      try await eventually("nothing left") {
+        try await runPods(api)
+        return api.all(Pod.self).isEmpty
+      }
+    }
+  }
+
+  @Test func aStatefulSetMakesItsPodsAndClaimsInOrder() async throws {
+    let api = FakeAPI()
+    try await controlling(api) {
+      var set = StatefulSet()
+      (set.metadata.name, set.metadata.namespace) = ("db", "default")
+      set.spec.replicas = 2
+      set.spec.selector.matchLabels = ["app": "web"]
+      set.spec.template = Make.template(image: "v1")
+      var claim = PersistentVolumeClaim()
+      claim.metadata.name = "data"
+      claim.spec.storageClassName = "local-path"
+      set.spec.volumeClaimTemplates = [claim]
+      _ = try await api.client.create(set)
+      try await eventually("the first pod") { api.all(Pod.self).map(\.metadata.name) == ["db-0"] }
+      #expect(api.all(PersistentVolumeClaim.self).map(\.metadata.name) == ["data-db-0"])
+      try await eventually("the second") {
+        try await runPods(api)
+        return api.all(Pod.self).count == 2
+      }
+      try await eventually("ready") {
+        try await runPods(api)
+        return api.all(StatefulSet.self).first?.status.readyReplicas == 2
+      }
+      #expect(api.all(ControllerRevision.self).map(\.revision) == [1])
+      #expect(api.all(StorageClass.self).map(\.metadata.name) == ["local-path"])
+    }
+    #expect(api.writes.filter { $0 == "POST /api/v1/namespaces/default/pods" }.count == 2)
+  }
 }
