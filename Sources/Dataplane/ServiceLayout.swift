@@ -2,7 +2,7 @@ internal import Kernel
 internal import NFT
 
 /// How services lie in nftables: names, sets, keys and rules. One lookup finds a service, one its endpoint; the number of
-/// chains depends on how many different endpoint counts there are, not on how many services. docs/decisions/0013 has
+/// chains depends on how many different endpoint counts there are, not on how many services. docs/decisions/0015 has
 /// the why.
 struct ServiceLayout: Sendable {
   static let tableName = "martlet"
