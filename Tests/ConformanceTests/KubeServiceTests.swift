@@ -233,7 +233,7 @@ extension KubeTests {
         """, "service/a created")
       try await shell.fails(
         "kubectl create service nodeport b --tcp=80 --node-port=30901",
-        "The Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30901: provided port is already allocated"
+        "error: failed to create NodePort service: Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30901: provided port is already allocated"
       )
     }
   }
