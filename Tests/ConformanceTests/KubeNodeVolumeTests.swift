@@ -74,6 +74,21 @@ extension KubeTests {
       try await shell.eventually("kubectl get pv -o name | wc -l; ls \(place) | wc -l") { $0 == "0\n0\n" }
     }
 
+    @Test func aContainerMoreLooksIntoAPod() async throws {
+      let shell = try await KubeShell.make("debugs")
+      try shell.write("box.yaml", KubeManifests.pod("box", "exec sleep 1234"))
+      try await shell.shows(
+        "kubectl apply -f box.yaml && kubectl wait pod/box --for=condition=Ready --timeout=30s", "met")
+      let debug = try await shell(
+        "kubectl debug box --image=localhost/busybox:1 --image-pull-policy=Never --target=main -c look -- sh -c 'ps; exec sleep 1000'"
+      )
+      #expect(debug.code == 0, "\(debug.errors)")
+      // It sees the processes of its target, and the pod stays what it was.
+      try await shell.eventually("kubectl logs box -c look") { $0.contains("sleep 1234") }
+      try await shell.says("kubectl exec box -c look -- echo inside", "inside")
+      try await shell.tabulates("kubectl get pod box", "box 1/1 Running 0 AGE")
+    }
+
     @Test func theNodeSaysWhatItAndItsPodsUse() async throws {
       let shell = try await KubeShell.make("figures")
       try shell.write("box.yaml", KubeManifests.pod("box", "exec sleep 1000"))

@@ -46,26 +46,54 @@ struct NodeUsage: Hashable, Sendable {
   }
 }
 
-/// The node's rate of work, from one look to the next.
+/// Rates of work from one look to the next, for the node and where the runtime tells none.
 final class NodeMeter: Sendable {
-  /// Looks that are closer than this, in nanoseconds, share their rate.
-  private static let spanMin: Int64 = 1_000_000_000
-  private let last = Mutex<NodeUsage?>(nil)
+  /// Looks that are closer than this, in nanoseconds, share their rates.
+  static let spanMin: Int64 = 1_000_000_000
 
-  func look() -> NodeUsage {
-    var now = NodeUsage.look()
-    return last.withLock { last in
-      if let before = last {
-        guard now.at - before.at >= Self.spanMin else {
-          now.cpuNanoCores = before.cpuNanoCores
-          return now
-        }
-        let busy = now.cpuNanoseconds - min(now.cpuNanoseconds, before.cpuNanoseconds)
-        now.cpuNanoCores = UInt64(Double(busy) * 1e9 / Double(now.at - before.at))
-      }
-      last = now
-      return now
+  private struct Work {
+    var at: Int64
+    var nanoseconds: UInt64
+    var rate: UInt64 = 0
+
+    /// After a look that is long enough ago a new one, with the rate between them.
+    func next(_ now: Work) -> Work {
+      guard now.at - at >= NodeMeter.spanMin else { return self }
+      var next = now
+      let busy = now.nanoseconds - min(now.nanoseconds, nanoseconds)
+      next.rate = UInt64(Double(busy) * 1e9 / Double(now.at - at))
+      return next
     }
+  }
+  /// Of the node under the empty name, of pods and containers by their ids; only of those that were there at the last look.
+  private let known: Mutex<[String: Work]>
+
+  /// - Parameter node: the first look, so that the second has a rate.
+  init(node: NodeUsage) { known = Mutex(["": Work(at: node.at, nanoseconds: node.cpuNanoseconds)]) }
+
+  /// Fills the rates in.
+  func measure(_ node: inout NodeUsage, _ pods: inout [CRIPodSandboxStats]) {
+    let before = known.withLock { $0 }
+    var after: [String: Work] = [:]
+    func rate(_ id: String, _ at: Int64, _ nanoseconds: UInt64) -> UInt64 {
+      let now = Work(at: at, nanoseconds: nanoseconds)
+      let work = before[id]?.next(now) ?? now
+      after[id] = work
+      return work.rate
+    }
+    node.cpuNanoCores = rate("", node.at, node.cpuNanoseconds)
+    func fill(_ id: String, _ cpu: inout CRICpuUsage) {
+      let found = rate(id, cpu.timestamp, cpu.usageCoreNanoSeconds.value)
+      if cpu.usageNanoCores.value == 0 { cpu.usageNanoCores.value = found }
+    }
+    for index in pods.indices {
+      fill(pods[index].attributes.id, &pods[index].linux.cpu)
+      for number in pods[index].linux.containers.indices {
+        fill(
+          pods[index].linux.containers[number].attributes.id, &pods[index].linux.containers[number].cpu)
+      }
+    }
+    known.withLock { $0 = after }
   }
 }
 

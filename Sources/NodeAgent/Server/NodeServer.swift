@@ -43,7 +43,7 @@ package struct NodeServer: Sendable {
   let runtime: any StreamingRuntime
   let access: Access
   let logger: Logger
-  private let meter = NodeMeter()
+  private let meter = NodeMeter(node: NodeUsage.look())
 
   package init(agent: NodeAgent, runtime: any StreamingRuntime, access: Access = Access(), logger: Logger) {
     (self.agent, self.runtime, self.access, self.logger) = (agent, runtime, access, logger)
@@ -95,15 +95,15 @@ package struct NodeServer: Sendable {
   }
 
   private func figures(_ form: (NodeFigures) -> HTTPResponse) async -> HTTPResponse {
-    let pods: [CRIPodSandboxStats]
+    var pods: [CRIPodSandboxStats]
     do throws(CRIError) {
       pods = try await runtime.listPodSandboxStats(CRIPodSandboxStatsFilter())
     } catch {
       return Self.answer(error)
     }
-    let (meter, name) = (meter, agent.nodeName)
-    let usage = await onFreshThread { meter.look() }
-    return form(NodeFigures(nodeName: name, node: usage, pods: pods))
+    var usage = await onFreshThread { NodeUsage.look() }
+    meter.measure(&usage, &pods)
+    return form(NodeFigures(nodeName: agent.nodeName, node: usage, pods: pods))
   }
 
   private static func metrics(_ families: [MetricFamily]) -> HTTPResponse {
