@@ -3,16 +3,18 @@ internal import Synchronization
 
 /// Connections and datagrams for measurements: between sockets of this process, by whatever way the rules send them.
 package enum TrafficProbe {
-  /// Answers on a port of every IPv4 address of the node, until stopped: TCP connections are taken and read to their end,
+  /// Answers on a port, until stopped: TCP connections at every IPv4 address of the node are taken and read to their end,
   /// datagrams go back as they came.
   package final class Server: Sendable {
     private let tcp: SharedFD
     private let udp: SharedFD
 
     /// In the network namespace of the calling thread.
-    package init(port: UInt16) throws(SyscallError) {
-      tcp = SharedFD(try TrafficProbe.bound(CInt(SOCK_STREAM.rawValue), port))
-      udp = SharedFD(try TrafficProbe.bound(CInt(SOCK_DGRAM.rawValue), port))
+    /// - Parameter datagramAddress: where datagrams are answered: from another address of the node they would not be the
+    ///   answers that a translated flow waits for.
+    package init(port: UInt16, datagramAddress: IPAddress) throws(SyscallError) {
+      tcp = SharedFD(try TrafficProbe.bound(CInt(SOCK_STREAM.rawValue), .ipv4(0, 0, 0, 0), port))
+      udp = SharedFD(try TrafficProbe.bound(CInt(SOCK_DGRAM.rawValue), datagramAddress, port))
       _ = try tcp.withRaw { fd throws(SyscallError) in try syscall("listen", on: "port \(port)") { listen(fd, 1024) } }
     }
 
@@ -120,11 +122,11 @@ package enum TrafficProbe {
     return fd
   }
 
-  private static func bound(_ kind: CInt, _ port: UInt16) throws(SyscallError) -> OwnedFD {
+  private static func bound(_ kind: CInt, _ address: IPAddress, _ port: UInt16) throws(SyscallError) -> OwnedFD {
     let fd = OwnedFD(
       adopting: try syscall("socket", on: "probe") { socket(AF_INET, kind | CInt(SOCK_CLOEXEC.rawValue), 0) })
     _ = try fd.withRaw { raw throws(SyscallError) in
-      try syscall("bind", on: "port \(port)") { unsafe withAddress(.ipv4(0, 0, 0, 0), port) { unsafe bind(raw, $0, $1) } }
+      try syscall("bind", on: "port \(port)") { unsafe withAddress(address, port) { unsafe bind(raw, $0, $1) } }
     }
     return fd
   }

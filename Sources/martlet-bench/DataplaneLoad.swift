@@ -46,7 +46,9 @@ struct DataplaneLoad {
     figures += try await paced(dataplane, own)
     figures.append(("rss_mb", megabytes(kilobytes: try ProcessMemory.of(own).residentKilobytes)))
     figures.append(("rss_peak_mb", megabytes(kilobytes: try ProcessUse.peakResidentKilobytes(own))))
-    try await dataplane.change(set: [entry(services / 2, .udp)])
+    var datagrams = entry(services / 2, .udp)
+    datagrams.endpoints = Array(datagrams.endpoints.prefix(1))
+    try await dataplane.change(set: [datagrams])
     figures += try await Traffic.measure(Self.virtual(services / 2))
     return figures
   }
@@ -100,7 +102,8 @@ enum Traffic {
   private static let slice: Int64 = 400_000_000
 
   static func measure(_ virtual: IPAddress) async throws -> [(String, Double)] {
-    let server = try TrafficProbe.Server(port: DataplaneLoad.targetPort)
+    let server = try TrafficProbe.Server(
+      port: DataplaneLoad.targetPort, datagramAddress: DataplaneLoad.endpoint(0))
     async let connections: Void = onFreshThread { server.serveConnections() }
     async let datagrams: Void = onFreshThread { server.serveDatagrams() }
     let result = await onFreshThread { () -> Result<[(String, Double)], SyscallError> in

@@ -17,8 +17,14 @@ struct PeerRules {
       changed.add(try await load("flush chain ip bench service-\(services / 3)\n" + rules(services / 3, step), file))
     }
     figures += [("add_service_ms", added.median), ("change_endpoint_ms", changed.median)]
+    let target = "\(DataplaneLoad.endpoint(0)):\(DataplaneLoad.targetPort)"
     _ = try await load(
-      "add element ip bench services { \(key(services / 2, "udp")) : goto service-\(services / 2) }\n", file)
+      """
+      add chain ip bench datagrams
+      add rule ip bench datagrams meta l4proto udp dnat to \(target)
+      add element ip bench services { \(key(services / 2, "udp")) : goto datagrams }
+
+      """, file)
     figures += try await Traffic.measure(DataplaneLoad.virtual(services / 2))
     return figures
   }
