@@ -7,7 +7,8 @@
 //   rule      str table, str chain; verb add also: blob user data, u16 count, expressions
 //   set       str table, str name; verb add also: u32 id, flags, key type, key length, data type, data length, size (0:
 //             no bound), data lengths of the key's parts where parts are intervals (none: u8 0), blob user data
-//   elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32 verdict and str
+//   elements  str table, str set, u16 count, elements: data key, u8 kind of value: 0 none, 1 data, 2 u32 verdict and
+//   str
 //             chain, 3 none, but data the key's end
 // Verbs: 1 add, 2 delete; rule 2 deletes every rule of the chain.
 #include "CNetlink.h"
@@ -119,7 +120,18 @@ static void set_text(struct cursor *c, struct nftnl_expr *e, uint16_t attribute)
 enum { NUMBERS_MAX = 7 };
 
 /// What follows the numbers of an expression.
-enum tail { TAIL_NONE, TAIL_CMP, TAIL_BITWISE, TAIL_LOOKUP, TAIL_VALUE, TAIL_VERDICT, TAIL_CT, TAIL_NAT, TAIL_REJECT, TAIL_DYNSET };
+enum tail {
+  TAIL_NONE,
+  TAIL_CMP,
+  TAIL_BITWISE,
+  TAIL_LOOKUP,
+  TAIL_VALUE,
+  TAIL_VERDICT,
+  TAIL_CT,
+  TAIL_NAT,
+  TAIL_REJECT,
+  TAIL_DYNSET
+};
 
 struct shape {
   const char *name;

@@ -70,9 +70,12 @@ int launch_child(
   launch->terminal = -1;
   size_t length = request->plan_length;
   uint8_t *plan = request->plan_bytes;
-  if (plan == NULL) plan = map_plan(request->plan, &length);
-  if (plan == MAP_FAILED) return errno;
-  if (plan == request->plan_bytes && csandbox_validate(plan, length) != 0) return EBADMSG;
+  if (plan == NULL) {
+    plan = map_plan(request->plan, &length);
+    if (plan == MAP_FAILED) return errno;
+  } else if (csandbox_validate(plan, length) != 0) {
+    return EBADMSG;
+  }
   int ends[2] = {-1, -1};
   int err = 0;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 || select_pid_namespace(request) < 0) {
