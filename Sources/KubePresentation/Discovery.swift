@@ -160,10 +160,13 @@ package struct Discovery: Sendable {
 
 extension Schema {
   /// The kind that a resource answers with. A subresource may answer with one of another group: scales are of
-  /// `autoscaling`, whatever is scaled.
+  /// `autoscaling`, whatever is scaled, and kubectl evicts only where evictions are of `policy`.
   func kind(of row: ResourceRow) -> GroupVersionKind {
-    if row.kind == "Scale" { return GroupVersionKind(group: "autoscaling", version: "v1", kind: "Scale") }
-    return GroupVersionKind(group: row.group, version: row.version, kind: row.kind)
+    let elsewhere = ["Scale": "autoscaling", "Eviction": "policy", "TokenRequest": "authentication.k8s.io"]
+    guard row.subresource != nil, let group = elsewhere[row.kind] else {
+      return GroupVersionKind(group: row.group, version: row.version, kind: row.kind)
+    }
+    return GroupVersionKind(group: group, version: "v1", kind: row.kind)
   }
 }
 

@@ -22,10 +22,27 @@ extension FieldErrors {
     notNegative(path["minReadySeconds"], spec.minReadySeconds)
     notNegative(path["revisionHistoryLimit"], spec.revisionHistoryLimit)
     notNegative(path["ordinals"]["start"], spec.ordinals?.start)
-    template(spec.template, selectedBy: spec.selector, of: "StatefulSet", path)
+    template(Self.withClaims(spec), selectedBy: spec.selector, of: "StatefulSet", path)
     for (index, claim) in spec.volumeClaimTemplates.enumerated() {
       claimSpec(claim.spec, path["volumeClaimTemplates"][index]["spec"])
     }
+  }
+
+  /// The template with the volumes that each pod gets from the claim templates, so that containers may mount them.
+  private static func withClaims(_ spec: StatefulSetSpec) -> PodTemplateSpec {
+    var template = spec.template
+    var volumes = template.spec.volumes
+    for name in spec.volumeClaimTemplates.map(\.metadata.name)
+    where name != nil && !volumes.contains(where: { $0.name == name }) {
+      var volume = Volume()
+      volume.name = name ?? ""
+      var claim = PersistentVolumeClaimVolumeSource()
+      claim.claimName = volume.name
+      volume.persistentVolumeClaim = claim
+      volumes.append(volume)
+    }
+    template.spec.volumes = volumes
+    return template
   }
 
   private mutating func statefulSetStrategy(_ strategy: StatefulSetUpdateStrategy, _ path: FieldPath) {

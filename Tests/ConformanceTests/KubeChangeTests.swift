@@ -60,9 +60,7 @@ extension KubeTests {
         service/app unchanged (server dry run)
         """)
       try await shell.says("kubectl get deploy app -o jsonpath='{.spec.replicas}{\"\\n\"}'", "2")
-      let serverSide = try await shell("kubectl apply --server-side -f cfg.yaml")
-      #expect(serverSide.code == 1)
-      #expect(serverSide.errors.contains("is not supported by this server yet"))
+      try await shell.says("kubectl apply --server-side -f cfg.yaml", "configmap/cfg serverside-applied")
       try await shell.says("cat app2.yaml | kubectl delete -f - | wc -l", "3")
     }
 
@@ -229,12 +227,8 @@ extension KubeTests {
         selector.errors.contains("unable to parse requirement: found '', expected: ',' or ')'"), "\(selector.errors)")
       let field = try await shell("kubectl get pods --field-selector=foo=bar")
       #expect(field.errors.contains("field label not supported: foo"), "\(field.errors)")
-      try await shell.fails("kubectl top pods", "error: Metrics API not available")
-      let role = try await shell("kubectl create role r --verb=get --resource=pods")
-      #expect(
-        role.errors
-          == "Error from server (NotFound): the server could not find the requested resource (post roles.rbac.authorization.k8s.io)\n"
-      )
+      let role = try await shell("kubectl create role r --verb=get --resource=widgets")
+      #expect(role.errors.contains("the server doesn't have a resource type \"widgets\""), "\(role.errors)")
     }
   }
 }

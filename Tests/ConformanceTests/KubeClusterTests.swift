@@ -107,7 +107,7 @@ extension KubeTests {
           + "job.batch \"now\" deleted from jobs namespace\n0")
     }
 
-    @Test func aBudgetSaysWhatMayGoAndADrainMovesPods() async throws {
+    @Test func aBudgetHoldsADrainBackUntilItIsGone() async throws {
       let shell = try await KubeShell.make("drained")
       try shell.write("db.yaml", workload("Deployment", "db", "  replicas: 2"))
       try await shell.shows("kubectl apply -f db.yaml && kubectl rollout status deploy/db --timeout=60s", "rolled out")
@@ -119,6 +119,10 @@ extension KubeTests {
         $0 == "2 0"
       }
       let selection = "--pod-selector=app=db --force --ignore-daemonsets"
+      let held = try await shell("kubectl drain node1 \(selection) --timeout=4s")
+      #expect(held.code == 1)
+      #expect(held.errors.contains("Cannot evict pod as it would violate the pod's disruption budget."), "\(held)")
+      try await shell.tabulates("kubectl get deploy db", "db 2/2 2 2 AGE")
       try await shell.says("kubectl delete pdb db", "poddisruptionbudget.policy \"db\" deleted from drained namespace")
       try await shell.shows("kubectl drain node1 \(selection) --timeout=40s", "node/node1 drained")
       try await shell.says("kubectl uncordon node1", "node/node1 uncordoned")

@@ -8,16 +8,17 @@ extension KubeTests {
       let shell = try await KubeShell.make("default")
       try await shell.shows("kubectl version", "Client Version: v1.37", "Server Version: v1.36.0+martlet")
       try await shell.says(
-        "kubectl api-versions", "apps/v1\nauthorization.k8s.io/v1\ncoordination.k8s.io/v1\ndiscovery.k8s.io/v1\nv1")
+        "kubectl api-versions | xargs",
+        "admissionregistration.k8s.io/v1 apiextensions.k8s.io/v1 apps/v1 authentication.k8s.io/v1 authorization.k8s.io/v1 autoscaling/v1 autoscaling/v2 batch/v1 certificates.k8s.io/v1 coordination.k8s.io/v1 discovery.k8s.io/v1 events.k8s.io/v1 metrics.k8s.io/v1beta1 networking.k8s.io/v1 node.k8s.io/v1 policy/v1 rbac.authorization.k8s.io/v1 scheduling.k8s.io/v1 storage.k8s.io/v1 v1"
+      )
       try await shell.tabulates(
         "kubectl api-resources", "configmaps cm v1 true ConfigMap", "namespaces ns v1 false Namespace",
         "nodes no v1 false Node", "pods po v1 true Pod", "services svc v1 true Service",
         "deployments deploy apps/v1 true Deployment", "replicasets rs apps/v1 true ReplicaSet",
         "leases coordination.k8s.io/v1 true Lease", "endpointslices discovery.k8s.io/v1 true EndpointSlice")
-      try await shell.says(
-        "kubectl api-resources --namespaced=false -o name",
-        "namespaces\nnodes\nselfsubjectaccessreviews.authorization.k8s.io\nselfsubjectrulesreviews.authorization.k8s.io"
-      )
+      try await shell.shows(
+        "kubectl api-resources --namespaced=false -o name", "namespaces\nnodes\npersistentvolumes\n",
+        "customresourcedefinitions.apiextensions.k8s.io\n", "clusterroles.rbac.authorization.k8s.io\n")
       try await shell.shows(
         "kubectl cluster-info", "Kubernetes control plane is running at https://127.0.0.1:6443\n")
       try await shell.shows("kubectl get --raw '/readyz?verbose'", "[+]ping ok\n", "readyz check passed")
@@ -93,7 +94,7 @@ extension KubeTests {
         "kubectl describe $(kubectl get pods -l app=app -o name | head -1)", "Node:             node1/10.87.0.1\n",
         "Controlled By:  ReplicaSet/app-",
         "Container ID:  martlet://", "Readiness:      tcp-socket :8080 delay=0s timeout=1s period=1s",
-        "<set to the key 'foo' of config map 'cfg'>", "QoS Class:                    BestEffort\n",
+        "<set to the key 'foo' of config map 'cfg'>", "QoS Class:                   BestEffort\n",
         "Successfully assigned stories/app-",
         "Container image \"localhost/busybox:1\" already present on machine", "Container started")
       try await shell.shows(

@@ -18,6 +18,14 @@ import YAML
       "{apiVersion: apps/v1, kind: StatefulSet, \(named), spec: {\(selector), serviceName: a, template: \(template())}}"
     ),
     Case(
+      "a stateful set whose container mounts a claim of its template",
+      """
+      {apiVersion: apps/v1, kind: StatefulSet, \(named), spec: {\(selector), serviceName: a, template: {metadata: {labels: {app: web}},
+       spec: {restartPolicy: Always, containers: [{name: a, image: i, volumeMounts: [{name: data, mountPath: /d}]}]}},
+       volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce],
+        resources: {requests: {storage: 1Gi}}}}]}}
+      """),
+    Case(
       "a stateful set",
       """
       {apiVersion: apps/v1, kind: StatefulSet, \(named), spec: {replicas: -1, podManagementPolicy: Sometimes,

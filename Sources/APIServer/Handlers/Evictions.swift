@@ -90,7 +90,9 @@ extension APIServer {
     }
     let name = budget.text("metadata", "name")
     if count("observedGeneration") < ObjectMetadata(budget).generation {
-      throw refusal("The disruption budget \(name) is still being processed by the server.")
+      throw refusal(
+        "The disruption budget \(name) is still being processed by the server.", retryAfterSeconds: evictionRetrySeconds
+      )
     }
     guard count("disruptionsAllowed") > 0 else {
       throw refusal(
@@ -104,10 +106,12 @@ extension APIServer {
       checks: [stored.key: stored.revision], puts: [(stored.key, budgets.stored(changed))])
   }
 
-  private static func refusal(_ cause: String) -> APIStatus {
+  /// A client library that is told when to try again does so itself, and says nothing meanwhile; whether a budget will ever
+  /// let the pod go nobody knows, so that the client shall hear of it.
+  private static func refusal(_ cause: String, retryAfterSeconds: Int = 0) -> APIStatus {
     var details = APIStatus.Details()
     details.causes = [.init(reason: "DisruptionBudget", message: cause)]
-    details.retryAfterSeconds = evictionRetrySeconds
+    details.retryAfterSeconds = retryAfterSeconds
     return APIStatus(
       code: 429, reason: "TooManyRequests",
       message: "Cannot evict pod as it would violate the pod's disruption budget.", details: details)
