@@ -47,9 +47,11 @@ struct clinux_user_namespace clinux_user_namespace(const char *uid_map, const ch
       .exit_signal = SIGCHLD};
   pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
   if (pid == 0) {
-    // Nothing but waiting until the parent has what it wants, or is gone.
+    // Nothing but waiting until the parent has what it wants, or is gone. It keeps nothing else open: with the writing
+    // end of another child's pipe, which another thread makes meanwhile, the two would wait for each other.
     char byte;
-    (void)close(ends[1]);
+    if (ends[0] > 0) (void)syscall(SYS_close_range, 0U, (unsigned int)ends[0] - 1U, 0U);
+    (void)syscall(SYS_close_range, (unsigned int)ends[0] + 1U, ~0U, 0U);
     (void)read(ends[0], &byte, 1);
     _exit(0);
   }
