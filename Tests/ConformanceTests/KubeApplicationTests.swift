@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 extension KubeTests {
-  /// The application of oci/demo/app.yaml, of every kind of workload, through a day of its life.
+  /// The application of oci/demo/shop.yaml, of every kind of workload, through a day of its life.
   @Suite(.cluster, .serialized) struct Application {
     @Test func anApplicationLivesThroughADay() async throws {
       let shell = try await KubeShell.make("shop")
@@ -25,7 +25,7 @@ extension KubeTests {
       try await shell.shows(
         "\(martlet) --run \(shell.node.path)/run image import --reference 127.0.0.1:5000/redis:7 \(images)/redis-debian"
       )
-      try shell.write("app.yaml", try #require(try Files.readText("\(package)/oci/demo/app.yaml")))
+      try shell.write("app.yaml", try #require(try Files.readText("\(package)/oci/demo/shop.yaml")))
     }
 
     private func starts(_ shell: KubeShell) async throws {
