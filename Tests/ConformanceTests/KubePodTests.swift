@@ -97,7 +97,7 @@ extension KubeTests {
       ] {
         let answer = try await shell(
           """
-          \(client) port-forward \(what) >forward 2>&1 & forward=$!
+          rm -f forward; \(client) port-forward \(what) >forward 2>&1 & forward=$!
           for i in $(seq 100); do grep -q 'Forwarding from 127.0.0.1:18080 -> 8080' forward && break; sleep 0.1; done
           for i in 1 2 3; do curl --silent --max-time 5 http://127.0.0.1:18080/hosts | grep -c localhost; done
           kill $forward; wait $forward; cat forward >&2
