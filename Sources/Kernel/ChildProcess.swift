@@ -87,6 +87,17 @@ package struct ChildProcess: ~Copyable, Sendable {
   /// Blocks until it has ended.
   package borrowing func wait() throws(SyscallError) -> ExitStatus { try wait(nohang: false)! }
 
+  /// A program may close its outputs and live on.
+  fileprivate borrowing func wait(until deadline: Int64, subject: String) throws(SyscallError) -> ExitStatus {
+    var ended = pollfd(fd: pidfd, events: Int16(POLLIN), revents: 0)
+    let leftMilliseconds = CInt(clamping: max(0, (deadline - SystemClock.bootNanoseconds) / 1_000_000))
+    // Safe: one entry.
+    guard try syscall("poll", on: subject, { unsafe Glibc.poll(&ended, 1, leftMilliseconds) }) > 0 else {
+      throw SyscallError(call: "run", subject: "\(subject) to its end", errno: ETIMEDOUT)
+    }
+    return try wait()
+  }
+
   private borrowing func wait(nohang: Bool) throws(SyscallError) -> ExitStatus? {
     var status: CInt = 0
     let subject = "process \(processID)"
@@ -120,14 +131,16 @@ extension ChildProcess {
       let child = try startPiped(
         path, arguments, environment, input: inputPipe.takeReadEnd(), output: outputPipe.takeWriteEnd(),
         error: errorPipe.takeWriteEnd())
+      let deadline = SystemClock.bootNanoseconds + Int64(timeoutSeconds * 1e9)
       var output: [UInt8] = []
       var errorOutput: [UInt8] = []
       try exchange(
         input: input, ourIn: inputPipe.takeWriteEnd().release(), ourOut: outputPipe.takeReadEnd().release(),
         ourError: errorPipe.takeReadEnd().release(),
-        deadline: SystemClock.bootNanoseconds + Int64(timeoutSeconds * 1e9), maxOutputBytes: maxOutputBytes,
-        subject: path, output: &output, errorOutput: &errorOutput)
-      return Outcome(status: try child.wait(), output: output, errorOutput: errorOutput)
+        deadline: deadline, maxOutputBytes: maxOutputBytes, subject: path, output: &output,
+        errorOutput: &errorOutput)
+      return Outcome(
+        status: try child.wait(until: deadline, subject: path), output: output, errorOutput: errorOutput)
     }
   }
 }

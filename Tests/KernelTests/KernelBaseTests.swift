@@ -62,6 +62,11 @@ import TestSupport
       try await ChildProcess.run("/bin/sleep", arguments: ["sleep", "60"], timeoutSeconds: 0.1)
     }
     #expect(slow?.errno == Errno.timedOut)
+    let silent = await #expect(throws: SyscallError.self) {
+      try await ChildProcess.run(
+        "/bin/sh", arguments: ["sh", "-c", "exec sleep 60 >&- 2>&-"], timeoutSeconds: 0.1)
+    }
+    #expect(silent?.errno == Errno.timedOut)
     let loud = await #expect(throws: SyscallError.self) {
       try await ChildProcess.run("/usr/bin/yes", arguments: ["yes"], maxOutputBytes: 1 << 20)
     }
