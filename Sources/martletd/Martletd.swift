@@ -85,6 +85,11 @@ struct SettingsOptions: ParsableArguments {
     help: ArgumentHelp("Addresses of pods; at most one block a family.", valueName: "block"))
   var podBlocks: [String] = []
 
+  @Option(
+    name: .customLong("cluster-cidr"),
+    help: ArgumentHelp("Addresses of all nodes' pods, which meet each other unmasked.", valueName: "block"))
+  var clusterBlocks: [String] = []
+
   @Option(name: .customLong("service-cidr"), help: ArgumentHelp("Virtual addresses of services.", valueName: "block"))
   var serviceBlocks: [String] = []
 
@@ -119,6 +124,7 @@ struct SettingsOptions: ParsableArguments {
     flag("socket", socket, \.socket)
     flag("shim", shim, \.shim)
     flag("network.pod-cidrs", podBlocks.isEmpty ? nil : podBlocks, \.podBlocks)
+    flag("network.cluster-cidrs", clusterBlocks.isEmpty ? nil : clusterBlocks, \.clusterBlocks)
     flag("network.service-cidrs", serviceBlocks.isEmpty ? nil : serviceBlocks, \.serviceBlocks)
     flag("log.level", logLevel.flatMap { DaemonSettings.LogLevel(rawValue: $0) }, \.logLevel)
     flag("log.format", logFormat.flatMap { DaemonSettings.LogFormat(rawValue: $0) }, \.logFormat)
