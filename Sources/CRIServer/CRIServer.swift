@@ -76,7 +76,7 @@ package struct CRIServer: Sendable {
         metrics: PodMetrics(runtime: runtime, figures: figures), events: events, loopback: loopback,
         streaming: streaming, calls: calls,
         facts: facts, networkProblem: networkProblem),
-      ImageCalls(images: images, registry: registry, calls: calls, facts: facts),
+      ImageCalls(images: images, registry: registry, calls: calls, facts: facts, figures: figures),
       MartletImageCalls(images: images, registry: registry, calls: calls),
     ]
     self.interceptors = interceptors

@@ -3,6 +3,7 @@ internal import GRPCCore
 package import ImageStore
 internal import JSON
 internal import Kernel
+internal import Logging
 internal import OCISpec
 internal import PodRuntime
 package import Registry
@@ -14,6 +15,7 @@ struct ImageCalls: CRIImageService.SimpleServiceProtocol {
   let registry: RegistrySource
   let calls: CallLog
   let facts: ServerFacts
+  let figures: ResourceFigures
 
   static func message(_ record: ImageRecord) -> CRIImage {
     var message = CRIImage()
@@ -91,12 +93,27 @@ struct ImageCalls: CRIImageService.SimpleServiceProtocol {
   func pullImage(request: CRIPullImageRequest, context: ServerContext) async throws -> CRIPullImageResponse {
     try await calls.answer("PullImage", request.image.image) {
       let reference = try ImageReference(request.image.image)
-      let credentials = try Self.credentials(request.auth)
+      let credentials = try credentials(request.auth, for: reference)
       let record = try await images.pull(reference, from: registry.source(credentials))
       var response = CRIPullImageResponse()
       response.imageRef = record.id.description
       return response
     }
+  }
+
+  /// Those of another server stay here.
+  private func credentials(
+    _ auth: CRIAuthConfig, for reference: ImageReference
+  ) throws(RequestRefusal) -> RegistryCredentials? {
+    let credentials = try Self.credentials(auth)
+    let server = auth.serverAddress
+    guard credentials != nil, !server.isEmpty, !RegistryCredentials.areMeant(by: server, for: reference.registry) else {
+      return credentials
+    }
+    calls.log.warning(
+      "credentials of another server are not used",
+      metadata: ["server": "\(CallLog.cut(server))", "registry": "\(reference.registry)"])
+    return nil
   }
 
   /// `auth` is base64 of name:password, as a docker config file has it.
@@ -134,7 +151,7 @@ struct ImageCalls: CRIImageService.SimpleServiceProtocol {
       filesystem.inodesUsed.value = UInt64(max(0, usage.inodes))
       var response = CRIImageFsInfoResponse()
       response.imageFilesystems = [filesystem]
-      response.containerFilesystems = [filesystem]
+      response.containerFilesystems = [try await figures.layersElsewhere(than: usage.directory) ?? filesystem]
       return response
     }
   }

@@ -6,6 +6,8 @@ internal import Synchronization
 /// What pods and containers use, as CRI's statistics messages.
 final class ResourceFigures: Sendable {
   private let runtime: Runtime
+  /// Where writable layers lie, one directory a container.
+  private let layersDirectory: String
   private let cache = Mutex(Cache())
 
   private struct Cache {
@@ -31,7 +33,10 @@ final class ResourceFigures: Sendable {
   /// Entries of one writable layer that are counted; a larger one is reported as at least so large.
   private static let layerEntriesMax = 1_000_000
 
-  init(runtime: Runtime) { self.runtime = runtime }
+  init(runtime: Runtime) {
+    self.runtime = runtime
+    layersDirectory = runtime.configuration.rootDirectory + "/containers"
+  }
 
   /// Drops what was kept of things that are gone.
   private func forget() {
@@ -190,22 +195,45 @@ final class ResourceFigures: Sendable {
   }
 
   private func writableLayer(_ snapshot: ContainerSnapshot, _ now: Int64) async -> CRIFilesystemUsage {
+    let sample = await layer(snapshot, now)
+    // As ImageFsInfo names the file system: a kubelet looks it up by this.
+    return Self.usage(of: layersDirectory, at: sample.at, bytes: sample.bytes, inodes: sample.inodes)
+  }
+
+  private func layer(_ snapshot: ContainerSnapshot, _ now: Int64) async -> LayerSample {
     let path = runtime.writableLayer(of: snapshot)
-    var message = CRIFilesystemUsage()
-    message.fsID.mountpoint = path
     let known = cache.withLock { $0.layers[snapshot.id] }
-    let sample: LayerSample
-    if let known, now - known.at < Self.layerAgeMax {
-      sample = known
-    } else {
-      // Walks a tree that a container can make large.
-      let (bytes, inodes) = await onFreshThread { Self.measure(path) }
-      sample = LayerSample(at: now, bytes: bytes, inodes: inodes)
-      cache.withLock { $0.layers[snapshot.id] = sample }
+    if let known, now - known.at < Self.layerAgeMax { return known }
+    // Walks a tree that a container can make large.
+    let (bytes, inodes) = await onFreshThread { Self.measure(path) }
+    let sample = LayerSample(at: now, bytes: bytes, inodes: inodes)
+    cache.withLock { $0.layers[snapshot.id] = sample }
+    return sample
+  }
+
+  /// The file system of the containers' writable layers where it is another one than that of `directory`, with what the
+  /// layers of all containers use of it; nil where it is the same.
+  func layersElsewhere(than directory: String) async throws -> CRIFilesystemUsage? {
+    guard let here = try Files.status(directory, follow: true),
+      let there = try Files.status(layersDirectory, follow: true),
+      here.device != there.device
+    else { return nil }
+    let now = SystemClock.wallNanoseconds
+    var (bytes, inodes): (UInt64, UInt64) = (0, 0)
+    for container in runtime.containers {
+      let sample = await layer(container, now)
+      bytes += sample.bytes
+      inodes += sample.inodes
     }
-    message.timestamp = sample.at
-    message.usedBytes = Self.value(sample.bytes)
-    message.inodesUsed = Self.value(sample.inodes)
+    return Self.usage(of: layersDirectory, at: now, bytes: bytes, inodes: inodes)
+  }
+
+  private static func usage(of directory: String, at: Int64, bytes: UInt64, inodes: UInt64) -> CRIFilesystemUsage {
+    var message = CRIFilesystemUsage()
+    message.fsID.mountpoint = directory
+    message.timestamp = at
+    message.usedBytes = value(bytes)
+    message.inodesUsed = value(inodes)
     return message
   }
 

@@ -16,7 +16,7 @@ struct DockerConfig: Sendable {
   static let helperTimeoutSeconds = 30.0
   private static let helperPathDefault = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
   /// The name that docker keeps its own registry's credentials under.
-  private static let dockerHubKey = "index.docker.io"
+  static let dockerHubKey = "index.docker.io"
 
   /// Nil where there is no such file. Blocks on the disk.
   /// - Throws: `RegistryError` that names the file.
@@ -41,7 +41,7 @@ struct DockerConfig: Sendable {
   }
 
   /// "https://index.docker.io/v1/" and "index.docker.io" are the same key.
-  private static func host(_ key: String) -> String {
+  static func host(_ key: String) -> String {
     var rest = Substring(key)
     if let separator = rest.firstRange(of: "://") { rest = rest[separator.upperBound...] }
     return rest.prefix { $0 != "/" }.lowercased()

@@ -22,6 +22,15 @@ package struct RegistryCredentials: Hashable, Sendable, CustomStringConvertible 
     self.registryToken = registryToken
   }
 
+  /// Names that people write for the registry that images without one are of.
+  private static let dockerHub: Set<String> = ["docker.io", "registry-1.docker.io", DockerConfig.dockerHubKey]
+
+  /// Whether credentials that came with the address of a server, as "https://host:5000/v2/", are those of a registry.
+  package static func areMeant(by server: String, for registry: String) -> Bool {
+    let names = [DockerConfig.host(server), registry.lowercased()]
+    return names[0] == names[1] || names.allSatisfy(dockerHub.contains)
+  }
+
   /// Never shows a secret.
   package var description: String { "credentials(\(username.isEmpty ? "token" : username))" }
 }
