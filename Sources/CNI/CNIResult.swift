@@ -42,7 +42,9 @@ package struct CNIResult: Hashable, Sendable {
       guard let name = entry["name"]?.string else { throw refused("interfaces have one without a name") }
       links.append((name, !(entry["sandbox"]?.string ?? "").isEmpty))
     }
-    hostLink = links.last { !$0.isOurs }?.name
+    // What stands before the pod's own link is its other end; plugins further on append links of theirs, as bandwidth does.
+    let before = links.prefix { !$0.isOurs }
+    hostLink = (before.count == links.count ? before.first : before.last)?.name
     var addresses: [JSONValue] = []
     for entry in try Self.list(object, "ips", stage) {
       guard let text = entry["address"]?.string, let slash = text.firstIndex(of: "/"), slash > text.startIndex else {

@@ -46,7 +46,8 @@ import Testing
         })
     }
 
-    func configure(_ version: String) throws {
+    /// - Parameter bandwidth: also limits pods that say so.
+    func configure(_ version: String, bandwidth: Bool = false) throws {
       let ipam: JSONValue = [
         "type": "host-local", "dataDir": .string("\(directory.path)/leases"),
         "ranges": [[["subnet": "10.91.0.0/24"]], [["subnet": "fd91::/64"]]], "routes": [["dst": "0.0.0.0/0"]],
@@ -55,7 +56,9 @@ import Testing
         "cniVersion": .string(version), "name": "mt-net",
         "plugins": [
           ["type": "bridge", "bridge": "mt-cni0", "isGateway": true, "hairpinMode": true, "ipam": ipam],
-          ["type": "portmap", "capabilities": ["portMappings": true]],
+          bandwidth
+            ? ["type": "bandwidth", "capabilities": ["bandwidth": true]]
+            : ["type": "portmap", "capabilities": ["portMappings": true]],
         ],
       ]
       try Files.writeAtomically("\(directory.path)/net.d/10-mt.conflist", list.encoded())
@@ -116,6 +119,41 @@ import Testing
     #expect(try await node.home.links().filter { $0.hasPrefix("veth") } == [])
     #expect(try await !node.home.command("iptables-save").contains("8088"))
     #expect(try Directory(path: "\(node.directory.path)/ns").list().isEmpty)
+  }
+
+  /// Debian's bandwidth plugin: a queue at the host's end of what the pod receives, and a device between for what it sends.
+  @Test func `A pod's annotations limit what it receives and sends, and nobody else`() async throws {
+    let node = try await Node()
+    defer { try? node.remove() }
+    try node.configure("1.0.0", bandwidth: true)
+    let network = node.network()
+    _ = try await network.start(known: [])
+    #expect(await network.problem() == nil)
+    var limited = CNIAttachment()
+    limited.annotations = [CNIAttachment.ingressAnnotation: "10M", CNIAttachment.egressAnnotation: "4M"]
+    let slow = try await network.attach(CNINetworkTests.id(1), limited)
+    let free = try await network.attach(CNINetworkTests.id(2), CNIAttachment())
+    let (slowLink, freeLink) = (try #require(slow.hostLink), try #require(free.hostLink))
+    // The pod's own link, whose figures are the pod's, not the device between.
+    #expect(slowLink.hasPrefix("veth") && freeLink.hasPrefix("veth") && slowLink != freeLink)
+    let queues = try await node.home.command("tc", "qdisc", "show").split(separator: "\n").map(String.init)
+    #expect(queues.contains { $0.contains("tbf") && $0.contains("dev \(slowLink) ") && $0.contains("rate 10Mbit") })
+    #expect(queues.contains { $0.contains("qdisc ingress") && $0.contains("dev \(slowLink) ") })
+    #expect(
+      queues.contains { $0.contains("tbf") && !$0.contains("dev \(slowLink) ") && $0.contains("rate 4Mbit") },
+      "\(queues)")
+    #expect(!queues.contains { $0.contains("dev \(freeLink) ") && !$0.contains("noqueue") })
+
+    var wrong = CNIAttachment()
+    wrong.annotations = [CNIAttachment.egressAnnotation: "fast"]
+    let refused = await #expect(throws: CNIError.self) { try await network.attach(CNINetworkTests.id(3), wrong) }
+    #expect(refused?.description.contains("fast is no quantity from 1k to 1P bits a second") == true)
+
+    try await network.detach(CNINetworkTests.id(1))
+    try await network.detach(CNINetworkTests.id(2))
+    #expect(try await !node.home.command("tc", "qdisc", "show").contains("tbf"))
+    #expect(try await node.home.links().filter { $0.hasPrefix("veth") || $0.hasPrefix("bwp") } == [])
+    #expect(try node.leases == [])
   }
 
   @Test func `A plugin's refusal comes in its own words`() async throws {

@@ -82,8 +82,8 @@ import TestSupport
 
   @Test func `A result gives the pod's addresses and the node's end, whatever its version`() throws {
     let text = """
-      {"cniVersion": "0.4.0", "interfaces": [{"name": "cni0"}, {"name": "veth1"}, {"name": "eth0", "sandbox": "/n"}],
-       "ips": [{"version": "4", "address": "192.0.2.1/24", "interface": 0},
+      {"cniVersion": "0.4.0", "interfaces": [{"name": "cni0"}, {"name": "veth1"}, {"name": "eth0", "sandbox": "/n"},
+       {"name": "bwp1"}], "ips": [{"version": "4", "address": "192.0.2.1/24", "interface": 0},
                {"version": "6", "address": "fd00::9/64", "interface": 2},
                {"version": "4", "address": "10.1.0.9/24", "interface": 2}]}
       """

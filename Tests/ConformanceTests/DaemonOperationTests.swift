@@ -204,12 +204,19 @@ import Testing
             {"cniVersion": "1.0.0", "name": "mt-net", "plugins": [
               {"type": "bridge", "bridge": "mt-cni0", "isGateway": true, "ipam": {"type": "host-local",
                "dataDir": "\(node.path)/leases", "ranges": [[{"subnet": "10.92.0.0/24"}]]}},
+              {"type": "bandwidth", "capabilities": {"bandwidth": true}},
               {"type": "portmap", "capabilities": {"portMappings": true}}]}
             """.utf8))
         _ = try await Self.log(node, holding: "CNI configuration read")
         #expect(try await client.status().status.conditions.allSatisfy(\.status))
-        let pod = try await client.runPodSandbox(node.pod("one"))
+        var config = node.pod("one")
+        config.annotations = ["kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "4M"]
+        let pod = try await client.runPodSandbox(config)
         #expect(try await client.podSandboxStatus(pod).status.network.ip == "10.92.0.2")
+        // What comes to the pod is limited at its link's other end, what it sends at a device between.
+        let queues = try await Self.tc(node)
+        #expect(queues.contains { $0.hasPrefix("veth") && $0.hasSuffix(" tbf 8Mbit") }, "\(queues)")
+        #expect(queues.contains { !$0.hasPrefix("veth") && $0.hasSuffix(" tbf 4Mbit") }, "\(queues)")
         let container = try await node.run(
           client, in: pod, node.pod("one"), node.container("c", ["cat", "/proc/net/fib_trie"]))
         _ = try await node.status(client, container, .containerExited)
@@ -224,12 +231,22 @@ import Testing
         #expect(try await client.podSandboxStatus(pod.id).status.network.ip == "10.92.0.2")
         try await client.removePodSandbox(pod.id)
       }
+      #expect(try await Self.tc(node).isEmpty)
       for name in ["leases/mt-net", "root/cni", "run/cni"] {
         let left = try Directory(path: "\(node.path)/\(name)").list().map(\.name).filter {
           $0.hasPrefix("10.") || $0.hasSuffix(".json")
         }
         #expect(left == [], "\(name)")
       }
+    }
+  }
+
+  /// Links of the node's network with a limit, as "LINK tbf RATE".
+  private static func tc(_ node: CRINode) async throws -> [String] {
+    let text = try await LabNamespace.open("\(node.path)/net").command("tc", "qdisc", "show")
+    return text.split(separator: "\n").map { $0.split(separator: " ") }.compactMap { words in
+      guard let device = words.firstIndex(of: "dev"), let rate = words.firstIndex(of: "rate") else { return nil }
+      return "\(words[device + 1]) \(words[1]) \(words[rate + 1])"
     }
   }
 }
