@@ -172,7 +172,7 @@ let rooms: [Room] = [
       "Kernel", "JSON", "OCISpec", "ContainerPlan", "CRIModel", "CRIClient", "PodRuntime", "ImageStore", "KubeModel",
       "KubeClient", "Dataplane", "NFT", "Scheduler",
     ],
-    products: [argumentParser, swiftProtobuf, logging]),
+    products: [argumentParser, swiftProtobuf, logging, nioCore, nioPosix, nioHTTP2, nioSSL]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
   Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),
