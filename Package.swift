@@ -81,9 +81,11 @@ let rooms: [Room] = [
   Room(name: "TOML", kind: .swift, uses: ["JSON"]),
   Room(name: "Metrics", kind: .swift),
   Room(name: "DaemonConfiguration", kind: .swift, uses: ["JSON", "TOML"]),
-  Room(name: "KubeSchema", kind: .swift, uses: ["JSON"]),
+  Room(name: "LinearPattern", kind: .swift),
+  Room(name: "CEL", kind: .swift, uses: ["JSON", "LinearPattern"]),
+  Room(name: "KubeSchema", kind: .swift, uses: ["JSON", "LinearPattern", "CEL"]),
   Room(name: "KubeModel", kind: .swift, uses: ["JSON", "KubeSchema"]),
-  Room(name: "KubeValidation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
+  Room(name: "KubeValidation", kind: .swift, uses: ["JSON", "LinearPattern", "CEL", "KubeSchema", "KubeModel"]),
   Room(name: "KubePresentation", kind: .swift, uses: ["JSON", "KubeSchema", "KubeModel"]),
   Room(name: "CRIModel", kind: .generated, products: [swiftProtobuf]),
   Room(name: "DNSMessage", kind: .swift),
@@ -141,8 +143,8 @@ let rooms: [Room] = [
   Room(
     name: "APIServer", kind: .swift,
     uses: [
-      "Kernel", "JSON", "YAML", "KubeSchema", "KubeModel", "KubeValidation", "KubePresentation", "ObjectStore", "PKI",
-      "HTTPServer",
+      "Kernel", "JSON", "YAML", "CEL", "KubeSchema", "KubeModel", "KubeValidation", "KubePresentation", "ObjectStore",
+      "PKI", "HTTPServer",
     ],
     products: [nioCore, logging]),
   Room(name: "Scheduler", kind: .swift, uses: ["Kernel", "JSON", "KubeModel", "KubeClient"], products: [logging]),
@@ -187,6 +189,8 @@ let rooms: [Room] = [
   Room(name: "MetricsTests", kind: .test, uses: ["Metrics", "TestSupport"]),
   Room(
     name: "DaemonConfigurationTests", kind: .test, uses: ["DaemonConfiguration", "Kernel", "TestSupport"]),
+  Room(name: "LinearPatternTests", kind: .test, uses: ["LinearPattern", "JSON", "TestSupport"]),
+  Room(name: "CELTests", kind: .test, uses: ["CEL", "JSON", "TestSupport"]),
   Room(name: "KubeSchemaTests", kind: .test, uses: ["KubeSchema", "JSON", "TestSupport"]),
   Room(
     name: "KubeValidationTests", kind: .test,
@@ -322,7 +326,7 @@ func target(_ room: Room) -> Target {
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
     "CNITests", "CRIServerTests", "ContainerPlanTests", "DaemonConfigurationTests", "DataplaneTests",
-    "KubePresentationTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
+    "KubePresentationTests", "LinearPatternTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
     "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []

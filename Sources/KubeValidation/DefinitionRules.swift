@@ -1,5 +1,6 @@
 import JSON
 import KubeModel
+import LinearPattern
 
 /// Definitions of custom resources; they have no struct, since their schema is JSON.
 extension FieldErrors {
@@ -236,7 +237,40 @@ private struct StructuralCheck {
     if schema["additionalProperties"]?.bool == false {
       errors.forbidden(path["additionalProperties"], "additionalProperties cannot be set to false")
     }
+    pattern(schema, path, &errors)
     children(schema, type, path, &errors, depth)
+    compared(schema, path, &errors, depth)
+  }
+
+  /// Schemas that values are only compared with say no types, but may hold expressions.
+  private func patterns(_ schema: JSONValue, _ path: FieldPath, _ errors: inout FieldErrors, depth: Int) {
+    guard depth < Self.depthMax else { return errors.forbidden(path, "schemas nested deeper than \(Self.depthMax)") }
+    pattern(schema, path, &errors)
+    for (name, inner) in schema["properties"]?.object?.members ?? [] {
+      patterns(inner, path["properties"].key(name), &errors, depth: depth + 1)
+    }
+    for field in ["additionalProperties", "items"] {
+      if let inner = schema[field], inner.object != nil { patterns(inner, path[field], &errors, depth: depth + 1) }
+    }
+    compared(schema, path, &errors, depth)
+  }
+
+  private func compared(_ schema: JSONValue, _ path: FieldPath, _ errors: inout FieldErrors, _ depth: Int) {
+    for field in ["allOf", "anyOf", "oneOf"] {
+      for (place, inner) in (schema[field]?.array ?? []).enumerated() {
+        patterns(inner, path[field][place], &errors, depth: depth + 1)
+      }
+    }
+    if let inner = schema["not"], inner.object != nil { patterns(inner, path["not"], &errors, depth: depth + 1) }
+  }
+
+  private func pattern(_ schema: JSONValue, _ path: FieldPath, _ errors: inout FieldErrors) {
+    guard let pattern = schema["pattern"]?.string else { return }
+    do throws(PatternProblem) {
+      _ = try LinearPattern(pattern)
+    } catch {
+      errors.invalid(path["pattern"], pattern, "must be a valid regular expression, but isn't: \(error)")
+    }
   }
 
   private func children(

@@ -1,9 +1,10 @@
 package import JSON
+import LinearPattern
 
 /// What a schema of a custom resource says of values besides their type.
 struct StructuralRules: Sendable {
   let enumValues: [JSONValue]
-  let pattern: String?
+  let pattern: LinearPattern?
   let format: String
   let minimum: Double?
   let maximum: Double?
@@ -30,8 +31,11 @@ struct StructuralRules: Sendable {
       return found
     }
     enumValues = json["enum"]?.array ?? []
-    pattern = json["pattern"]?.string
-    if let pattern, (try? Regex(pattern)) == nil { throw StructuralProblem("pattern: \(pattern) cannot be read") }
+    do throws(PatternProblem) {
+      pattern = try json["pattern"]?.string.map { text throws(PatternProblem) in try LinearPattern(text) }
+    } catch {
+      throw StructuralProblem("pattern: \(error)")
+    }
     format = json["format"]?.string ?? ""
     minimum = json["minimum"]?.double
     maximum = json["maximum"]?.double
@@ -159,8 +163,12 @@ extension StructuralSchema {
       let length = text.unicodeScalars.count
       if let most = rules.maxLength, length > most { add(.tooLong, "should be at most \(most) chars long") }
       if let least = rules.minLength, length < least { add(.invalid, "should be at least \(least) chars long") }
-      if let pattern = rules.pattern, let regex = try? Regex(pattern), !text.contains(regex) {
-        add(.invalid, "should match '\(pattern)'")
+      if let pattern = rules.pattern {
+        switch pattern.matches(text) {
+        case true?: break
+        case false?: add(.invalid, "should match '\(pattern.source)'")
+        case nil: add(.tooLong, "is too long to be matched with '\(pattern.source)'")
+        }
       }
       if rules.format == "date-time", TimeText.parse(text) == nil {
         add(.invalid, "must be of type date-time: \"\(text)\"")
