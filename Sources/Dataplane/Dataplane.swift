@@ -189,17 +189,21 @@ package actor Dataplane {
   /// The first call: what is there already and as it should be stays, so that nothing that is under way is disturbed.
   private func begin(_ desired: ServiceTable) throws(DataplaneError) -> Applied {
     var fresh = empty
-    let step = fresh.apply(desired.services.mapValues { Optional($0) }, nodePortAddresses: nodePortAddresses)
+    let found = try read()
+    let wanted =
+      found.map { ListedSlots($0).ordering(desired.services, nodePortAddresses: nodePortAddresses) } ?? desired.services
+    let step = fresh.apply(wanted.mapValues { Optional($0) }, nodePortAddresses: nodePortAddresses)
     var applied = Applied()
     applied.problems = step.problems
     var messages: [Message]?
-    if let found = try read() {
+    if let found {
       let known = policies != nil
       let comparison = try TableComparison(table(fresh, policies), found) { known || !PolicyTable.owns($0) }
       if comparison.mustReplace {
         logger.warning(
           "table inet \(ServiceLayout.tableName) was made by another version, or by somebody else; it is made anew")
-      } else {
+      } else if !known || comparison.addedElements <= Self.noticesMax || found.hasServices {
+        // Else it waited for its services with no room for them: to make it again is cheaper.
         messages = comparison.messages
         (applied.addedElements, applied.removedElements) = (comparison.addedElements, comparison.removedElements)
       }
@@ -218,7 +222,8 @@ package actor Dataplane {
   private static func replacement(
     _ step: ServiceState.Step, _ layout: ServiceLayout, _ policies: Table?
   ) -> [Message] {
-    layout.emptyTable().replacing() + step.messages
+    let expecting = Dictionary(step.elements.map { ($0.key.name, $0.value.added.count) }) { $1 }
+    return layout.emptyTable().replacing(expecting: expecting) + step.messages
       + (policies.map { Table.difference(from: Table(name: $0.name, sets: [], chains: []), to: $0) } ?? [])
   }
 
@@ -265,7 +270,7 @@ package actor Dataplane {
         applied.note(sent)
       }
     } catch {
-      _ = next.apply(undo, nodePortAddresses: addresses == nil ? nil : before)
+      _ = next.apply(undo, nodePortAddresses: addresses == nil ? nil : before, exactly: true)
       throw error
     }
     forgetClients(step.lostTags)
@@ -280,11 +285,15 @@ package actor Dataplane {
       return try carry(messages)
     } catch {
       let detail = Self.describe(error, messages)
-      // Something is there that should not be, or not there that should.
-      if error.cause.errno != Errno.noEntry && error.cause.errno != Errno.exists {
+      if error.isOutOfRoom {
+        logger.info("\(detail): table inet \(ServiceLayout.tableName) is made again with more room")
+      } else if error.cause.errno == Errno.noEntry || error.cause.errno == Errno.exists {
+        // Something is there that should not be, or not there that should.
+        logger.warning(
+          "\(detail): table inet \(ServiceLayout.tableName) was changed by somebody else; it is made again")
+      } else {
         throw DataplaneError(stage: stage, detail: detail)
       }
-      logger.warning("\(detail): table inet \(ServiceLayout.tableName) was changed by somebody else; it is made again")
       return try run(whole(), stage: stage)
     }
   }
@@ -297,9 +306,36 @@ package actor Dataplane {
     }
   }
 
+  /// Where a set has no more room it gets more, once: a kernel that does not know how refuses again.
+  private func carry(_ messages: [Message]) throws(NftRefusal) -> NftSent {
+    do throws(NftRefusal) {
+      return try carryOnce(messages)
+    } catch {
+      guard error.isOutOfRoom, let more = roomier(for: messages) else { throw error }
+      _ = try carryOnce(more)
+      return try carryOnce(messages)
+    }
+  }
+
+  /// What moves the bounds of all sets of `messages` that have one; nil where none has, or that cannot be known.
+  private func roomier(for messages: [Message]) -> [Message]? {
+    guard let found = try? transactions.read(table: ServiceLayout.tableName, elementsOf: { _ in false }) else {
+      return nil
+    }
+    var coming: [SetDeclaration: Int] = [:]
+    for case .addElements(_, let set, let elements) in messages { coming[set, default: 0] += elements.count }
+    let more = coming.compactMap { set, count -> Message? in
+      guard set.behaviour == .large, let bound = found.sets.first(where: { $0.name == set.name })?.size, bound > 0
+      else { return nil }
+      let room = UInt32(clamping: 2 * Int(bound) + count)
+      return .boundSet(table: ServiceLayout.tableName, set, room: room)
+    }
+    return more.isEmpty ? nil : more
+  }
+
   /// While somebody listens the kernel writes a notice for each element; a large transaction goes without, and whether
   /// another came between is told by the number of transactions.
-  private func carry(_ messages: [Message]) throws(NftRefusal) -> NftSent {
+  private func carryOnce(_ messages: [Message]) throws(NftRefusal) -> NftSent {
     let elements = messages.reduce(0) { $0 + $1.elementCount }
     guard isWatched, elements > Self.noticesMax else { return try carrier.run(messages) }
     let before = try? transactions.generation()
@@ -442,4 +478,12 @@ package struct DataplaneError: Error, Sendable, CustomStringConvertible {
   package var detail: String
 
   package var description: String { "\(stage): \(detail)" }
+}
+
+extension NftTable {
+  fileprivate var hasServices: Bool {
+    sets.contains { set in
+      !set.elements.isEmpty && AddressFamily.allCases.contains { set.name == ServiceLayout.services($0).name }
+    }
+  }
 }

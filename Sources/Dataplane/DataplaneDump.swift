@@ -124,15 +124,14 @@ private struct Reader {
     for slot in 0..<slots {
       let slotKey = Words(listed: key.bytes).classID(Lane.firstSlot(lane.group) + UInt32(slot))
       guard case .data(let words) = self.endpoints[slotKey],
-        let address = IPAddress(bytes: words.bytes.prefix(family.addressBytes))
+        let endpoint = ServiceEndpoint(words.bytes, family)
       else {
         service.missing.append(
           "service \(service.key.address) \(service.key.transport) port \(service.key.port) has no endpoint in slot \(slot)"
         )
         continue
       }
-      let port = words.bytes.dropFirst(family.addressBytes).prefix(2).reduce(0) { $0 << 8 | UInt16($1) }
-      found.insert(ServiceEndpoint(address: address, port: port))
+      found.insert(endpoint)
     }
     return found.sorted()
   }
@@ -162,6 +161,7 @@ extension SetDeclaration {
       value = .data(types)
     }
     var behaviour = Behaviour.plain
+    if listed.size != 0 { behaviour = .large }
     if listed.flags & 4 != 0 { behaviour = .intervals }
     if listed.flags & 0x20 != 0 { behaviour = .dynamic(size: listed.size) }
     self.init(name: listed.name, key: key, value: value, behaviour: behaviour)

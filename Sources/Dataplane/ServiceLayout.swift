@@ -19,22 +19,26 @@ struct ServiceLayout: Sendable {
 
   /// The class of the service: what becomes of a new connection.
   static func services(_ family: AddressFamily) -> SetDeclaration {
-    SetDeclaration(name: "services\(suffix(family))", key: keyTypes(family), value: .data([.classID]))
+    SetDeclaration(
+      name: "services\(suffix(family))", key: keyTypes(family), value: .data([.classID]), behaviour: .large)
   }
 
   /// What follows from the service and a class that was found already: another class.
   static func steps(_ family: AddressFamily) -> SetDeclaration {
-    SetDeclaration(name: "steps\(suffix(family))", key: keyTypes(family) + [.classID], value: .data([.classID]))
+    SetDeclaration(
+      name: "steps\(suffix(family))", key: keyTypes(family) + [.classID], value: .data([.classID]), behaviour: .large)
   }
 
   static func endpoints(_ family: AddressFamily) -> SetDeclaration {
     SetDeclaration(
-      name: "endpoints\(suffix(family))", key: keyTypes(family) + [.classID], value: .data([.address(family), .port]))
+      name: "endpoints\(suffix(family))", key: keyTypes(family) + [.classID], value: .data([.address(family), .port]),
+      behaviour: .large)
   }
 
   /// Each endpoint's address beside itself: a packet that comes from where it goes to.
   static func hairpins(_ family: AddressFamily) -> SetDeclaration {
-    SetDeclaration(name: "hairpins\(suffix(family))", key: [.address(family), .address(family)])
+    SetDeclaration(
+      name: "hairpins\(suffix(family))", key: [.address(family), .address(family)], behaviour: .large)
   }
 
   /// Who may connect, for services that say so.

@@ -30,8 +30,11 @@ struct ServiceState: Sendable {
   }
 
   /// Moves to the state with each of `changes` set, or gone where nil, and tells how the kernel gets there.
+  /// - Parameter exactly: endpoints stand in the order they are given in, as when a step is undone; else each keeps the
+  ///   slot it has.
   mutating func apply(
-    _ changes: [ServiceEntry.Key: ServiceEntry?], nodePortAddresses addresses: Set<IPAddress>? = nil
+    _ changes: [ServiceEntry.Key: ServiceEntry?], nodePortAddresses addresses: Set<IPAddress>? = nil,
+    exactly: Bool = false
   ) -> Step {
     var step = Step()
     var users = Users()
@@ -55,7 +58,9 @@ struct ServiceState: Sendable {
       }
       var before: [ServiceEntry.Key: ServiceEntry] = [:]
       for key in affected { before[key] = resolved(key) }
-      for (key, entry) in changes { services[key] = entry }
+      for (key, entry) in changes {
+        services[key] = exactly ? entry : entry?.keepingSlots(of: services[key])
+      }
       if let addresses { nodePortAddresses = addresses }
       for key in affected.sorted() { replace(key, before[key], resolved(key), &step, &users) }
       noteConflicts(affected, &step)
@@ -107,10 +112,10 @@ struct ServiceState: Sendable {
     users.count(old, before, -1)
     users.count(new, after, 1)
     if old?.affinitySeconds != nil {
-      for endpoint in old?.endpoints ?? [] where new?.endpoints.contains(endpoint) != true {
+      for endpoint in Set(old?.endpoints ?? []).subtracting(new?.endpoints ?? []) {
         step.lostTags[family, default: []].insert(ServiceLayout.key(key, Lane.tag(endpoint, .inside)))
       }
-      for endpoint in old?.outside ?? [] where new?.outside?.contains(endpoint) != true {
+      for endpoint in Set(old?.outside ?? []).subtracting(new?.outside ?? []) {
         step.lostTags[family, default: []].insert(ServiceLayout.key(key, Lane.tag(endpoint, .outside)))
       }
     }

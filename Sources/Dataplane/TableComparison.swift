@@ -57,7 +57,8 @@ struct TableComparison {
       let wanted = set.declaration
       guard let there = found[wanted.name] else {
         note("\(wanted.value == .none ? "set" : "map") \(wanted.name) is missing")
-        messages.append(.addSet(table: desired.name, wanted, id: UInt32(index + 1)))
+        messages.append(
+          wanted.creation(table: desired.name, id: UInt32(index + 1), elements: set.elements.count))
         continue
       }
       let isVerdict = wanted.value == .verdict

@@ -2,7 +2,11 @@
 package enum Message: Sendable, Hashable, CustomStringConvertible {
   case addTable(String)
   case deleteTable(String)
-  case addSet(table: String, SetDeclaration, id: UInt32)
+  /// A large one with room for so many elements, which is then a bound; nil: it grows, and has none.
+  case addSet(table: String, SetDeclaration, id: UInt32, room: UInt32? = nil)
+  /// Moves the bound of a set that was made with room. Takes effect when the transaction has ended; a kernel before 6.6
+  /// leaves the bound where it was.
+  case boundSet(table: String, SetDeclaration, room: UInt32)
   case deleteSet(table: String, String)
   case addChain(table: String, String, Chain.Base?)
   /// Its rules must be gone.
@@ -18,7 +22,8 @@ package enum Message: Sendable, Hashable, CustomStringConvertible {
     switch self {
     case .addTable(let name): "add table inet \(name)"
     case .deleteTable(let name): "delete table inet \(name)"
-    case .addSet(let table, let set, _): "add \(set.keyword) inet \(table) \(set.name) { \(set.typeText) }"
+    case .addSet(let table, let set, _, _), .boundSet(let table, let set, _):
+      "add \(set.keyword) inet \(table) \(set.name) { \(set.typeText) }"
     case .deleteSet(let table, let name): "delete set inet \(table) \(name)"
     case .addChain(let table, let name, _): "add chain inet \(table) \(name)"
     case .deleteChain(let table, let name): "delete chain inet \(table) \(name)"
@@ -55,6 +60,21 @@ extension SetDeclaration {
   }
 }
 
+extension SetDeclaration {
+  /// The message that makes the set for `count` elements of the same transaction.
+  package func creation(table: String, id: UInt32, elements count: Int) -> Message {
+    .addSet(table: table, self, id: id, room: behaviour == .large ? Self.room(for: count) : nil)
+  }
+
+  /// A hash table with room cannot grow: so much is left that its chains stay short.
+  package static func room(for count: Int) -> UInt32? {
+    count < roomyMin ? nil : UInt32(clamping: 4 * count)
+  }
+
+  /// Fewer than so many elements cost nothing to move to a larger table.
+  private static let roomyMin = 1000
+}
+
 /// A difference between the elements of two states of one set.
 package struct ElementDifference: Sendable, Hashable {
   package var removed: [Element] = []
@@ -70,10 +90,14 @@ package struct ElementDifference: Sendable, Hashable {
 
 extension Table {
   /// Makes the table from nothing, replacing whatever has its name, in one transaction without a gap.
-  package func replacing() -> [Message] {
+  /// - Parameter expecting: elements that other messages of the transaction will add, by name of the set.
+  package func replacing(expecting: [String: Int] = [:]) -> [Message] {
     // Adding first makes the deletion succeed where there is none.
     var messages: [Message] = [.addTable(name), .deleteTable(name), .addTable(name)]
-    messages += sets.enumerated().map { .addSet(table: name, $1.declaration, id: UInt32($0 + 1)) }
+    for (index, set) in sets.enumerated() {
+      let count = set.elements.count + (expecting[set.declaration.name] ?? 0)
+      messages.append(set.declaration.creation(table: name, id: UInt32(index + 1), elements: count))
+    }
     messages += chains.map { .addChain(table: name, $0.name, $0.base) }
     for chain in chains { messages += chain.rules.map { .addRule(table: name, chain: chain.name, $0) } }
     for set in sets { messages += Self.split(name, set.declaration, adding: set.sortedElements) }
@@ -97,7 +121,8 @@ extension Table {
     let name = new.name
     var messages: [Message] = []
     for (index, set) in new.sets.enumerated() where oldSets[set.declaration.name] == nil {
-      messages.append(.addSet(table: name, set.declaration, id: UInt32(index + 1)))
+      messages.append(
+        set.declaration.creation(table: name, id: UInt32(index + 1), elements: set.elements.count))
     }
     for chain in new.chains where oldChains[chain.name] == nil {
       messages.append(.addChain(table: name, chain.name, chain.base))

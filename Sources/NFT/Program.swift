@@ -67,9 +67,10 @@ private struct Writer {
       u16(code.count)
       for instruction in code { encode(instruction) }
     case .deleteRules(let table, let chain): head(3, add: false, table, chain)
-    case .addSet(let table, let set, let id):
+    case .boundSet(let table, let set, let room): fields(.addSet(table: table, set, id: 0, room: room))
+    case .addSet(let table, let set, let id, let room):
       head(4, add: true, table, set.name)
-      numbers(id, set.flags, set.keyNumber, set.keyBytes, set.valueNumber, set.valueBytes, set.size)
+      numbers(id, set.flags, set.keyNumber, set.keyBytes, set.valueNumber, set.valueBytes, room ?? set.size)
       data(set.intervalParts)
       blob(set.userData)
     case .deleteSet(let table, let name): head(4, add: false, table, name)
@@ -209,7 +210,7 @@ extension SetDeclaration {
   package var flags: UInt32 {
     let map: UInt32 = value == .none ? 0 : 8
     switch behaviour {
-    case .plain: return map
+    case .plain, .large: return map
     // Intervals, and of a concatenation.
     case .intervals: return map | 4 | (key.count > 1 ? 0x80 : 0)
     // Timeouts, and elements from rules.

@@ -89,7 +89,7 @@ extension NamedSet {
   var lines: [String] {
     var lines = ["\(declaration.keyword) \(declaration.name) {", "\t\(declaration.typeText)"]
     switch declaration.behaviour {
-    case .plain: break
+    case .plain, .large: break
     case .intervals: lines.append("\tflags interval")
     case .dynamic(let size): lines += ["\tsize \(size)", "\tflags dynamic,timeout"]
     }

@@ -21,6 +21,9 @@ package struct SetDeclaration: Sendable, Hashable {
   /// Who puts elements in, and what they are.
   package enum Behaviour: Sendable, Hashable {
     case plain
+    /// May have very many elements. Where they come with the set itself, it is made with room for them and many more: a
+    /// hash table that grows in the middle of a transaction doubles the transaction's cost. Else it grows by itself.
+    case large
     /// The key's last part may be a block of addresses; the kernel copies the whole set at each change.
     case intervals
     /// Rules add elements, up to `size`, which time out by themselves; a difference leaves them alone.

@@ -18,7 +18,9 @@ struct FakeKernel {
     switch message {
     case .addTable(let name): if tables[name] == nil { tables[name] = Table(name: name, sets: [], chains: []) }
     case .deleteTable(let name): if tables.removeValue(forKey: name) == nil { throw refuse() }
-    case .addSet(let table, let set, _):
+    case .boundSet(let table, let set, _):
+      if !(tables[table]?.sets.contains { $0.declaration == set } ?? false) { throw refuse() }
+    case .addSet(let table, let set, _, _):
       if tables[table]?.sets.contains(where: { $0.declaration.name == set.name }) ?? true { throw refuse() }
       tables[table]?.sets.append(NamedSet(set))
     case .deleteSet(let table, let name):
