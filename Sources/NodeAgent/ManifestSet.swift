@@ -49,8 +49,16 @@ package struct ManifestSet: Hashable, Sendable {
 
   package init() {}
 
+  /// What the name of each pod ends in.
+  private var suffix = ""
+
   /// Files of the set are read in the order of their names, so that the same directory always gives the same set.
-  package init(files: [String: [UInt8]], nodeName: String, limits: YAMLLimits = YAMLLimits()) {
+  ///
+  /// - Parameter suffix: what is put behind the name of each pod.
+  package init(
+    files: [String: [UInt8]], nodeName: String, suffix: String = "", limits: YAMLLimits = YAMLLimits()
+  ) {
+    self.suffix = suffix
     for (file, bytes) in files.sorted(by: { $0.key < $1.key }) { add(file, bytes, nodeName, limits) }
   }
 
@@ -113,6 +121,8 @@ package struct ManifestSet: Hashable, Sendable {
   }
 
   private mutating func add(_ written: Pod, _ place: ManifestPlace, _ nodeName: String) throws(ModelError) {
+    var written = written
+    if let name = written.metadata.name, !name.isEmpty { written.metadata.name = name + suffix }
     var problems = PodValidation.problems(in: written)
     if let name = written.spec.nodeName, name != nodeName {
       problems.append(

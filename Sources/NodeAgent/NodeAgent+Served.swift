@@ -22,7 +22,7 @@ extension NodeAgent {
         while await !cluster.pods.waitForSync(), !Task.isCancelled {}
         await self.settleStrangers(cluster)
         await cluster.services.waitForSync(timeout: Cluster.servicesMax)
-        try? await cluster.queue.run { key in await self.look(at: key, cluster) }
+        try? await cluster.queue.run { key in try await self.look(at: key, cluster) }
       }
     }
   }
@@ -41,7 +41,7 @@ extension NodeAgent {
   }
 
   /// Brings one pod to what the server says of it.
-  private func look(at key: ObjectKey, _ cluster: Cluster) async -> WorkOutcome {
+  private func look(at key: ObjectKey, _ cluster: Cluster) async throws -> WorkOutcome {
     let pod = cluster.pods.get(key)
     let uid = pod?.metadata.uid ?? ""
     for other in holders["\(key)"] ?? [] where other != uid && reports[other]?.isServed == true {
@@ -52,7 +52,7 @@ extension NodeAgent {
         cluster.statuses.forget(other)
       }
     }
-    guard let pod else { return .done }
+    guard let pod, !MirrorPod.isMirror(pod) else { return try await keepMirror(key, pod, cluster) }
     if let worker = workers[uid] {
       await worker.revise(pod)
       guard pod.metadata.deletionTimestamp != nil else {
@@ -157,9 +157,9 @@ extension NodeAgent {
 
   /// Takes the pod out of every Service and has the server know that it is not ready.
   func withdrawServed(_ uid: String) async {
-    guard let cluster, reports[uid]?.isServed == true else { return }
-    async let told = cluster.statuses.flush(uid, atMost: Cluster.withdrawalMax)
-    await cluster.withdraw(uid)
+    guard let cluster, let served = servedUID(uid) else { return }
+    async let told = cluster.statuses.flush(served, atMost: Cluster.withdrawalMax)
+    await cluster.withdraw(served)
     if await !told { tools.logger.warning("pod \(uid): the API server was not told in time that it stops") }
   }
 }

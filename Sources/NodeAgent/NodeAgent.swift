@@ -167,7 +167,7 @@ package actor NodeAgent {
     var effective: [String: [UInt8]] = [:]
     var problems = reading.errors
     for (name, bytes) in reading.files {
-      let alone = ManifestSet(files: [name: bytes], nodeName: tools.facts.nodeName)
+      let alone = manifestSet([name: bytes])
       if alone.errors.isEmpty {
         acceptedFiles[name] = bytes
         effective[name] = bytes
@@ -183,12 +183,18 @@ package actor NodeAgent {
       effective[error.place.file] = acceptedFiles[error.place.file]
     }
     acceptedFiles = acceptedFiles.filter { effective[$0.key] != nil }
-    manifests = ManifestSet(files: effective, nodeName: tools.facts.nodeName)
+    manifests = manifestSet(effective)
     let known = Set(problems)
     errors = problems + manifests.errors.filter { !known.contains($0) }
     errors.sort { ($0.place.file, $0.place.document) < ($1.place.file, $1.place.document) }
     for error in errors { tools.logger.error("manifest \(error)") }
     statusSignal.yield()
+  }
+
+  /// In a cluster the pods of files are named after their node, so that every node may have its own.
+  private func manifestSet(_ files: [String: [UInt8]]) -> ManifestSet {
+    ManifestSet(
+      files: files, nodeName: tools.facts.nodeName, suffix: cluster == nil ? "" : "-\(tools.facts.nodeName)")
   }
 
   // MARK: pods
@@ -224,6 +230,13 @@ package actor NodeAgent {
     if isServed, let cluster {
       tools.hooks = cluster.hooks(after: tools.hooks)
       tools.goods = ClusterGoods(client: cluster.client)
+    } else if cluster != nil {
+      // Whoever looks after a cluster's Services knows the pod by its mirror.
+      tools.hooks.beforeStop = { [weak self, own = tools.hooks.beforeStop] identity, container in
+        var shown = identity
+        shown.uid = await self?.servedUID(uid) ?? uid
+        await own(shown, container)
+      }
     }
     let worker = PodWorker(
       translation: translation, place: place, isServed: isServed, machine: machine,
@@ -267,7 +280,7 @@ package actor NodeAgent {
     statusSignal.yield()
     let served = { (machine: PodMachine.Report?) in (machine?.isReady ?? false, machine?.addresses ?? []) }
     if served(before) != served(report.machine), hasServices { await syncServices() }
-    if report.isServed { tellServed(report) }
+    if report.isServed { tellServed(report) } else { tellMirror(report) }
     if report.machine.isGone { await reconcile() }
   }
 

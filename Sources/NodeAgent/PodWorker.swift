@@ -25,7 +25,7 @@ package struct NodeTools: Sendable {
   package var hooks = PodHooks()
   /// What only an API server gives.
   var goods: any PodGoods = NoGoods()
-  /// Told what happens to a pod of an API server.
+  /// Told what happens to a pod.
   package var notes: @Sendable (_ pod: Pod, PodNote) -> Void = { _, _ in }
 
   package init(runtime: any RuntimeClient, volumes: VolumeStore, facts: NodeFacts, logger: Logger) {
@@ -127,9 +127,7 @@ package actor PodWorker {
     }
   }
 
-  nonisolated func tell(_ note: PodNote) {
-    if isServed { tools.notes(pod, note) }
-  }
+  nonisolated func tell(_ note: PodNote) { tools.notes(pod, note) }
 
   nonisolated func deliver(_ event: PodEvent) { send.yield(event) }
 

@@ -112,7 +112,9 @@ struct NodeCommand: AsyncParsableCommand {
     let names = try membership.flatMap {
       try dns.server(of: $0, facts: facts, ranges: ranges, logger: Logger(label: "martlet.dns"))
     }
-    try place.describe(manifests: try Place.absolute(manifests), nodeName: facts.nodeName)
+    try place.describe(
+      manifests: try Place.absolute(manifests), nodeName: facts.nodeName,
+      podSuffix: membership == nil ? "" : "-\(facts.nodeName)")
     let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
     let agent = NodeAgent(settings: settings, tools: tools, cluster: membership?.cluster) { services, backends in
       await Self.sync(proxy, services, backends)
@@ -222,13 +224,16 @@ struct NodePlace {
   var lockFile: String { "\(directory)/lock" }
   private var placeFile: String { "\(directory)/place.json" }
 
-  func describe(manifests: String, nodeName: String) throws(SyscallError) {
-    let place: JSONValue = ["manifests": .string(manifests), "node": .string(nodeName)]
+  /// - Parameter podSuffix: what the names of this node's pods of files end in.
+  func describe(manifests: String, nodeName: String, podSuffix: String) throws(SyscallError) {
+    let place: JSONValue = [
+      "manifests": .string(manifests), "node": .string(nodeName), "podSuffix": .string(podSuffix),
+    ]
     try Files.writeAtomically(placeFile, place.encoded(pretty: true), mode: 0o644)
   }
 
   /// Where the node agent that runs here looks for manifests, and its name; nil: none runs here.
-  func running() -> (manifests: String, nodeName: String)? {
+  func running() -> (manifests: String, nodeName: String, podSuffix: String)? {
     guard Files.exists(lockFile) else { return nil }
     do throws(SyscallError) {
       // Whoever can take the lock knows that nobody holds it.
@@ -240,6 +245,6 @@ struct NodePlace {
     guard let bytes = try? Files.read(placeFile), let value = try? JSONValue.parse(bytes),
       let manifests = value["manifests"]?.string, let name = value["node"]?.string
     else { return nil }
-    return (manifests, name)
+    return (manifests, name, value["podSuffix"]?.string ?? "")
   }
 }

@@ -75,7 +75,7 @@ struct PlayCommand: AsyncParsableCommand {
   /// Between two looks at the status file.
   private static let pollPause = Duration.milliseconds(50)
 
-  private func play(_ file: String, _ node: (manifests: String, nodeName: String)) throws -> Play {
+  private func play(_ file: String, _ node: (manifests: String, nodeName: String, podSuffix: String)) throws -> Play {
     let name = Files.name(of: file)
     guard ManifestDirectory.isManifest(name) else {
       throw Failure("\(file): the name of a manifest ends in .yaml, .yml or .json and begins with no dot")
@@ -90,7 +90,7 @@ struct PlayCommand: AsyncParsableCommand {
       if down, error.errno == Errno.noEntry { return Play(name: name, path: target, bytes: [], set: ManifestSet()) }
       throw error
     }
-    let set = ManifestSet(files: [name: bytes], nodeName: node.nodeName)
+    let set = ManifestSet(files: [name: bytes], nodeName: node.nodeName, suffix: node.podSuffix)
     guard down || set.errors.isEmpty else {
       throw Failure(
         set.errors.map(\.description).joined(separator: "\n       "), hint: "nothing was changed; mend the manifest")

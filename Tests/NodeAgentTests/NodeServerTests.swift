@@ -108,6 +108,31 @@ private func line(_ second: Int, _ text: String, _ stream: String = "stdout", _ 
     }
   }
 
+  @Test func whoAttachesToAContainerThatHasEndedIsNotRefusedHere() async throws {
+    try await withServer { (server, streams, runtime, log) async throws -> Void in
+      let manifest = """
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: once, uid: u2}
+        spec: {restartPolicy: Never, containers: [{name: done, image: "job:1"}]}
+        """
+      let root = log.prefix(log.utf8.count - "/logs/default_web_u1/c/0.log".utf8.count)
+      try Files.writeAtomically("\(root)/manifests/once.yaml", Array(manifest.utf8))
+      let deadline = ContinuousClock.now + .seconds(10)
+      while try await ask(server, "/attach/default/once/done").status == 404, ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      runtime.end("done", code: 0)
+      while ContinuousClock.now < deadline, try await ask(server, "/exec/default/once/done?command=sh").status != 404 {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      streams.asked.withLock { $0 = [] }
+      // The test's runtime has no streams: what counts is that it was asked.
+      #expect(try await ask(server, "/attach/default/once/done").status == 500)
+      #expect(streams.asked.withLock { $0 } == ["attach tty=false"])
+    }
+  }
+
   @Test func itSaysWhatPodsItHas() async throws {
     try await withServer { (server, _, _, _) async throws -> Void in
       let list = try JSONValue.parse(try await text(ask(server, "/pods")))

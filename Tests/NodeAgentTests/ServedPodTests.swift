@@ -13,7 +13,7 @@ import Testing
 import Volumes
 
 /// A node of a cluster in memory: a fake runtime and API server, real files and volumes.
-private final class ServedNode: Sendable {
+final class ServedNode: Sendable {
   let scratch: TestDirectory
   let runtime: FakeRuntime
   let api: FakeAPI

@@ -86,8 +86,13 @@ extension APIServer {
     metadata["creationTimestamp"] = .string(ObjectNames.time(context.now))
     if resource.strategy.countsGenerations { metadata["generation"] = 1 }
     object["metadata"] = .object(metadata)
+    // What admission gives a pod is nobody's, as in Kubernetes, where it comes after the record of who owns what.
+    let isPod = resource.type.group.isEmpty && resource.type.plural == "pods"
+    if isPod { noteCreator(&object, ownership, context) }
     try prepareForCreation(&object, context)
+    if !isPod { noteCreator(&object, ownership, context) }
     object = try await mutatedByWebhooks(object, old: nil, "CREATE", context)
+    try checkNodeCreation(object, context)
     if name.isEmpty {
       throw .invalid(
         kind: resource.kind, group: resource.type.group, name: "",
@@ -102,7 +107,6 @@ extension APIServer {
     try checkAdmitted(object, old: nil, context)
     let allocation = try allocate(&object, old: nil, context)
     if Self.isDefinition(resource) { settleDefinition(&object, old: nil, context.now) }
-    noteCreator(&object, ownership, context)
     let value = resource.stored(object)
     if options.isDryRun {
       allocation.undo()
@@ -110,15 +114,43 @@ extension APIServer {
     }
     var transaction = Transaction(checks: [key: 0], puts: [(key, value)])
     if resource.type.plural == "namespaces" { transaction.puts += namespaceContents(name, context.now) }
-    do throws(StoreError) {
-      let revision = try await store.commit(transaction)
+    do throws(APIStatus) {
+      let revision = try await commit(transaction, in: context, name)
       allocation.keep()
       return AnsweredObject(value: value, revision: revision)
     } catch {
       allocation.undo()
-      if case .conflict = error { throw .alreadyExists(resource.qualified, name) }
-      throw status(error)
+      throw error
     }
+  }
+
+  /// Times that an object is put again because its namespace changed meanwhile.
+  private static let namespaceAttemptsMax = 10
+
+  /// Puts a new object, where its namespace is as it was looked at: in one that is to go nothing comes about, not even in
+  /// its last moment.
+  private func commit(
+    _ wanted: Transaction, in context: RequestContext, _ name: String
+  ) async throws(APIStatus) -> Int64 {
+    let resource = context.resource
+    for _ in 0..<Self.namespaceAttemptsMax {
+      var transaction = wanted
+      let namespace = resource.type.isNamespaced ? store.get("/namespaces/\(context.namespace)") : nil
+      if let namespace { transaction.checks[namespace.key] = namespace.revision }
+      try checkNamespace(context, name)
+      do throws(StoreError) {
+        return try await store.commit(transaction)
+      } catch {
+        if case .conflict(let key, _) = error {
+          if key == namespace?.key { continue }
+          throw .alreadyExists(resource.qualified, name)
+        }
+        throw status(error)
+      }
+    }
+    throw .conflict(
+      QualifiedResource(group: "", resource: "namespaces"), context.namespace,
+      "the namespace keeps changing; try again")
   }
 
   /// What a status says before anybody wrote it: the counts that its type requires, which are zero.
