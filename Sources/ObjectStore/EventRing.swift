@@ -58,6 +58,11 @@ struct EventRing: Sendable {
     }
   }
 
+  /// Forgets everything: the changes up to `floor` were never seen.
+  mutating func restart(floor: Int64) {
+    self = EventRing(floor: floor, changesMax: changesMax, bytesMax: bytesMax)
+  }
+
   /// Changes after `revision`, which is not below `floor`, in their order.
   func changes(after revision: Int64) -> some Sequence<Change> {
     var low = first

@@ -1,7 +1,7 @@
 /// Which past revisions are kept: pure, told the time.
 ///
 /// Those of the last `historySeconds`, but at most `historyRevisionsMax` and at least `historyRevisionsMin`.
-struct HistoryPolicy: Sendable {
+package struct HistoryPolicy: Sendable {
   /// How finely times are remembered; also how often a quiet store looks.
   private static let samples = 30
   /// A share of the history by which it is cut at once, so that compaction is not done revision by revision.
@@ -14,9 +14,9 @@ struct HistoryPolicy: Sendable {
   private var oldest: Int64
   /// The revision at some past times, oldest first; at most `samples` and one older.
   private var marks: [(nanoseconds: Int64, revision: Int64)]
-  private(set) var nextLookNanoseconds: Int64
+  package private(set) var nextLookNanoseconds: Int64
 
-  init(_ configuration: StoreConfiguration, oldest: Int64, revision: Int64, nowNanoseconds: Int64) {
+  package init(_ configuration: StoreConfiguration, oldest: Int64, revision: Int64, nowNanoseconds: Int64) {
     secondsMax = configuration.historySeconds
     revisionsMax = configuration.historyRevisionsMax
     revisionsMin = min(configuration.historyRevisionsMin, configuration.historyRevisionsMax)
@@ -27,7 +27,7 @@ struct HistoryPolicy: Sendable {
   }
 
   /// The revision to raise the oldest readable one to; nil: leave it.
-  mutating func target(revision: Int64, nowNanoseconds now: Int64) -> Int64? {
+  package mutating func target(revision: Int64, nowNanoseconds now: Int64) -> Int64? {
     var target: Int64?
     // By number: a little early and in steps, so that the bound holds between them.
     if revision - oldest >= revisionsMax { target = revision - revisionsMax + revisionsMax / Self.step }

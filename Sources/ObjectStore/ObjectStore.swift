@@ -4,12 +4,19 @@ package import Logging
 /// The objects of a cluster: a log of revisions with watch.
 ///
 /// Keys are strings of printable ASCII such as `/pods/default/web`; values are bytes. Every transaction that changes
-/// something makes the next revision, starting with 1. Reads of the current revision come from memory and do not block.
+/// something makes a later revision: in a file the next one, starting with 1; in etcd others may take some in between.
+/// Reads of the current revision come from memory and do not block.
 package final class ObjectStore: Sendable {
   private let configuration: StoreConfiguration
   private let memory: StoreMemory
-  private let writer: StoreWriter
-  private let past: PastReader
+  private let engine: any StoreEngine
+
+  /// A store on an engine that has filled `replica`, and goes on to.
+  package init(_ replica: StoreReplica, engine: any StoreEngine) {
+    configuration = replica.configuration
+    memory = replica.memory
+    self.engine = engine
+  }
 
   /// Blocks on the disk.
   private init(_ directory: String, _ configuration: StoreConfiguration, _ logger: Logger) throws(StoreError) {
@@ -20,22 +27,12 @@ package final class ObjectStore: Sendable {
       configuration: configuration)
     self.configuration = configuration
     self.memory = memory
-    past = try PastReader(
-      path: database.path, waitingMax: configuration.pastListsMax, sealing: configuration.sealing,
-      current: { memory.get($0) })
-    writer = StoreWriter(memory: memory, configuration: configuration, logger: logger)
-    do throws(StoreError) {
-      try writer.start(database, objectBytes: loaded.objectBytes)
-    } catch {
-      past.requestClose()
-      throw error
-    }
+    engine = try SQLiteEngine(
+      database, memory: memory, objectBytes: loaded.objectBytes,
+      writer: StoreWriter(memory: memory, configuration: configuration, logger: logger), configuration: configuration)
   }
 
-  deinit {
-    writer.requestClose()
-    past.requestClose()
-  }
+  deinit { engine.requestClose() }
 
   /// Opens the store in `directory`, which is made (mode 0700) where it is missing. Reads every object into memory, on a
   /// thread of its own.
@@ -74,8 +71,7 @@ package final class ObjectStore: Sendable {
     }
     if revision > current { throw .future(current: current) }
     if revision < oldest { throw .compacted(oldest: oldest) }
-    return try await past.list(
-      PastReader.Request(prefix: prefix, after: after, limit: limit, revision: revision))
+    return try await engine.list(prefix: prefix, after: after, limit: limit, at: revision)
   }
 
   /// Does the transaction; returns when it is on the disk. A cancelled task waits all the same.
@@ -83,7 +79,7 @@ package final class ObjectStore: Sendable {
   /// - Throws: `.conflict`, `.invalid`, `.overloaded`, `.full`, `.io`, `.closed`.
   package func commit(_ transaction: Transaction) async throws(StoreError) -> Int64 {
     if let reason = transaction.problem(configuration) { throw .invalid(reason) }
-    return try await writer.commit(transaction)
+    return try await engine.commit(transaction)
   }
 
   /// The events of a prefix after `revision`: those of the past first, then each as it happens.
@@ -95,13 +91,10 @@ package final class ObjectStore: Sendable {
   /// Forgets revisions but the newest `revisions`: older lists and watches are refused from now on. Returns when the disk
   /// has let go of them.
   package func compact(keeping revisions: Int64) async throws(StoreError) {
-    try await writer.compact(keeping: max(0, revisions))
+    try await engine.compact(keeping: max(0, revisions))
   }
 
-  /// Finishes what waits, ends every watch with `.closed`, and lets go of the directory. Later commits are `.closed`.
-  package func close() async {
-    // Reads first: the one that closes the file last tidies it up.
-    await past.close()
-    await writer.close()
-  }
+  /// Finishes what waits, ends every watch with `.closed`, and lets go of what holds the objects. Later commits are
+  /// `.closed`.
+  package func close() async { await engine.close() }
 }

@@ -11,6 +11,8 @@ final class StoreMemory: Sendable {
     var groups = WatchGroups()
     /// The newest revision that changed something in a folder, by the first part of its keys: `/pods/`. Since the start.
     var folders: [Substring: Int64] = [:]
+    /// The revision at which everything was put in anew: any folder may have changed then. 0: that never happened.
+    var replaced: Int64 = 0
     var isClosed = false
   }
 
@@ -34,7 +36,7 @@ final class StoreMemory: Sendable {
 
   /// The newest revision since the start that changed something in one of the folders; 0: none did.
   func lastChange(folders: [String]) -> Int64 {
-    state.withLock { state in folders.reduce(0) { max($0, state.folders[$1[...]] ?? 0) } }
+    state.withLock { state in folders.reduce(state.replaced) { max($0, state.folders[$1[...]] ?? 0) } }
   }
 
   /// `/pods/` of `/pods/default/web`; a key without folders is its own.
@@ -103,6 +105,34 @@ final class StoreMemory: Sendable {
       state.ring.trim()
       return state.groups.deliveries(of: changes, revision: revision)
     }
+  }
+
+  /// A revision passed that changed nothing here.
+  func advance(to revision: Int64) {
+    state.withLock { $0.revision = max($0.revision, revision) }
+    delivered.store(revision, ordering: .releasing)
+  }
+
+  /// Puts everything in anew, where the changes since are lost: every watch ends with `.compacted`.
+  func replace(_ objects: SortedObjects, revision: Int64) {
+    let watchers = state.withLock { state in
+      state.objects = objects
+      state.revision = revision
+      state.replaced = revision
+      state.ring.restart(floor: revision)
+      return state.groups.all
+    }
+    for watcher in watchers {
+      watcher.end(.failure(.compacted(oldest: revision)))
+      remove(watcher)
+    }
+    delivered.store(revision, ordering: .releasing)
+  }
+
+  /// The changes after `revision`, as far as they are kept; nil where not all of them are.
+  func changes(after revision: Int64) -> [Change]? {
+    let ring = state.withLock { $0.ring }
+    return revision < ring.floor ? nil : Array(ring.changes(after: revision))
   }
 
   func deliver(_ deliveries: [WatchGroups.Delivery], revision: Int64) {

@@ -92,7 +92,7 @@ package struct Transaction: Sendable {
   }
 
   /// Bytes of keys and values.
-  var sizeBytes: Int {
+  package var sizeBytes: Int {
     puts.reduce(deletes.reduce(0) { $0 + $1.utf8.count }) { $0 + $1.key.utf8.count + $1.value.count }
   }
 }
