@@ -38,8 +38,12 @@ package final class APIServer: Sendable {
       networks: [ServiceNetwork(configuration.serviceNetwork)] + configuration.moreServiceNetworks,
       ports: configuration.nodePorts)
     inFlight = InFlight(
-      readsMax: configuration.readsInFlightMax, writesMax: configuration.writesInFlightMax,
-      watchesMax: configuration.watchesMax)
+      all: .init(
+        reads: configuration.readsInFlightMax, writes: configuration.writesInFlightMax,
+        watches: configuration.watchesMax),
+      ofUser: .init(
+        reads: configuration.readsOfUserMax, writes: configuration.writesOfUserMax,
+        watches: configuration.watchesOfUserMax))
     rebuildAllocations()
   }
 
@@ -90,7 +94,7 @@ package final class APIServer: Sendable {
     } catch {
       return error.response
     }
-    guard let pass = inFlight.enter(info) else {
+    guard let pass = inFlight.enter(info, user) else {
       throw .tooManyRequests(retryAfterSeconds: InFlight.retryAfterSeconds)
     }
     defer { pass.leave() }
@@ -128,6 +132,10 @@ package struct APIServerConfiguration: Sendable {
   package var readsInFlightMax = 400
   package var writesInFlightMax = 200
   package var watchesMax = 10_000
+  /// Of one user who is no administrator, at a time.
+  package var readsOfUserMax = 200
+  package var writesOfUserMax = 100
+  package var watchesOfUserMax = 5_000
   /// A watch that names no timeout ends between this and twice this.
   package var watchSecondsMin = 1800
   package var bookmarkSeconds = 60.0
@@ -144,6 +152,11 @@ package struct APIServerConfiguration: Sendable {
     self.advertiseAddress = advertiseAddress
     self.authorityPEM = authorityPEM
   }
+}
+
+extension ServiceNetwork {
+  /// The first address that a Service may have: in the cluster's main range that of `kubernetes`.
+  package var first: String? { address(1).map { "\($0)" } }
 }
 
 extension RequestInfo {

@@ -1,9 +1,25 @@
 /// Writes a response's body as it comes about.
 package struct HTTPBodyWriter: Sendable {
   private let send: @Sendable ([[UInt8]]) async throws(HTTPBodyError) -> Void
+  private let feedFrom: @Sendable (HTTPFeed) async throws(HTTPBodyError) -> Void
 
   /// - Parameter send: takes bytes, and returns once the next ones are welcome.
-  package init(_ send: @escaping @Sendable ([[UInt8]]) async throws(HTTPBodyError) -> Void) { self.send = send }
+  package init(_ send: @escaping @Sendable ([[UInt8]]) async throws(HTTPBodyError) -> Void) {
+    self.init(send) { feed throws(HTTPBodyError) in try await feed.run(send) }
+  }
+
+  init(
+    _ send: @escaping @Sendable ([[UInt8]]) async throws(HTTPBodyError) -> Void,
+    feed: @escaping @Sendable (HTTPFeed) async throws(HTTPBodyError) -> Void
+  ) {
+    self.send = send
+    feedFrom = feed
+  }
+
+  /// Sends what `feed` has, whenever it has something, until it ends: on the connection's own thread, without waking this
+  /// task for each part. What many clients wait for reaches all of one thread in one turn of it.
+  /// - Throws: `.disconnected` once the client has left, or the task is cancelled.
+  package func write(from feed: HTTPFeed) async throws(HTTPBodyError) { try await feedFrom(feed) }
 
   /// Sends now, and waits while the client is slow.
   /// - Throws: `.disconnected` once the client has left.

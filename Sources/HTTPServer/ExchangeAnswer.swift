@@ -41,7 +41,26 @@ struct ExchangeLink: Sendable {
       return continuation.resume()
     }
     exchange.lastProgress = .now()
-    exchange.waiters.append(continuation)
+    exchange.waiters.append(.task(continuation))
+    handler.watchForStalls()
+  }
+
+  // MARK: on the loop
+
+  var isOpen: Bool {
+    let (handler, exchange) = bound.value
+    return handler.exchange === exchange
+  }
+
+  var isWritable: Bool { bound.value.0.context?.channel.isWritable ?? false }
+
+  func write(_ parts: [[UInt8]]) { _ = run { handler, _ in handler.writeParts(parts) } }
+
+  /// Calls once the client takes more, or has left.
+  func whenWritable(_ call: @escaping @Sendable () -> Void) {
+    let (handler, exchange) = bound.value
+    exchange.lastProgress = .now()
+    exchange.waiters.append(.call(call))
     handler.watchForStalls()
   }
 
@@ -72,7 +91,7 @@ extension ServerCore {
       let head = response
       guard await link.perform({ $0.beginStream(head, $1) }) != nil else { return }
       do {
-        try await produce(Self.writer(link))
+        try await produce(writer(link))
         _ = await link.perform { $0.finishAnswer($1) }
       } catch {
         _ = await link.perform { handler, exchange in handler.breakAnswer(exchange) }
@@ -93,12 +112,14 @@ extension ServerCore {
     }
   }
 
-  private static func writer(_ link: ExchangeLink) -> HTTPBodyWriter {
+  private func writer(_ link: ExchangeLink) -> HTTPBodyWriter {
     HTTPBodyWriter { parts throws(HTTPBodyError) in
       guard let isWritable = await link.perform({ handler, _ in handler.writeParts(parts) }) else {
         throw .disconnected
       }
       if !isWritable { await link.waitUntilWritable() }
+    } feed: { [executor = executor(of: link.loop)] feed throws(HTTPBodyError) in
+      try await FeedRun(feed, link, executor).run()
     }
   }
 }

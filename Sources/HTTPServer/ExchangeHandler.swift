@@ -13,8 +13,12 @@ final class Exchange {
   var isStreaming = false
   var asksToClose: Bool
   var expectsContinue: Bool
-  /// Tasks that wait until the client takes more.
-  var waiters: [CheckedContinuation<Void, Never>] = []
+  /// Who waits until the client takes more.
+  enum Waiter {
+    case task(CheckedContinuation<Void, Never>)
+    case call(@Sendable () -> Void)
+  }
+  var waiters: [Waiter] = []
   var lastProgress = NIODeadline.now()
   let began = NIODeadline.now()
 
@@ -42,7 +46,12 @@ final class Exchange {
   func wakeWaiters() {
     let waiting = waiters
     waiters = []
-    for waiter in waiting { waiter.resume() }
+    for waiter in waiting {
+      switch waiter {
+      case .task(let continuation): continuation.resume()
+      case .call(let call): call()
+      }
+    }
   }
 }
 

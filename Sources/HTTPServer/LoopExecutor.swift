@@ -7,8 +7,13 @@ final class LoopExecutor: TaskExecutor {
   /// Tasks that run before what they have written leaves. With more, the first client waits for the last one's bytes.
   private static let gatheredTasksMax = 16
 
+  private enum Work {
+    case job(UnownedJob)
+    case feed(FeedRun)
+  }
+
   private let loop: any EventLoop
-  private let ready = Mutex<[UnownedJob]>([])
+  private let ready = Mutex<[Work]>([])
   let gatherer: NIOLoopBoundBox<HeldFlushes>
 
   init(_ loop: any EventLoop) {
@@ -16,10 +21,14 @@ final class LoopExecutor: TaskExecutor {
     gatherer = NIOLoopBoundBox.makeBoxSendingValue(HeldFlushes(), eventLoop: loop)
   }
 
-  func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
+  func enqueue(_ job: consuming ExecutorJob) { add(.job(UnownedJob(job))) }
+
+  /// Gives a feed its turn: from any thread.
+  func ring(_ feed: FeedRun) { add(.feed(feed)) }
+
+  private func add(_ work: Work) {
     let isFirst = ready.withLock { ready in
-      ready.append(job)
+      ready.append(work)
       return ready.count == 1
     }
     if isFirst { loop.execute { self.runReady() } }
@@ -37,8 +46,13 @@ final class LoopExecutor: TaskExecutor {
       let some = rest.prefix(Self.gatheredTasksMax)
       rest = rest.dropFirst(some.count)
       held.isHolding = some.count > 1
-      // Safe: the loop outlives the process's work, and runs each job once.
-      for job in some { unsafe job.runSynchronously(on: asUnownedTaskExecutor()) }
+      for work in some {
+        switch work {
+        // Safe: the loop outlives the process's work, and runs each job once.
+        case .job(let job): unsafe job.runSynchronously(on: asUnownedTaskExecutor())
+        case .feed(let feed): feed.turn()
+        }
+      }
       held.release()
     }
   }

@@ -64,6 +64,8 @@ final class Watcher: Sendable {
     var first = 0
     var waitingEvents = 0
     var reader: CheckedContinuation<Result<StoreBatch?, StoreError>, Never>?
+    /// Told, once the reader has found nothing, that there is something.
+    var bell: (@Sendable () -> Void)?
     var ending: Result<StoreBatch?, StoreError>?
     /// What the reader has been given.
     var taken: Int64
@@ -112,30 +114,51 @@ final class Watcher: Sendable {
 
   /// Hands a batch over; false where the watch has ended, now or before.
   func deliver(_ batch: StoreBatch) -> Bool {
-    let (goesOn, reader, result) = state.withLock {
-      state -> (Bool, CheckedContinuation<Result<StoreBatch?, StoreError>, Never>?, Result<StoreBatch?, StoreError>) in
-      if state.ending != nil { return (false, nil, .success(nil)) }
+    enum Outcome {
+      case waits(bell: (@Sendable () -> Void)?)
+      case taken(by: CheckedContinuation<Result<StoreBatch?, StoreError>, Never>)
+      case over
+    }
+    let outcome = state.withLock { state -> Outcome in
+      if state.ending != nil { return .over }
       state.reached = max(state.reached, batch.revision)
       if let reader = state.reader.take() {
         state.taken = batch.revision
-        return (true, reader, .success(batch))
+        return .taken(by: reader)
       }
       if state.waitingEvents > 0, state.waitingEvents + batch.events.count > eventsMax {
         state.ending = .failure(.overflow(after: state.taken))
         state.drop()
-        return (false, nil, .success(nil))
+        return .over
       }
       // News of progress replaces older news: only the newest counts.
       if batch.isProgress, state.first < state.batches.count, state.batches[state.batches.count - 1].isProgress {
         state.batches.removeLast()
       }
+      // Whoever was told of what waits already comes for this as well.
+      let bell = state.first == state.batches.count && state.past == nil ? state.bell : nil
       state.batches.append(batch)
       state.waitingEvents += batch.events.count
-      return (true, nil, .success(nil))
+      return .waits(bell: bell)
     }
-    reader?.resume(returning: result)
-    return goesOn
+    switch outcome {
+    case .waits(let bell): bell?()
+    case .taken(let reader): reader.resume(returning: .success(batch))
+    case .over: return false
+    }
+    return true
   }
+
+  /// What there is, without waiting.
+  func poll() -> StoreWatch.Poll {
+    state.withLock { state in
+      if case .failure(let error) = state.ending { return .failed(error) }
+      if let batch = state.take() { return .batch(batch) }
+      return state.ending == nil ? .nothing : .ended
+    }
+  }
+
+  func setBell(_ bell: (@Sendable () -> Void)?) { state.withLock { $0.bell = bell } }
 
   /// Tells how far the watch is, where all that happened up to `revision` has been delivered to it.
   func deliverProgress(_ revision: Int64) {
@@ -144,11 +167,12 @@ final class Watcher: Sendable {
   }
 
   func end(_ result: Result<StoreBatch?, StoreError>) {
-    let reader = state.withLock { state in
+    let (reader, bell) = state.withLock { state in
       if state.ending == nil { state.ending = result }
-      return state.reader.take()
+      return (state.reader.take(), state.bell)
     }
     reader?.resume(returning: result)
+    bell?()
   }
 
   func next() async throws(StoreError) -> StoreBatch? {
@@ -190,6 +214,21 @@ package final class StoreWatch: Sendable, AsyncSequence {
   /// The next events; nil when the watch was cancelled.
   /// - Throws: `.overflow` where the reader was too slow, `.closed` where the store was closed.
   package func next() async throws(StoreError) -> StoreBatch? { try await watcher.next() }
+
+  /// What `poll` finds.
+  package enum Poll: Sendable {
+    case batch(StoreBatch)
+    case nothing
+    case ended
+    case failed(StoreError)
+  }
+
+  /// The same as `next` without waiting, for a reader that is woken by a bell.
+  package func poll() -> Poll { watcher.poll() }
+
+  /// Sets who is told that there is something, after `poll` has found nothing; called on the writer's thread, and must be
+  /// quick. What was there before the bell is not told of.
+  package func onReady(_ bell: (@Sendable () -> Void)?) { watcher.setBell(bell) }
 
   /// Puts an empty batch behind the events that wait, with the revision that the watch has reached then.
   package func requestProgress() { watcher.deliverProgress(memory.deliveredRevision) }

@@ -153,6 +153,7 @@ import Testing
     #expect(refused.json["details"]?["causes"]?[0]?["reason"] == "NamespaceTerminating")
     var finalized = try #require(deleted.json.object)
     finalized[object: "spec"]["finalizers"] = []
+    try await NamespaceEndTests.empty(world, "/api/v1/namespaces/t1")
     #expect(try await world.send("PUT", "/api/v1/namespaces/t1/finalize", .object(finalized)).status == 200)
     #expect(try await world.send("GET", "/api/v1/namespaces/t1").status == 404)
     try await world.stop()

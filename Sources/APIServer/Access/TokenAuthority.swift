@@ -24,6 +24,8 @@ package struct TokenAuthority: Sendable {
   /// Seconds since 1970.
   package var now: @Sendable () -> Int64
   private let reader: ObjectReader
+  /// Shared by all copies of this value.
+  private let verified = VerifiedTokens()
 
   package init(
     keys: TokenKeys, reader: ObjectReader, issuer: String = TokenAuthority.usualIssuer, audiences: [String] = []
@@ -55,7 +57,7 @@ package struct TokenAuthority: Sendable {
     }
     let claims: JSONObject
     do throws(TokenError) {
-      claims = try keys.claims(of: token)
+      claims = try verified.claims(of: token, now: now()) { (token) throws(TokenError) in try keys.claims(of: token) }
     } catch {
       throw TokenRefusal("\(error)")
     }

@@ -78,7 +78,9 @@ extension APIServer {
         if Self.isDefinition(resource) { await clearDefinition(name, context) }
         return .pending(current)
       case .mark(let marked): transaction.puts = [(key, resource.stored(marked))]
-      case .remove: transaction.deletes = [key]
+      case .remove:
+        try checkEmptiness(resource, name)
+        transaction.deletes = [key]
       }
       do throws(StoreError) {
         let revision = try await store.commit(transaction)
@@ -114,6 +116,20 @@ extension APIServer {
         resource.qualified, name,
         "Precondition failed: ResourceVersion in precondition: \(version), ResourceVersion in object meta: "
           + metadata.resourceVersion)
+    }
+  }
+
+  /// That a namespace which is about to go holds nothing any more: whatever a finalizer still holds would be out of
+  /// everybody's reach. Nothing can come to it meanwhile, since it has been marked.
+  /// - Throws: `Conflict`, for whoever empties it to come back.
+  func checkEmptiness(_ resource: ServedResource, _ name: String) throws(APIStatus) {
+    guard resource.type.group.isEmpty, resource.type.plural == "namespaces" else { return }
+    for content in resources.stored where content.type.isNamespaced {
+      let left = store.list(prefix: content.prefix(namespace: name), limit: 1)
+      guard !left.objects.isEmpty else { continue }
+      let count = left.objects.count + left.remaining
+      throw .conflict(
+        resource.qualified, name, "the namespace is not empty: \(count) of \(content.qualified) remain")
     }
   }
 

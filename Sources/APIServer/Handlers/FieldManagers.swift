@@ -2,6 +2,7 @@ import HTTPServer
 import JSON
 import KubeModel
 import KubeSchema
+import Logging
 
 /// Whose the fields of a write are.
 enum FieldOwnership: Sendable {
@@ -41,6 +42,25 @@ extension APIServer {
     return set
   }
 
+  /// What a write changes, field by field; nil where that cannot be told. A write is not refused for it, as Kubernetes
+  /// refuses none, but somebody ought to know that an apply will see owners as they were before.
+  private func difference(
+    _ old: JSONValue, _ new: JSONValue, _ context: RequestContext
+  ) -> ApplyShape.Difference? {
+    do throws(ApplyProblem) {
+      return try context.resource.applyShape(schema).difference(old, new)
+    } catch {
+      let name = context.info.name.isEmpty ? new.text("metadata", "name") : context.info.name
+      logger.warning(
+        "managed fields are left as they were: the change cannot be told field by field",
+        metadata: [
+          "resource": "\(context.resource.qualified)", "namespace": "\(context.namespace)", "name": "\(name)",
+          "manager": "\(Self.manager(context).name)", "problem": "\(error)",
+        ])
+      return nil
+    }
+  }
+
   /// Sets who owns what in a new object.
   func noteCreator(_ object: inout JSONObject, _ ownership: FieldOwnership, _ context: RequestContext) {
     var managed = ManagedFields()
@@ -51,9 +71,7 @@ extension APIServer {
     case .ofWriter:
       var plain = object
       plain[object: "metadata"]["managedFields"] = nil
-      guard var difference = try? context.resource.applyShape(schema).difference(.object([:]), .object(plain)) else {
-        return
-      }
+      guard var difference = difference(.object([:]), .object(plain), context) else { return }
       difference.added = Self.ownable(difference.added, context)
       managed.update(Self.manager(context), difference, time: time)
     }
@@ -82,8 +100,7 @@ extension APIServer {
     var (before, now) = (old, object)
     before[object: "metadata"]["managedFields"] = nil
     now[object: "metadata"]["managedFields"] = nil
-    let difference = try? context.resource.applyShape(schema).difference(.object(before), .object(now))
-    if var difference, before != now {
+    if before != now, var difference = difference(.object(before), .object(now), context) {
       difference.added = Self.ownable(difference.added, context)
       difference.modified = Self.ownable(difference.modified, context)
       managed.update(Self.manager(context), difference, time: ObjectNames.time(context.now))

@@ -15,10 +15,12 @@ extension APIServer {
       let content = namespaceContents(parts[1], configuration.now()).first(where: { $0.key == key })
     else { return }
     do throws(StoreError) {
-      _ = try await store.commit(Transaction(checks: [key: 0], puts: [content]))
+      _ = try await store.commit(Transaction(checks: [key: 0, namespace.key: namespace.revision], puts: [content]))
     } catch {
-      // Somebody made it meanwhile, which is as good.
-      if case .conflict = error { return }
+      if case .conflict(let at, _) = error {
+        // Somebody made it meanwhile, which is as good; or else the namespace changed, perhaps to go.
+        return at == key ? () : await restore(key: key)
+      }
       logger.warning("restore(\(key)): \(error); create it by hand, or start the server again")
     }
   }

@@ -147,6 +147,7 @@ extension APIServer {
     noteWriter(&object, old: old, wanted: wanted, ownership, context)
     let value = resource.stored(object)
     let isDeletion = isDeletedByUpdate(object, resource)
+    if isDeletion { try checkEmptiness(resource, context.info.name) }
     if isDryRun {
       allocation.undo()
       return AnsweredObject(value: value, revision: stored.revision)

@@ -3,6 +3,7 @@ import JSON
 import KubeModel
 import KubeSchema
 import ObjectStore
+import Synchronization
 
 extension APIServer {
   /// A place among the watches, given back when the last who holds it lets go.
@@ -28,7 +29,7 @@ extension APIServer {
       options.fields.terms.append(.init(field: "metadata.name", value: context.info.name, isEqual: true))
     }
     let selection = try Selection(options, context.resource, index)
-    guard let pass = inFlight.enterWatch() else {
+    guard let pass = inFlight.enterWatch(context.user) else {
       throw .tooManyRequests(retryAfterSeconds: InFlight.retryAfterSeconds)
     }
     let ticket = WatchTicket(pass)
@@ -122,7 +123,6 @@ private struct WatchRun: Sendable {
 
   private func sendEvents(to writer: HTTPBodyWriter) async throws {
     var encoder = encoder
-    var reached = revision
     if let objects {
       var parts: [[UInt8]] = []
       var bytes = 0
@@ -141,25 +141,67 @@ private struct WatchRun: Sendable {
     } else {
       try await writer.write([[UInt8]]())
     }
-    do {
-      while let batch = try await changes.next() {
-        reached = max(reached, batch.revision)
-        if batch.isProgress {
-          if allowsBookmarks { try await writer.write(encoder.bookmark(reached, endsInitial: false)) }
-          continue
+    let lines = WatchLines(changes: changes, encoder: encoder, reached: revision, allowsBookmarks: allowsBookmarks)
+    try await writer.write(from: HTTPFeed(next: { lines.next() }, onReady: { changes.onReady($0) }))
+  }
+}
+
+/// What a watch has to send, as it comes about. Asked on the thread of the client's connection.
+private final class WatchLines: Sendable {
+  private struct State {
+    var encoder: WatchEncoder
+    var reached: Int64
+    /// The last line has been told.
+    var isOver = false
+  }
+
+  private let changes: StoreWatch
+  private let allowsBookmarks: Bool
+  private let state: Mutex<State>
+
+  init(changes: StoreWatch, encoder: WatchEncoder, reached: Int64, allowsBookmarks: Bool) {
+    self.changes = changes
+    self.allowsBookmarks = allowsBookmarks
+    state = Mutex(State(encoder: encoder, reached: reached))
+  }
+
+  func next() -> HTTPFeed.Turn {
+    state.withLock { state in
+      while !state.isOver {
+        switch changes.poll() {
+        case .nothing: return .nothing
+        case .batch(let batch):
+          let parts = parts(of: batch, &state)
+          if !parts.isEmpty { return .parts(parts) }
+        case .ended:
+          state.isOver = true
+          if allowsBookmarks { return .parts([state.encoder.bookmark(state.reached, endsInitial: false)]) }
+        case .failed(let error):
+          state.isOver = true
+          if let line = Self.line(error, state) { return .parts([line]) }
         }
-        var parts: [[UInt8]] = []
-        for event in batch.events { if let bytes = encoder.event(event) { parts.append(bytes) } }
-        if !parts.isEmpty { try await writer.write(parts) }
       }
-      if allowsBookmarks, !Task.isCancelled { try await writer.write(encoder.bookmark(reached, endsInitial: false)) }
-    } catch let error as StoreError {
-      switch error {
-      case .overflow(let after), .compacted(let after):
-        try await writer.write(encoder.error(.expired(revision: reached, oldest: after)))
-      case .closed: return
-      default: try await writer.write(encoder.error(.internalError("\(error)")))
-      }
+      return .end
+    }
+  }
+
+  private func parts(of batch: StoreBatch, _ state: inout State) -> [[UInt8]] {
+    state.reached = max(state.reached, batch.revision)
+    if batch.isProgress {
+      return allowsBookmarks ? [state.encoder.bookmark(state.reached, endsInitial: false)] : []
+    }
+    var parts: [[UInt8]] = []
+    for event in batch.events { if let bytes = state.encoder.event(event) { parts.append(bytes) } }
+    return parts
+  }
+
+  /// Nil: the server stops, and clients come back by themselves.
+  private static func line(_ error: StoreError, _ state: State) -> [UInt8]? {
+    switch error {
+    case .overflow(let after), .compacted(let after):
+      state.encoder.error(.expired(revision: state.reached, oldest: after))
+    case .closed: nil
+    default: state.encoder.error(.internalError("\(error)"))
     }
   }
 }
