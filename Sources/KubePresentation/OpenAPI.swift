@@ -19,12 +19,14 @@ package struct OpenAPI: Sendable {
   private let types: OpenAPITypes
   private let paths: OpenAPIPaths
 
-  /// - Parameter version: of the server, for the documents' heads.
-  package init(_ schema: Schema, version: String) {
+  /// - Parameters:
+  ///   - version: of the server, for the documents' heads.
+  ///   - custom: the kinds of the schema's resources that are not in the table.
+  package init(_ schema: Schema, version: String, custom: [CustomKind] = []) {
     self.schema = schema
     self.version = version
-    types = OpenAPITypes(schema)
-    paths = OpenAPIPaths(schema)
+    types = OpenAPITypes(schema, custom)
+    paths = OpenAPIPaths(schema, custom)
   }
 
   // MARK: version 3

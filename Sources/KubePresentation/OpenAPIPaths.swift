@@ -83,6 +83,8 @@ struct OpenAPIOperation: Sendable {
   /// Full name of the type of the answer; nil: plain text.
   var answer: String?
   var parameters: [OpenAPIParameter] = []
+  /// Of a resource whose lists have no merge keys: it takes no strategic merge patch.
+  var isCustom = false
 
   var typeNames: [String] { [body, answer].compactMap { $0 } }
 }
@@ -98,9 +100,12 @@ struct OpenAPIPath: Sendable {
 struct OpenAPIPaths: Sendable {
   private let schema: Schema
   let groupVersions: [GroupVersion]
+  /// Names of the types that are not in the table.
+  private let custom: [GroupVersionKind: CustomKind]
 
-  init(_ schema: Schema) {
+  init(_ schema: Schema, _ custom: [CustomKind] = []) {
     self.schema = schema
+    self.custom = Dictionary(custom.map { ($0.kind, $0) }, uniquingKeysWith: { first, _ in first })
     var seen: [GroupVersion] = []
     for row in schema.resources {
       let version = GroupVersion(group: row.group, version: row.version)
@@ -217,7 +222,8 @@ struct OpenAPIPaths: Sendable {
     guard everywhere else { return list }
     list = OpenAPIOperation(
       method: list.method, id: "list\(prefix(row))\(row.kind)ForAllNamespaces", description: list.description,
-      action: list.action, kind: list.kind, tag: list.tag, answer: list.answer, parameters: list.parameters)
+      action: list.action, kind: list.kind, tag: list.tag, answer: list.answer, parameters: list.parameters,
+      isCustom: list.isCustom)
     return list
   }
 
@@ -238,7 +244,8 @@ struct OpenAPIPaths: Sendable {
       method: method, id: "\(verbName)\(prefix(row))\(inner)\(scope)\(parent?.kind ?? row.kind)\(part)",
       description: "\(words) \(what).", action: action, kind: schema.kind(of: row),
       tag: "\(row.group.isEmpty ? "core" : firstLabel(row.group))_\(row.version)", body: body,
-      isBodyRequired: isBodyRequired, answer: answer ?? typeName(row), parameters: parameters)
+      isBodyRequired: isBodyRequired, answer: answer ?? typeName(row), parameters: parameters,
+      isCustom: parent.map { custom[schema.kind(of: $0)] != nil } ?? false)
   }
 
   private func prefix(_ row: ResourceRow) -> String {
@@ -249,6 +256,7 @@ struct OpenAPIPaths: Sendable {
 
   private func typeName(_ row: ResourceRow, suffix: String = "") -> String? {
     let kind = schema.kind(of: row)
+    if let custom = custom[kind] { return suffix.isEmpty ? custom.typeName : custom.listTypeName }
     return schema.type(apiVersion: kind.apiVersion, kind: kind.kind + suffix)?.name
   }
 

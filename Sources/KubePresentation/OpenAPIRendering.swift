@@ -38,13 +38,22 @@ extension OpenAPIOperation {
   private static let patchTypes = [
     "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
   ]
+  private static let customPatchTypes = ["application/json-patch+json", "application/merge-patch+json"]
+  private static let customTypes = ["application/json", "application/yaml"]
   private static let types = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
   private static let streams = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]
 
-  private var consumes: [String] { action == "patch" ? Self.patchTypes : action == "connect" ? [] : Self.types }
+  private var types: [String] { isCustom ? Self.customTypes : Self.types }
+  private var consumes: [String] {
+    switch action {
+    case "patch": isCustom ? Self.customPatchTypes + ["application/apply-patch+yaml"] : Self.patchTypes
+    case "connect": []
+    default: types
+    }
+  }
   private var produces: [String] {
     if answer == nil { return action == "connect" ? ["*/*"] : ["text/plain", "application/json"] }
-    return action == "list" ? Self.types + Self.streams : Self.types
+    return action == "list" ? types + Self.streams.prefix(isCustom ? 1 : 2) : types
   }
 
   private var head: JSONObject {

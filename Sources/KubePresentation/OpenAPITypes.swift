@@ -15,9 +15,13 @@ struct OpenAPITypes: Sendable {
   private let schema: Schema
   /// Scalars that have a name of their own, such as quantities.
   private let scalars: [SchemaValueType: String]
+  /// Types that are not in the table, by name.
+  private let custom: [String: CustomKind]
 
-  init(_ schema: Schema) {
+  init(_ schema: Schema, _ custom: [CustomKind] = []) {
     self.schema = schema
+    self.custom = Dictionary(
+      custom.flatMap { [($0.typeName, $0), ($0.listTypeName, $0)] }, uniquingKeysWith: { first, _ in first })
     var scalars: [SchemaValueType: String] = [:]
     for type in schema.types.values where type.valueType.objectName == nil { scalars[type.valueType] = type.name }
     self.scalars = scalars
@@ -28,6 +32,7 @@ struct OpenAPITypes: Sendable {
     schema.types.values.filter { type in
       type.kinds.contains { $0.group == version.group && $0.version == version.version }
     }.map(\.name)
+      + custom.filter { $0.value.kind.group == version.group && $0.value.kind.version == version.version }.map(\.key)
   }
 
   /// These types and all that they refer to, sorted.
@@ -35,6 +40,7 @@ struct OpenAPITypes: Sendable {
     var found = roots
     var open = Array(roots)
     while let name = open.popLast() {
+      for next in custom[name]?.references ?? [] where found.insert(next).inserted { open.append(next) }
       for field in schema.types[name]?.orderedFields ?? [] {
         guard let next = reference(field.valueType), found.insert(next).inserted else { continue }
         open.append(next)
@@ -54,6 +60,9 @@ struct OpenAPITypes: Sendable {
   // MARK: definitions
 
   func definition(_ name: String, _ version: Version) -> JSONValue {
+    if let kind = custom[name] {
+      return name == kind.typeName ? kind.definition(version) : kind.listDefinition(version)
+    }
     guard let type = schema.types[name] else { return ["type": "object"] }
     var definition = JSONObject()
     if let text = Descriptions.type(type.shortName) { definition["description"] = .string(text) }

@@ -160,4 +160,45 @@ import Testing
     #expect(answer.message.contains("must be spec.names.plural+\".\"+spec.group"))
     try await world.stop()
   }
+
+  private func definition(pattern: String) throws -> JSONValue {
+    var object = try #require(Self.definition().object)
+    var version = try #require(object[object: "spec"]["versions"]?[0]?.object)
+    version[object: "schema"][object: "openAPIV3Schema"][object: "properties"][object: "spec"][object: "properties"][
+      "color"] = ["type": "string", "pattern": .string(pattern)]
+    object[object: "spec"]["versions"] = [.object(version)]
+    return .object(object)
+  }
+
+  @Test func aPatternThatCannotBeReadIsRefusedWithItsPlace() async throws {
+    let world = try await TestServer()
+    let answer = try await world.send("POST", Self.definitions, try definition(pattern: "(a"))
+    #expect(answer.status == 422)
+    #expect(
+      answer.message.contains(
+        "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[color].pattern: Invalid value: \"(a\": "
+          + "must be a valid regular expression, but isn't: error parsing regexp: missing closing ): `(a`"))
+    try await world.stop()
+  }
+
+  @Test func aHostilePatternDoesNotHoldTheServer() async throws {
+    let world = try await TestServer()
+    try await world.send("POST", Self.definitions, try definition(pattern: "^(a+)+$"))
+    let text = String(repeating: "a", count: 20_000)
+    #expect(try await world.send("POST", Self.widgets, Self.widget("good", ["color": .string(text)])).status == 201)
+    let bad = try await world.send("POST", Self.widgets, Self.widget("bad", ["color": .string(text + "!")]))
+    #expect(bad.message.contains("spec.color in body should match '^(a+)+$'"))
+    try await world.stop()
+  }
+
+  @Test func theOlderSchemaDocumentShowsCustomKinds() async throws {
+    let world = try await Self.world()
+    let before = try await world.send("GET", "/openapi/v3").json["paths"]?["apis/apps/v1"]
+    let kind = try await world.send("GET", "/openapi/v2").json["definitions"]?["com.example.x.v1.Widget"]
+    #expect(kind?["properties"]?["spec"]?["properties"]?["size"]?["type"] == "integer")
+    try await world.send("DELETE", "\(Self.definitions)/widgets.x.example.com")
+    #expect(try await world.send("GET", "/openapi/v2").json["definitions"]?["com.example.x.v1.Widget"] == nil)
+    #expect(try await world.send("GET", "/openapi/v3").json["paths"]?["apis/apps/v1"] == before)
+    try await world.stop()
+  }
 }

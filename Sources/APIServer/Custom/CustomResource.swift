@@ -1,5 +1,6 @@
 import JSON
 import KubeModel
+import KubePresentation
 import KubeSchema
 
 /// One version of a resource that a CustomResourceDefinition describes.
@@ -28,6 +29,8 @@ final class CustomResource: Sendable {
   let deprecation: String?
   let rows: [ResourceRow]
   let selectable: [String: [String]]
+  /// As the schemas that clients read show it.
+  let published: CustomKind
 
   init(_ document: JSONValue, version: JSONValue) throws(StructuralProblem) {
     let (spec, metadata) = (document["spec"] ?? [:], document["metadata"] ?? [:])
@@ -59,6 +62,9 @@ final class CustomResource: Sendable {
     if hasStatus { rows.append(row("status", kind, ["get", "patch", "update"])) }
     if scale != nil { rows.append(row("scale", "Scale", ["get", "patch", "update"])) }
     self.rows = rows
+    published = CustomKind(
+      GroupVersionKind(group: group, version: name, kind: kind),
+      listKind: names["listKind"]?.string ?? "\(kind)List", schema: schema.json)
     var selectable: [String: [String]] = [:]
     for field in version["selectableFields"]?.array ?? [] {
       let path = Self.path(field.text("jsonPath"))

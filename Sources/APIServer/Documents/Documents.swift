@@ -16,20 +16,21 @@ package final class Documents: Sendable {
   let openAPI: OpenAPI
   let serverAddress: String
 
-  /// Of the definitions' resources.
-  let custom: CustomOpenAPI
+  /// The documents without those of definitions, and the names of those that are the same with them.
+  let beyond: (documents: Documents, names: Set<String>)?
 
   /// - Parameters:
   ///   - rows: what definitions add to the table.
-  ///   - resources: what they serve.
+  ///   - kinds: theirs.
+  ///   - table: the documents without them.
   init(
     _ schema: Schema, _ configuration: APIServerConfiguration, adding rows: [ResourceRow] = [],
-    _ resources: [ServedResource] = []
+    _ kinds: [CustomKind] = [], beyond table: Documents? = nil
   ) {
     discovery = Discovery(schema.adding(UsageMetrics.rows + rows))
-    let known = Set(schema.resources.map(\.apiVersion))
-    custom = CustomOpenAPI(resources.filter { !known.contains($0.custom?.rows.first?.apiVersion ?? "") })
-    openAPI = OpenAPI(schema, version: Self.gitVersion)
+    openAPI = OpenAPI(schema.adding(rows), version: Self.gitVersion, custom: kinds)
+    let changed = Set(rows.map { "apis/\($0.apiVersion)" })
+    beyond = table.map { ($0, Set($0.openAPI.v3Names).subtracting(changed)) }
     serverAddress = "\(configuration.advertiseAddress):\(configuration.securePort)"
     let document: JSONValue = [
       "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
@@ -62,7 +63,7 @@ package final class Documents: Sendable {
       "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
       "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
     ]
-    paths += (openAPI.v3Names + custom.names).map { "/\($0)" }
+    paths += openAPI.v3Names.map { "/\($0)" }
     let document: JSONValue = ["paths": JSONValue(paths.sorted())]
     return HTTPResponse(
       status: 200, headers: ["Content-Type": "application/json", "Cache-Control": APIServer.uncached],

@@ -30,12 +30,8 @@ extension Documents {
   }
 
   private func document(named name: String) -> CachedDocument? {
-    cache.document("openapi/v3/\(name)") {
-      let made =
-        openAPI.v3(named: name)
-        ?? custom.document(named: name, core: openAPI.v3(named: "api/v1"), version: Self.gitVersion)
-      return made.map { CachedDocument($0) }
-    }
+    if let beyond, beyond.names.contains(name) { return beyond.documents.document(named: name) }
+    return cache.document("openapi/v3/\(name)") { openAPI.v3(named: name).map { CachedDocument($0) } }
   }
 
   /// The list of documents, each with the hash by which clients keep it.
@@ -43,14 +39,7 @@ extension Documents {
     cache.document("openapi/v3") {
       var hashes: [String: String] = [:]
       for name in openAPI.v3Names { hashes[name] = document(named: name)?.hash }
-      var index = openAPI.v3Index(hashes: hashes)
-      for name in custom.names {
-        let hash = document(named: name)?.hash ?? ""
-        var paths = index["paths"] ?? [:]
-        paths[path: name] = ["serverRelativeURL": .string("/openapi/v3/\(name)?hash=\(hash)")]
-        index[path: "paths"] = paths
-      }
-      return CachedDocument(index.encoded())
+      return CachedDocument(openAPI.v3Index(hashes: hashes).encoded())
     }
   }
 
