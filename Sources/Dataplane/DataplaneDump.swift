@@ -28,7 +28,11 @@ extension DataplaneDump {
       }
       table.sets.append(named)
     }
-    for chain in found.chains { table.chains.append(Chain(chain)) }
+    for chain in found.chains {
+      let read = Chain(chain)
+      if read.rules.contains(where: \.isForeign) { strangers.append("chain \(chain.name) has a rule that is not ours") }
+      table.chains.append(read)
+    }
     self.table = table
     services = Self.services(table)
     let missing = services.flatMap { service in service.missing }
@@ -176,6 +180,12 @@ extension Chain {
     {
       base = Base(kind: type, hook: hook, priority: priority)
     }
-    self.init(name: listed.name, base: base, rules: [])
+    self.init(name: listed.name, base: base, rules: listed.rules.map { Rule(listed: $0) })
+  }
+}
+
+extension Rule {
+  fileprivate var isForeign: Bool {
+    statements.contains { if case .foreign = $0 { true } else { false } }
   }
 }

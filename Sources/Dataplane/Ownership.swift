@@ -32,6 +32,10 @@ package struct DataplaneDump: Sendable {
   /// In nft's language.
   package var text: String
   package var table: Table
+  /// The chains with their rules, each in nft's language.
+  package var chains: [(name: String, entry: String?, rules: [String])] {
+    table.chains.map { ($0.name, $0.base.map(\.text), $0.rules.map(\.text)) }
+  }
   package var services: [Service]
   /// What cannot be the work of the owner: chains that are not ours, slots that are missing.
   package var verification: Verification

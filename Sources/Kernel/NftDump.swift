@@ -215,3 +215,40 @@ extension NetlinkView {
     }
   }
 }
+
+/// One expression of a rule, as the kernel lists it: attributes by the numbers of linux/netfilter/nf_tables.h.
+package struct NftExpression: Sendable {
+  package let name: String
+  private let body: [UInt8]
+
+  /// The expressions of a rule of `NftTable.Chain`.
+  package static func list(_ rule: [UInt8]) -> [NftExpression] {
+    NetlinkView(rule[...]).attributes().map { element in
+      let parts = element.value.attributes()
+      return NftExpression(
+        name: parts.first { $0.type == 1 }?.value.text ?? "",
+        body: parts.first { $0.type == 2 }.map { Array($0.value.bytes) } ?? [])
+    }
+  }
+
+  private func view(_ attribute: Int) -> NetlinkView? { NetlinkView(body[...]).attribute(attribute) }
+
+  package func bytes(_ attribute: Int) -> [UInt8]? { view(attribute).map { Array($0.bytes) } }
+
+  package func number(_ attribute: Int) -> UInt32? { view(attribute)?.bigEndian32 }
+
+  package func text(_ attribute: Int) -> String? { view(attribute)?.text }
+
+  /// Of an attribute that holds data: the value.
+  package func data(_ attribute: Int) -> [UInt8]? {
+    view(attribute)?.attribute(CNETLINK_NFTA_DATA_VALUE).map { Array($0.bytes) }
+  }
+
+  /// Of an attribute that holds data: code and chain of a verdict.
+  package func verdict(_ attribute: Int) -> (code: Int32, chain: String)? {
+    guard let verdict = view(attribute)?.attribute(CNETLINK_NFTA_DATA_VERDICT),
+      let code = verdict.attribute(CNETLINK_NFTA_VERDICT_CODE)?.bigEndian32
+    else { return nil }
+    return (Int32(bitPattern: code), verdict.attribute(CNETLINK_NFTA_VERDICT_CHAIN)?.text ?? "")
+  }
+}

@@ -106,6 +106,7 @@ private struct Lowering {
     case .refuse: code.append(.reject(type: 2, code: 1))
     case .counter: code.append(.counter)
     case .verdict(let verdict): code.append(.verdict(verdict))
+    case .foreign(let what): preconditionFailure("a rule of \(what) is somebody else's")
     }
   }
 

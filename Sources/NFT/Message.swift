@@ -68,7 +68,7 @@ extension SetDeclaration {
 
   /// A hash table with room cannot grow: so much is left that its chains stay short.
   package static func room(for count: Int) -> UInt32? {
-    count < roomyMin ? nil : UInt32(clamping: 4 * count)
+    count < roomyMin ? nil : UInt32(clamping: 2 * count)
   }
 
   /// Fewer than so many elements cost nothing to move to a larger table.

@@ -103,13 +103,16 @@ extension Chain {
   var lines: [String] {
     var lines = ["chain \(name) {"]
     if let base {
-      lines.append("\ttype \(base.kind.rawValue) hook \(base.hook) priority \(base.priorityText); policy accept;")
+      lines.append("\t\(base.text); policy accept;")
     }
     return lines + rules.map { "\t\($0.text)" } + ["}"]
   }
 }
 
 extension Chain.Base {
+  /// `type nat hook output priority -100`
+  package var text: String { "type \(kind.rawValue) hook \(hook) priority \(priorityText)" }
+
   /// nft has names for the usual priorities, each valid at certain hooks only.
   var priorityText: String {
     switch (hook, priority) {
@@ -214,6 +217,7 @@ extension Statement {
     case .refuse: "reject"
     case .counter: "counter"
     case .verdict(let verdict): verdict.text
+    case .foreign(let what): "# not ours: \(what)"
     }
   }
 }

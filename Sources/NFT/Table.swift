@@ -181,4 +181,6 @@ package enum Statement: Sendable, Hashable {
   case refuse
   case counter
   case verdict(Verdict)
+  /// Of a rule that was read and is not ours: what it is made of. It can be shown, not sent.
+  case foreign(String)
 }

@@ -59,16 +59,25 @@ struct DataplaneCommand: AsyncParsableCommand {
         """)
 
     @Option(
-      name: [.short, .long], help: "How to write the answer: table, json, or nft: maps and sets in nftables' language.")
+      name: [.short, .long],
+      help: "How to write the answer: table, json, or nft: the whole table in nftables' language.")
     var output = Format.table
 
     func run() async throws {
       let dump = try await DataplaneCommand.read()
       switch output {
       case .nft: try Console.out(dump.text)
-      case .json: try Console.value(["services": .array(dump.services.map(\.json))], as: .json)
+      case .json:
+        try Console.value(
+          ["services": .array(dump.services.map(\.json)), "chains": .array(dump.chains.map(Self.json))], as: .json)
       case .table: try Console.out(Self.table(dump.services))
       }
+    }
+
+    private static func json(_ chain: (name: String, entry: String?, rules: [String])) -> JSONValue {
+      var object: JSONObject = ["name": .string(chain.name), "rules": JSONValue(chain.rules)]
+      object["entry"] = chain.entry.map { .string($0) }
+      return .object(object)
     }
 
     static func table(_ services: [DataplaneDump.Service]) -> String {
