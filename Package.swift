@@ -103,6 +103,7 @@ let rooms: [Room] = [
   Room(
     name: "CRIClient", kind: .generated, uses: ["JSON", "CRIModel"],
     products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioPosix, nioHTTP1, nioWebSocket]),
+  Room(name: "Systemd", kind: .swift, uses: ["Kernel"]),
   Room(name: "ObjectStore", kind: .swift, uses: ["Kernel", "SQLite"], products: [logging]),
   Room(
     name: "PKI", kind: .swift, uses: ["Kernel", "JSON", "YAML"], products: [x509, asn1, crypto]),
@@ -153,7 +154,7 @@ let rooms: [Room] = [
   Room(
     name: "martletd", kind: .executable,
     uses: [
-      "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "CNI",
+      "Kernel", "JSON", "OCISpec", "CRIServer", "Streaming", "PodRuntime", "ImageStore", "PodNetwork", "CNI", "Systemd",
       "Registry", "HTTPServer", "Metrics", "DaemonConfiguration",
     ],
     products: [argumentParser, grpcCore, logging]),
@@ -177,6 +178,7 @@ let rooms: [Room] = [
     products: [argumentParser, swiftProtobuf, logging, nioCore, nioPosix, nioHTTP2, nioSSL]),
   // Tests, one target a room, and those that need root or drive the built programs.
   Room(name: "TestSupport", kind: .swift, uses: ["Kernel", "JSON"]),
+  Room(name: "SystemdTests", kind: .test, uses: ["Systemd", "Kernel", "TestSupport"]),
   Room(name: "KernelTests", kind: .test, uses: ["Kernel", "TestSupport"]),
   Room(name: "JSONTests", kind: .test, uses: ["JSON", "TestSupport"]),
   Room(name: "OCISpecTests", kind: .test, uses: ["OCISpec", "JSON", "TestSupport"]),
@@ -327,7 +329,7 @@ func goldenFiles(_ room: String) -> [String] {
   let rooms = [
     "CNITests", "CRIServerTests", "ContainerPlanTests", "DaemonConfigurationTests", "DataplaneTests",
     "KubePresentationTests", "LinearPatternTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
-    "YAMLTests",
+    "SystemdTests", "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
 }

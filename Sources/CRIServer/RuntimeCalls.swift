@@ -89,6 +89,7 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
         // Under the name that tools which know other runtimes look for.
         "stateDir": .string(runtime.configuration.runDirectory), "version": .string(facts.version),
         "podBlocks": JSONValue(facts.podBlocks),
+        "cgroupParent": .string(runtime.configuration.cgroupParent),
         "cgroupControllers": JSONValue(runtime.controllers),
         "toleratesMissingControllers": .bool(runtime.configuration.toleratesMissingControllers),
         "pods": .integer(Int64(runtime.sandboxes.count)), "containers": .integer(Int64(runtime.containers.count)),
@@ -130,7 +131,8 @@ struct RuntimeCalls: CRIRuntimeService.SimpleServiceProtocol {
     return try await calls.answer("RunPodSandbox", name) {
       try RequestBounds.check(request.config)
       let config = try SandboxRequestReader.config(
-        request.config, runtimeHandler: request.runtimeHandler, hasSELinux: SecurityModules.hasSELinux)
+        request.config, runtimeHandler: request.runtimeHandler, hasSELinux: SecurityModules.hasSELinux,
+        usesSystemdGroups: facts.usesSystemdGroups)
       var response = CRIRunPodSandboxResponse()
       response.podSandboxID = try await runtime.runSandbox(config)
       if let sandbox = runtime.sandbox(response.podSandboxID) { await loopback.open(sandbox) }

@@ -8,7 +8,7 @@ package enum SandboxRequestReader {
   private static let hostnameBytesMax = 64
 
   package static func config(
-    _ request: CRIPodSandboxConfig, runtimeHandler: String, hasSELinux: Bool = false
+    _ request: CRIPodSandboxConfig, runtimeHandler: String, hasSELinux: Bool = false, usesSystemdGroups: Bool = false
   ) throws(RequestRefusal) -> SandboxConfig {
     let metadata = request.metadata
     guard request.hasMetadata, !metadata.name.isEmpty else { throw .invalid("config.metadata.name", "is empty") }
@@ -26,10 +26,7 @@ package enum SandboxRequestReader {
     config.annotations = request.annotations
     config.runtimeHandler = runtimeHandler
     let linux = request.linux
-    config.cgroupParent = linux.cgroupParent
-    if linux.cgroupParent.hasSuffix(".slice") {
-      throw .unsupported("config.linux.cgroup_parent", "\(linux.cgroupParent): use the cgroupfs driver, not systemd's")
-    }
+    config.cgroupParent = try cgroupParent(linux.cgroupParent, isSlice: usesSystemdGroups)
     let security = linux.securityContext
     try refuse(security, hasSELinux: hasSELinux)
     config.privileged = security.privileged
@@ -47,6 +44,16 @@ package enum SandboxRequestReader {
     if config.network == .pod { config.hostPorts = ports }
     config.resources = try ResourceReader.resources(linux.resources, "config.linux.resources")
     return config
+  }
+
+  /// Parents of the one driver are none of the other: a group there would be somebody else's.
+  private static func cgroupParent(_ parent: String, isSlice: Bool) throws(RequestRefusal) -> String {
+    guard !parent.isEmpty, parent.hasSuffix(".slice") != isSlice else { return parent }
+    let field = "config.linux.cgroup_parent"
+    if isSlice {
+      throw .invalid(field, "\(parent): with the systemd driver a parent is a slice, as \"kubepods.slice\"")
+    }
+    throw .unsupported(field, "\(parent): use the cgroupfs driver, or set cgroup-driver = \"systemd\" on this node")
   }
 
   package static func choice(_ mode: CRINamespaceMode, _ field: String) throws(RequestRefusal) -> NamespaceChoice {

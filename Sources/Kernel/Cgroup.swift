@@ -256,8 +256,13 @@ package struct Cgroup: Hashable, Sendable {
       if error.errno == ENOENT { return }
       if error.errno != EBUSY && error.errno != ENOTEMPTY { throw error }
     }
-    for entry in try Directory(path: directory).list() where entry.kind == .directory {
-      try hierarchy.group(pathAppending(entry.name)).remove()
+    do throws(SyscallError) {
+      for entry in try Directory(path: directory).list() where entry.kind == .directory {
+        try hierarchy.group(pathAppending(entry.name)).remove()
+      }
+    } catch {
+      // Where systemd owns what is above it takes empty groups away as well.
+      if error.errno != ENOENT { throw error }
     }
     do throws(SyscallError) {
       _ = try syscall("rmdir", on: directory) { unsafe rmdir(directory) }

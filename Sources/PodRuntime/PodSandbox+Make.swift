@@ -31,6 +31,7 @@ extension PodSandbox {
       try Files.writeAtomically("\(directory)/record.json", record.json.encoded(pretty: true))
     }
     let users = try makeUserNamespace()
+    let hold = try await makeGroupsAbove()
     async let attached = attachNetwork(users?.networkPath)
     let local = Result { () throws(RuntimeError) in try makeGroups() }
     // Wait for the network also where the cgroup failed: what is half made cannot be undone.
@@ -55,7 +56,16 @@ extension PodSandbox {
     } catch {
       throw RuntimeError(.failed, stage: "start shim", subject: id, cause: error)
     }
-    withExtendedLifetime(users) {}
+    withExtendedLifetime((users, hold)) {}
+  }
+
+  private func makeGroupsAbove() async throws(RuntimeError) -> (any GroupKeeper.Hold)? {
+    guard let keeper = environment.hooks.groups else { return nil }
+    do {
+      return try await keeper.make(record.cgroupPath)
+    } catch {
+      throw RuntimeError.wrap(error, stage: "make pod cgroup", subject: record.cgroupPath)
+    }
   }
 
   /// The pod's user namespace and, where it has its own, the network namespace: that must belong to the other, so that

@@ -199,6 +199,7 @@ actor PodSandbox {
     case .cgroup:
       try await removeGroup(try group())
       do {
+        try await environment.hooks.groups?.remove(record.cgroupPath)
         try environment.madeGroups.removeEmpty(above: record.cgroupPath, in: environment.hierarchy)
       } catch {
         throw RuntimeError.wrap(error, stage: "remove parent cgroup", subject: record.cgroupPath)

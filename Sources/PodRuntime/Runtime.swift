@@ -100,7 +100,10 @@ package final class Runtime: Sendable {
     let id = randomHex(bytes: 32)
     let parent = config.cgroupParent.isEmpty ? environment.configuration.cgroupParent : config.cgroupParent
     let path: CgroupPath
-    do throws(CgroupError) { path = try CgroupPath(parent).appending(id) } catch {
+    do {
+      path =
+        try environment.hooks.groups.map { try CgroupPath($0.path(parent, id)) } ?? CgroupPath(parent).appending(id)
+    } catch {
       throw RuntimeError(.invalidArgument, stage: "name pod cgroup", subject: parent, cause: error)
     }
     let record = SandboxRecord(
@@ -128,6 +131,7 @@ package final class Runtime: Sendable {
 
   /// Groups above `path` that are not there yet.
   private func missingGroups(above path: CgroupPath) -> [String] {
+    guard environment.hooks.groups == nil else { return [] }
     var missing: [String] = []
     var next = path.parent
     // Those that an earlier pod made as well: its record may be gone when a restarted daemon asks whose they are.

@@ -24,9 +24,35 @@ package struct RuntimeConfiguration: Sendable, Hashable {
   var containersDirectory: String { rootDirectory + "/containers" }
 }
 
+/// Somebody else's part of the cgroup hierarchy, as systemd's: pods' groups lie in groups that only it makes and removes.
+package struct GroupKeeper: Sendable {
+  /// Where the group of a pod is to be, below a parent as a request or the settings name it. The last component is the
+  /// pod's id; those above it are the keeper's.
+  package var path: @Sendable (_ parent: String, _ podID: String) throws -> String
+  /// Makes what is above the pod's group, which is empty afterwards but for what the hold keeps in its leaf `shim`.
+  package var make: @Sendable (_ path: String) async throws -> any Hold
+  /// Called once the pod's group is gone. Idempotent.
+  package var remove: @Sendable (_ path: String) async throws -> Void
+
+  /// Keeps the groups there until the pod has processes of its own: for as long as somebody refers to it.
+  package protocol Hold: AnyObject, Sendable {}
+
+  package init(
+    path: @escaping @Sendable (String, String) throws -> String,
+    make: @escaping @Sendable (String) async throws -> any Hold,
+    remove: @escaping @Sendable (String) async throws -> Void
+  ) {
+    self.path = path
+    self.make = make
+    self.remove = remove
+  }
+}
+
 /// What the runtime asks of those above it.
 package struct RuntimeHooks: Sendable {
   package var network: NetworkProvider
+  /// Nil where all groups are made and removed as directories.
+  package var groups: GroupKeeper?
   /// The container of that id no longer needs its image. Idempotent.
   package var releaseImage: @Sendable (_ containerID: String) async -> Void
   /// A container was found again after a restart: keep its image.

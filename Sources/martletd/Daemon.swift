@@ -85,7 +85,9 @@ struct Daemon {
             for: StreamRequest(
               kind: .portForward, containerID: sandboxID, terminal: false, input: false, output: false, errors: false))
         }),
-      facts: ServerFacts(version: Self.version, podBlocks: settings.podBlocks), log: log,
+      facts: ServerFacts(
+        version: Self.version, podBlocks: settings.podBlocks, usesSystemdGroups: settings.cgroupDriver == .systemd),
+      log: log,
       networkProblem: {
         await network.problem().map {
           NetworkProblem(reason: "NetworkPluginNotReady", message: "Network plugin returns error: \($0)")
@@ -148,16 +150,17 @@ struct Daemon {
     _ images: ImageStore, _ network: NodeNetwork, _ gatherer: ContainerGatherer
   ) async throws -> Runtime {
     var setup = RuntimeConfiguration(rootDirectory: root, runDirectory: run)
-    setup.cgroupParent = settings.cgroupParent
+    setup.cgroupParent = settings.podParent
     setup.toleratesMissingControllers = settings.missingControllers == .warn
     setup.shimPath = settings.shim.isEmpty ? nil : settings.shim
-    let hooks = RuntimeHooks(
+    var hooks = RuntimeHooks(
       network: network.provider,
       releaseImage: { await images.release(owner: $0) },
       holdImage: { image, container in _ = try await images.hold(image, for: container) },
       recompile: { request, places, sandbox in
         try await gatherer.compile(try ContainerGatherer.decode(request), places, sandbox)
       })
+    if settings.cgroupDriver == .systemd { hooks.groups = try GroupKeeper.systemd() }
     return try await Runtime(configuration: setup, hooks: hooks, log: log)
   }
 

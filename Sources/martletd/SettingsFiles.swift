@@ -1,6 +1,7 @@
 internal import DaemonConfiguration
 internal import Kernel
 internal import PodNetwork
+internal import Systemd
 
 extension DaemonSettings {
   /// Reads `path`, where it exists or is `required`, and the `*.toml` of the directory of the same name with `.d`, in
@@ -33,11 +34,8 @@ extension DaemonSettings {
     _ = try podNetwork()
     guard Set(podBlocks.compactMap { IPPrefix($0)?.address.family }).count == podBlocks.count, !podBlocks.isEmpty
     else { throw refused("network.pod-cidrs", "one IPv4 block, one IPv6 block, or one of each") }
-    if cgroupDriver == .systemd {
-      throw refused(
-        "cgroup-driver",
-        "\"systemd\" is not supported by this version; use \"cgroupfs\", and give a kubelet cgroupDriver: cgroupfs")
-    }
+    guard cgroupDriver == .systemd else { return }
+    do { _ = try SystemdScopes.directory(of: podParent) } catch { throw refused("cgroup-parent", "\(error)") }
   }
 
   func podNetwork() throws -> PodNetworkConfiguration {
