@@ -10,6 +10,9 @@ package struct NftRefusal: Error, Sendable, Hashable {
   package let cause: SyscallError
   /// The kernel's own words, where it has some.
   package let sentence: String?
+
+  /// A set has as many elements as it may.
+  package var isOutOfRoom: Bool { cause.errno == ENFILE }
 }
 
 /// What a transaction took.
