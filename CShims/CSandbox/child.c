@@ -56,7 +56,10 @@ static uint64_t resolve_flags(uint64_t flags) {
 /// A component that opens as missing and exists is a dangling link: puts its target in its place in child->path.
 static int follow_dangling(struct csandbox_child *child, int parent, size_t name, size_t end) {
   size_t rest = strlen(child->path + end);
+  char saved = child->path[end];
+  child->path[end] = '\0';
   ssize_t count = readlinkat(parent, child->path + name, child->link, sizeof child->link - 1);
+  child->path[end] = saved;
   if (count < 0) return -1;
   size_t length = (size_t)count;
   size_t kept = child->link[0] == '/' ? 0 : name;
@@ -624,6 +627,18 @@ static int op_close(struct csandbox_child *child, const uint64_t *arg) {
   return (int)syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
+/// Everything that the container needs of the host is there; what is left is who it is and what it may.
+static int op_wait(struct csandbox_child *child, const uint64_t *arg) {
+  report(child, CSANDBOX_REPORT_READY, arg[0] != 0);
+  char byte;
+  long count;
+  do count = syscall(SYS_recvfrom, child->report, &byte, sizeof byte, 0, NULL, NULL);
+  while (count < 0 && errno == EINTR);
+  // Nobody is left who could want it, or could be told of a failure.
+  if (count != 1) _exit(127);
+  return 0;
+}
+
 /// Turns a vector of offsets into one of pointers. They stay 64-bit numbers to the compiler: only the kernel reads them
 /// as pointers.
 static uint64_t *vector(struct csandbox_child *child, uint64_t offset) {
@@ -685,11 +700,30 @@ static operation *const operations[CSANDBOX_CODES] = {
     [CSANDBOX_FSLAYER] = op_fslayer,
     [CSANDBOX_SUBTREE] = op_subtree,
     [CSANDBOX_USER] = op_user,
+    [CSANDBOX_WAIT] = op_wait,
 };
 
 _Noreturn static void fail(struct csandbox_child *child) {
   report(child, CSANDBOX_REPORT_FAILED, errno);
   _exit(127);
+}
+
+/// Closes all that the plan has no use for. It may wait long for its start, and shall keep nothing of other containers
+/// open meanwhile: not the ends of their pipes, not their mounts.
+static void close_others(const struct csandbox_child *child) {
+  const int needed[] = {
+      child->report, child->slots[CSANDBOX_SLOT_SEED], child->slots[CSANDBOX_SLOT_PROC],
+      child->slots[CSANDBOX_SLOT_TARGET], child->slots[CSANDBOX_SLOT_USER]};
+  const size_t count = sizeof needed / sizeof needed[0];
+  unsigned from = 3;
+  for (;;) {
+    unsigned next = ~0U;
+    for (size_t i = 0; i < count; i++)
+      if (needed[i] >= (int)from && (unsigned)needed[i] < next) next = (unsigned)needed[i];
+    if (next > from) (void)syscall(SYS_close_range, from, next == ~0U ? ~0U : next - 1, 0U);
+    if (next == ~0U) return;
+    from = next + 1;
+  }
 }
 
 _Noreturn void csandbox_child_run(struct csandbox_child *child) {
@@ -701,6 +735,7 @@ _Noreturn void csandbox_child_run(struct csandbox_child *child) {
   if (sigprocmask(SIG_SETMASK, &none, NULL) < 0) fail(child);
   for (int fd = 0; fd < 3; fd++)
     if (dup2(child->stdio[fd], fd) < 0) fail(child);
+  close_others(child);
   // Modes in plans are exact; the container's own umask is an operation.
   (void)umask(0);
   for (; child->index < header->op_count; child->index++) {

@@ -20,8 +20,10 @@ static void drop_client(struct client *client) {
   while (*at != client) at = &(*at)->next;
   *at = client->next;
   forget_client_of_execs(client);
-  for (struct container *container = shim.containers; container != NULL; container = container->next)
+  for (struct container *container = shim.containers; container != NULL; container = container->next) {
     if (container->launch.client == client) container->launch.client = NULL;
+    if (container->forget_client == client) container->forget_client = NULL;
+  }
   if (shim.stop_client == client) shim.stop_client = NULL;
   close_source(&client->source);
   free(client);
@@ -70,18 +72,21 @@ struct shim_message describe(const struct container *container) {
       .status = container->status,
       .started_ns = container->started_ns,
       .finished_ns = container->finished_ns,
-      .flags = (container->is_running ? SHIM_IS_RUNNING : 0) | (container->out_of_memory ? SHIM_OUT_OF_MEMORY : 0) |
+      .flags = (container->is_running ? SHIM_IS_RUNNING : 0) | (container->is_prepared ? SHIM_IS_PREPARED : 0) |
+                (container->out_of_memory ? SHIM_OUT_OF_MEMORY : 0) |
                (container->log_failed ? SHIM_LOG_FAILED : 0) | (container->launch.oom_clamped ? SHIM_OOM_CLAMPED : 0),
   };
   memcpy(message.id, container->id, sizeof message.id);
   return message;
 }
 
-static void list_containers(struct client *client, uint64_t number) {
+static void list_containers(struct client *client, const struct shim_request *request) {
+  uint64_t number = request->number;
+  bool with_prepared = request->flags & SHIM_PREPARED;
   static struct shim_message items[SHIM_MESSAGES_PER_PACKET];
   size_t count = 0;
   for (struct container *container = shim.containers; container != NULL; container = container->next) {
-    if (!container->is_running && !container->has_exited) continue;
+    if (!container->is_running && !container->has_exited && !(container->is_prepared && with_prepared)) continue;
     items[count] = describe(container);
     items[count++].number = number;
     if (count < SHIM_MESSAGES_PER_PACKET) continue;
@@ -154,7 +159,7 @@ container_request(struct client *client, struct container *container, const stru
     exec = find_exec(client, request->arg[1]);
     if (exec == NULL) return 0;  // it has ended
   }
-  if (container == NULL && exec == NULL) return request->kind == SHIM_FORGET ? 0 : ENOENT;
+  if (container == NULL && exec == NULL) return ENOENT;
   switch (request->kind) {
   case SHIM_SIGNAL:
     return send_signal(exec != NULL ? exec->pidfd : container->pidfd, request->arg[0]);
@@ -175,8 +180,6 @@ container_request(struct client *client, struct container *container, const stru
   case SHIM_CLOSE_STDIN:
     close_input(container);
     return 0;
-  case SHIM_FORGET:
-    return forget_container(container);
   default:
     return EINVAL;
   }
@@ -190,13 +193,17 @@ static void handle_request(struct client *client, struct shim_request *request, 
   request->target[SHIM_ID_BYTES - 1] = '\0';
   switch (request->kind) {
   case SHIM_START:
+  case SHIM_PREPARE:
     start_container(client, request, fds, plan_bytes == 0 ? NULL : inline_plan, plan_bytes);
     return;
   case SHIM_EXEC:
     start_exec(client, request, fds);
     return;
+  case SHIM_FORGET:
+    forget_container(client, request->number, find_container(request->id));
+    return;
   case SHIM_STATE:
-    list_containers(client, request->number);
+    list_containers(client, request);
     return;
   case SHIM_SHUTDOWN:
     stop(client, request->number);
@@ -230,7 +237,7 @@ static void client_ready(struct source *source, uint32_t events) {
   }
   bool ok = count >= (ssize_t)sizeof request && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
   size_t plan_bytes = ok ? (size_t)count - sizeof request : 0;
-  ok = ok && (plan_bytes > 0) == (request.kind == SHIM_START && (request.flags & SHIM_HAS_PLAN));
+  ok = ok && (plan_bytes > 0) == ((request.kind == SHIM_START || request.kind == SHIM_PREPARE) && (request.flags & SHIM_HAS_PLAN));
   if (ok) handle_request(client, &request, fds, plan_bytes);
   for (int i = 0; i < SHIM_FDS_MAX; i++) close_fd(&fds[i]);
   // The end of the connection, or something that no client of ours sends.
@@ -247,7 +254,7 @@ bool add_client(int fd) {
   }
   client->next = shim.clients;
   shim.clients = client;
-  struct shim_message hello = {.kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS};
+  struct shim_message hello = {.kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS | SHIM_PREPARES};
   answer_with(client, &hello, -1);
   return true;
 }

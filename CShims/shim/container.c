@@ -27,17 +27,46 @@ static void free_container(struct container *container) {
   close_streams(container);
   close_source(&container->launch.source);
   close_fd(&container->launch.terminal);
+  if (container->mounts != 0 && !container->is_dissolving) (void)dissolve_mounts(container->mounts);
   close_fd(&container->pidfd);
   close_fd(&container->cgroup);
   close_fd(&container->log);
   free(container);
 }
 
-/// Drops what is known of a container that has exited. EBUSY while it runs.
-int forget_container(struct container *container) {
-  if (!container->has_exited) return EBUSY;
+/// It is gone altogether: who waits for that is told.
+static void container_gone(struct container *container) {
+  struct client *client = container->forget_client;
+  uint64_t number = container->forget_number;
   free_container(container);
-  return 0;
+  if (client != NULL) answer(client, number, 0);
+}
+
+/// Drops what is known of a container that has exited, when its mounts are gone, or of one that waits for its start,
+/// when it has ended. Unknown is not an error; EBUSY while it runs.
+void forget_container(struct client *client, uint64_t number, struct container *container) {
+  int err = container == NULL || container->has_exited || container->is_prepared ? 0 : EBUSY;
+  if (container == NULL || err != 0) {
+    answer(client, number, err);
+    return;
+  }
+  // Whoever asked before asks again, or is gone.
+  if (container->forget_client != NULL) answer(container->forget_client, container->forget_number, EALREADY);
+  container->forget_client = client;
+  container->forget_number = number;
+  if (container->is_prepared)
+    (void)kill_container(container);
+  else if (!container->is_dissolving)
+    container_gone(container);
+}
+
+void mounts_dissolved(uint64_t mounts) {
+  struct container *container = shim.containers;
+  while (container != NULL && container->mounts != mounts) container = container->next;
+  if (container == NULL) return;
+  container->mounts = 0;
+  container->is_dissolving = false;
+  if (container->forget_client != NULL) container_gone(container);
 }
 
 /// An id names a directory, so that it may be only one component.
@@ -72,8 +101,12 @@ static void container_started(struct container *container) {
 static void launch_ready(struct source *source, uint32_t events) {
   (void)events;
   struct container *container = (struct container *)((char *)source - offsetof(struct container, launch));
+  bool is_over = read_reports(&container->launch);
+  struct launch *launch = &container->launch;
+  if (launch->is_ready && launch->mounts_are_last && container->mounts == 0 && launch->failed_err == 0)
+    container->mounts = keep_mounts(container->pid, container->pidfd);
   // A failed one is answered for when it is reaped, so that nothing of it is left by then.
-  if (read_reports(&container->launch) && container->launch.failed_err == 0) container_started(container);
+  if (is_over && launch->failed_err == 0 && !container->is_prepared) container_started(container);
 }
 
 struct pipes {
@@ -153,10 +186,28 @@ begin_container(struct container *container, const struct shim_request *request,
   return err;
 }
 
+/// Lets a container that PREPARE has begun go on. False where there is none, and the request wants one made.
+static bool start_prepared(struct client *client, const struct shim_request *request) {
+  struct container *container = find_container(request->id);
+  if (container == NULL || !container->is_prepared || container->forget_client != NULL) {
+    if (!(request->flags & SHIM_PREPARED)) return false;
+    answer(client, request->number, ENOENT);
+    return true;
+  }
+  container->is_prepared = false;
+  container->launch.client = client;
+  container->launch.number = request->number;
+  container->started_ns = wall_ns();
+  // One that has just ended without a word is answered for when it is reaped, as if it had never been.
+  if (!go(&container->launch) && container->launch.failed_err == 0) container->launch.failed_err = ENOENT;
+  return true;
+}
+
 void start_container(
     struct client *client, const struct shim_request *request, int *fds, uint8_t *plan, size_t plan_bytes) {
   int err = 0;
   unsigned count = 0;
+  if (request->kind == SHIM_START && start_prepared(client, request)) return;
   for (struct container *each = shim.containers; each != NULL; each = each->next) count++;
   if (!id_ok(request->id) || (plan == NULL && fds[0] < 0))
     err = EINVAL;
@@ -176,6 +227,7 @@ void start_container(
   container->launch.source.fd = container->launch.terminal = -1;
   container->launch.client = client;
   container->launch.number = request->number;
+  container->is_prepared = request->kind == SHIM_PREPARE;
   container->has_terminal = request->flags & SHIM_TERMINAL;
   container->stdin_once = request->flags & SHIM_STDIN_ONCE;
   container->next = shim.containers;
@@ -188,6 +240,7 @@ void start_container(
       .plan_bytes = plan,
       .plan_length = plan_bytes,
       .cgroup = container->cgroup,
+      .waits = container->is_prepared,
       .target = -1};
   err = begin_container(container, request, launch);
   if (err == 0) return;
@@ -271,6 +324,10 @@ static void write_exit_file(const struct container *container) {
 static void container_exited(struct container *container, int status) {
   struct launch *launch = &container->launch;
   (void)read_reports(launch);
+  if (container->is_prepared) {
+    container_gone(container);
+    return;
+  }
   if (launch->failed_err != 0) {
     struct shim_message message = {
         .kind = SHIM_ANSWER, .err = launch->failed_err, .number = launch->number, .index = launch->failed_index};
@@ -298,6 +355,7 @@ static void container_exited(struct container *container, int status) {
   struct shim_message message = describe(container);
   message.kind = SHIM_EXITED;
   broadcast(&message);
+  container->is_dissolving = container->mounts != 0 && dissolve_mounts(container->mounts);
 }
 
 void reap_children(void) {

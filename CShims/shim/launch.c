@@ -46,6 +46,15 @@ static uint8_t *map_plan(int fd, size_t *length) {
   return plan;
 }
 
+/// Whether a plan has a WAIT: a packet to one that has none would lie unread in its socket.
+static bool plan_waits(const uint8_t *plan) {
+  const struct csandbox_header *header = (const void *)plan;
+  const struct csandbox_op *ops = (const void *)(plan + sizeof *header);
+  for (unsigned i = 0; i < header->op_count; i++)
+    if (ops[i].code == CSANDBOX_WAIT) return true;
+  return false;
+}
+
 static pid_t clone_child(const struct launch_request *request, int *pidfd) {
   struct clone_args args = {
       .flags = CLONE_PIDFD | (request->new_pid_namespace ? CLONE_NEWPID : 0),
@@ -68,6 +77,7 @@ int launch_child(
   launch->failed_err = 0;
   launch->failed_index = SHIM_NO_INDEX;
   launch->terminal = -1;
+  launch->is_ready = launch->mounts_are_last = false;
   size_t length = request->plan_length;
   uint8_t *plan = request->plan_bytes;
   if (plan == NULL) {
@@ -76,12 +86,18 @@ int launch_child(
   } else if (csandbox_validate(plan, length) != 0) {
     return EBADMSG;
   }
+  if (request->waits && !plan_waits(plan)) {
+    if (plan != request->plan_bytes) (void)munmap(plan, length);
+    return EBADMSG;
+  }
   int ends[2] = {-1, -1};
   int err = 0;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 || select_pid_namespace(request) < 0) {
     err = errno;
     goto done;
   }
+  // Before it asks: it does not wait then.
+  if (!request->waits && plan_waits(plan)) (void)send(ends[0], "", 1, MSG_NOSIGNAL);
   child.plan = plan;
   child.report = ends[1];
   memcpy(child.stdio, request->stdio, sizeof child.stdio);
@@ -121,6 +137,8 @@ static int read_report(struct launch *launch) {
       .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
   ssize_t count = recvmsg(launch->source.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  // It ended without having read that it may go on; what it said before is still to be read.
+  if (count < 0 && errno == ECONNRESET) return 1;
   if (count <= 0) return -1;
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   if (header != NULL && header->cmsg_type == SCM_RIGHTS) {
@@ -129,6 +147,10 @@ static int read_report(struct launch *launch) {
   }
   if (count != sizeof report) return 1;
   if (report.kind == CSANDBOX_REPORT_OOM_CLAMPED) launch->oom_clamped = true;
+  if (report.kind == CSANDBOX_REPORT_READY) {
+    launch->is_ready = true;
+    launch->mounts_are_last = report.err != 0;
+  }
   if (report.kind == CSANDBOX_REPORT_FAILED && launch->failed_err == 0) {
     launch->failed_err = report.err == 0 ? EIO : report.err;
     launch->failed_index = report.index;
@@ -145,4 +167,9 @@ bool read_reports(struct launch *launch) {
   if (taken == 0) return false;
   close_source(&launch->source);
   return true;
+}
+
+/// Lets a child past its WAIT. False where it has ended.
+bool go(struct launch *launch) {
+  return launch->source.fd >= 0 && send(launch->source.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
 }

@@ -73,14 +73,18 @@ struct launch {
   int failed_err;  // 0: none so far
   int terminal;    // from its TERMINAL report, or -1
   bool oom_clamped;
+  bool is_ready;        // it waits for its start
+  bool mounts_are_last;  // the mount namespace that it is in is the container's
 };
 
 struct container {
   struct container *next;
   char id[SHIM_ID_BYTES];
   struct launch launch;
+  bool is_prepared;  // its start has not been asked for
   bool is_running;
   bool has_exited;
+  bool is_dissolving;  // its mounts are on their way out
   bool owns_pid_namespace;
   bool has_terminal;
   bool stdin_once;
@@ -98,6 +102,9 @@ struct container {
   struct stream output[2];
   struct sink *sinks;
   struct pump *pumps;
+  uint64_t mounts;  // what they are kept as, or 0
+  struct client *forget_client;
+  uint64_t forget_number;  // of whoever waits for it to be gone, or 0
 };
 
 struct exec {
@@ -169,6 +176,7 @@ struct launch_request {
   size_t plan_length;
   int cgroup;
   int stdio[3];
+  bool waits;  // only `go` lets the child past the plan's WAIT
   int target;  // pidfd whose PID namespace the child shall be in, or -1
   bool new_pid_namespace;
   int pid_namespace;  // the one to be born in, where there is no target
@@ -177,14 +185,20 @@ int launch_child(
     struct launch *launch, const struct launch_request *request, void (*ready)(struct source *, uint32_t), pid_t *pid,
     int *pidfd);
 bool read_reports(struct launch *launch);
+bool go(struct launch *launch);
 
 // container.c
 struct container *find_container(const char *id);
 void start_container(
     struct client *client, const struct shim_request *request, int *fds, uint8_t *plan, size_t plan_bytes);
 int kill_container(struct container *container);
-int forget_container(struct container *container);
+void forget_container(struct client *client, uint64_t number, struct container *container);
+void mounts_dissolved(uint64_t mounts);
 void reap_children(void);
+
+// mounts.c
+uint64_t keep_mounts(pid_t pid, int pidfd);
+bool dissolve_mounts(uint64_t mounts);
 
 // exec.c
 void start_exec(struct client *client, const struct shim_request *request, int *fds);

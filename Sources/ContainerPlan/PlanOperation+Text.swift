@@ -60,6 +60,7 @@ extension PlanOperation: CustomStringConvertible {
     case .setOutOfMemoryScore(let score): "set oom_score_adj \(score)"
     case .join(let namespaces): "join the container's namespaces: \(namespaces.names)"
     case .closeDescriptors: "close descriptors"
+    case .waitForStart: "wait for the start"
     case .execute(let candidates, let arguments, let environment):
       "execute \(arguments)" + (candidates == [arguments.first] ? "" : " as the first of \(candidates)")
         + " with \(environment)"

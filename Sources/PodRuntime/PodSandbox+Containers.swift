@@ -16,6 +16,8 @@ struct ContainerCell {
   var execTemplate: ExecTemplate?
   /// Why it did not start or could not be removed.
   var failure: RuntimeError?
+  /// The shim has been asked to take its first steps, and it waits for its start.
+  var isPrepared = false
   /// What is on disk says that it was started.
   var startIsSaved = false
   /// Grace and kill timers, cancelled when it ends.
@@ -30,6 +32,12 @@ struct ExecTemplate: Sendable {
   var process: RuntimeSpec.Process
   var seccompProgram: [UInt8]?
   var users: UserMappings?
+}
+
+/// What the shim was asked to forget, until it has.
+struct Forgetting {
+  let shim: Shim
+  let asked: ShimConnection.Asked
 }
 
 extension PodSandbox {
@@ -51,7 +59,8 @@ extension PodSandbox {
 
   private func perform(_ action: ContainerMachine.Action, on id: String) {
     switch action {
-    case .launch: Task { await launch(id) }
+    // At once, up to where it waits for the shim.
+    case .launch: Task.immediate { await launch(id) }
     case .signal: Task { await signal(id) }
     case .kill: killGroup(of: id)
     case .armGrace(let milliseconds): arm(.graceElapsed, after: milliseconds, on: id)
@@ -109,31 +118,37 @@ extension PodSandbox {
       }
       let plan: Plan
       if let ready = cell.plan { plan = ready } else { plan = try await recompile(id).plan }
-      var request = ContainerStart(containerID: id, plan: plan)
-      let config = cell.record.config
-      request.logPath = config.logPath.isEmpty ? nil : config.logPath
-      request.hasStdin = config.stdin
-      request.stdinOnce = config.stdinOnce
-      request.cgroupDirectory = try containerGroup(id).directory
+      let request = try startRequest(id, plan, cell.record.config)
       containers[id]?.startedAt = SystemClock.wallNanoseconds
       let pid: Int32
       do throws(ShimError) {
-        let started = try await shim.startNoting(request)
+        let started = try await shim.startNoting(request, isPrepared: cell.isPrepared)
         pid = started.processID
         if started.scoreWasRefused { noteScore(of: id, pid) }
       } catch {
         throw RuntimeError(.failed, stage: "start container", subject: id, cause: error)
       }
       containers[id]?.plan = nil
+      containers[id]?.isPrepared = false
       apply(.started(pid: pid), to: id)
     } catch {
       containers[id]?.failure = error
       containers[id]?.plan = nil
+      containers[id]?.isPrepared = false
       let exit = ContainerExit(
         code: Self.exitCode(of: error), finishedAt: SystemClock.wallNanoseconds, reason: "StartError",
         message: error.description)
       apply(.startFailed(exit), to: id)
     }
+  }
+
+  func startRequest(_ id: String, _ plan: Plan, _ config: ContainerConfig) throws(RuntimeError) -> ContainerStart {
+    var request = ContainerStart(containerID: id, plan: plan)
+    request.logPath = config.logPath.isEmpty ? nil : config.logPath
+    request.hasStdin = config.stdin
+    request.stdinOnce = config.stdinOnce
+    request.cgroupDirectory = try containerGroup(id).directory
+    return request
   }
 
   /// What is reported is what the process has, not what was asked for.
@@ -213,14 +228,41 @@ extension PodSandbox {
 
   private func eraseContainer(_ id: String) async {
     do throws(RuntimeError) {
-      try await removeGroup(try containerGroup(id))
-      shim?.dismiss(id)
-      try await eraseFiles(environment.places(of: id, in: self.id))
+      // The shim lets go of its mounts meanwhile.
+      var forgetting = try beginToForget(id)
+      do throws(RuntimeError) {
+        // One that waited for its start has to end before its group can go.
+        if containers[id]?.isPrepared == true { try await finish(&forgetting, id) }
+        try await removeGroup(try containerGroup(id))
+        try await eraseFiles(environment.places(of: id, in: self.id))
+      } catch {
+        try? await finish(&forgetting, id)
+        throw error
+      }
+      try await finish(&forgetting, id)
       apply(.erased, to: id)
     } catch {
       containers[id]?.failure = error
       log.error("removing a container failed", metadata: ["container": "\(id)", "error": "\(error)"])
       apply(.eraseFailed, to: id)
+    }
+  }
+
+  /// nil where the shim is gone, and all that it had with it.
+  func beginToForget(_ id: String) throws(RuntimeError) -> Forgetting? {
+    guard let shim else { return nil }
+    do throws(ShimError) { return Forgetting(shim: shim, asked: try shim.beginToForget(id)) } catch {
+      if case .disconnected = error { return nil }
+      throw RuntimeError(.failed, stage: "forget container", subject: id, cause: error)
+    }
+  }
+
+  /// Waits for it once.
+  func finish(_ forgetting: inout Forgetting?, _ id: String) async throws(RuntimeError) {
+    guard let asked = forgetting.take() else { return }
+    do throws(ShimError) { try await asked.shim.finish(asked.asked) } catch {
+      if case .disconnected = error { return }
+      throw RuntimeError(.failed, stage: "wait until the container's mounts are gone", subject: id, cause: error)
     }
   }
 

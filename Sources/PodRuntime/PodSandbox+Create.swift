@@ -28,6 +28,8 @@ extension PodSandbox {
       try requireReady("create container", name)
       try commit(compiled, places, request)
     } catch {
+      var forgetting = try? beginToForget(id)
+      try? await finish(&forgetting, id)
       try? await removeGroup(containerGroup(id))
       try? await eraseFiles(places)
       await environment.hooks.releaseImage(id)
@@ -87,6 +89,8 @@ extension PodSandbox {
     }
     let plan = try Self.compilePlan(compiled, subject: compiled.config.name)
     try makeContainerGroup(id, compiled)
+    // From here on its plan is on its way beside all that follows.
+    let isPrepared = prepare(id, plan, compiled.config)
     try step("write container record", id) { () throws(SyscallError) in
       try Files.writeAtomically("\(places.directory)/request.json", request)
       // The record comes last: a directory without one is a container that was never created.
@@ -94,11 +98,18 @@ extension PodSandbox {
     }
     var cell = ContainerCell(record: record, machine: ContainerMachine())
     cell.plan = plan
+    cell.isPrepared = isPrepared
     cell.execTemplate = ExecTemplate(
       process: compiled.specification.process, seccompProgram: compiled.context.seccompProgram,
       users: self.record.config.users)
     containers[id] = cell
     environment.board.publish(cell.snapshot)
+  }
+
+  /// Whatever is wrong with it, its start tells.
+  private func prepare(_ id: String, _ plan: Plan, _ config: ContainerConfig) -> Bool {
+    guard let shim, let request = try? startRequest(id, plan, config) else { return false }
+    return (try? shim.prepare(request)) ?? false
   }
 
   /// A container whose processes another one shall see must be a running one of this pod.

@@ -35,9 +35,26 @@ extension PodSandbox {
     }
     // Only now: an exit that the shim reports must find its container here.
     if let shim = found.shim { adopt(shim) } else { shimPID = 0 }
+    await dropUnrecorded(found)
     changed()
     if let event = recovery.event { apply(event) }
     for id in lost { apply(.shimLost, to: id) }
+  }
+
+  /// Ends what waits for its start and was never created as far as anybody was told.
+  private func dropUnrecorded(_ found: FoundPod) async {
+    let recorded = Set(found.containers.map(\.record.id))
+    for container in found.shimContainers where container.isPrepared && !recorded.contains(container.containerID) {
+      do throws(RuntimeError) {
+        var forgetting = try beginToForget(container.containerID)
+        try await finish(&forgetting, container.containerID)
+        try await removeGroup(try containerGroup(container.containerID))
+      } catch {
+        log.error(
+          "a container that was never created is left",
+          metadata: ["container": "\(container.containerID)", "error": "\(error)"])
+      }
+    }
   }
 
   /// - Returns: whether nobody will report its end.
@@ -47,11 +64,15 @@ extension PodSandbox {
     let exit = known?.exit.map { ContainerExit($0) } ?? Self.readExitFile(places.directory)
     let populated = (try? containerGroup(id).isPopulated()) ?? false
     let recovery = ContainerRecovery(
-      state: container.state, pid: known.flatMap { $0.exit == nil ? $0.processID : nil }, shimExit: exit,
-      hasProcesses: populated)
+      state: container.state, pid: known.flatMap { $0.exit == nil && !$0.isPrepared ? $0.processID : nil },
+      shimExit: exit, hasProcesses: populated, isPrepared: known?.isPrepared ?? false)
     var cell = ContainerCell(record: container.record, machine: recovery.machine)
-    cell.startedAt = container.state?.startedAt ?? known?.startedAtNanoseconds ?? 0
-    cell.pid = known?.processID ?? container.state?.pid ?? 0
+    if recovery.machine.phase == .created {
+      cell.isPrepared = known?.isPrepared ?? false
+    } else {
+      cell.startedAt = container.state?.startedAt ?? known?.startedAtNanoseconds ?? 0
+      cell.pid = known?.processID ?? container.state?.pid ?? 0
+    }
     containers[id] = cell
     names[ContainerName(name: container.record.config.name, attempt: container.record.config.attempt)] = id
     environment.board.publish(cell.snapshot)

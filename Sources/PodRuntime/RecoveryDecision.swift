@@ -40,12 +40,17 @@ struct ContainerRecovery: Equatable {
   ///   - pid: of its process where the shim says that it runs.
   ///   - shimExit: how it ended, from the shim or its exit file.
   ///   - hasProcesses: something is in its cgroup.
-  init(state: ContainerState?, pid: Int32?, shimExit: ContainerExit?, hasProcesses: Bool) {
+  ///   - isPrepared: what is in there waits for its start.
+  init(
+    state: ContainerState?, pid: Int32?, shimExit: ContainerExit?, hasProcesses: Bool, isPrepared: Bool = false
+  ) {
     if let exit = state?.exit {
       machine = ContainerMachine(phase: .exited(exit))
     } else if let shimExit {
       machine = ContainerMachine(phase: .exited(shimExit))
       needsSaving = true
+    } else if isPrepared {
+      machine = ContainerMachine(phase: .created)
     } else if let pid {
       machine = ContainerMachine(phase: .running(pid: pid))
       needsSaving = state == nil

@@ -101,10 +101,60 @@ package final class Shim: Sendable {
   }
 
   /// The same, and whether the kernel refused the score: the process has the shim's then.
+  /// - Parameter isPrepared: `prepare` was asked for it.
   func startNoting(
-    _ start: ContainerStart
+    _ start: ContainerStart, isPrepared: Bool = false
   ) async throws(ShimError) -> (processID: Int32, scoreWasRefused: Bool) {
-    var request = ShimRequest(kind: .start, id: start.containerID)
+    if isPrepared, let started = try await startPrepared(start) { return started }
+    let packet = try packet(.start, start)
+    let answer = try await connection.ask(
+      packet.request, following: packet.plan, descriptors: packet.files.map { $0.withRaw { $0 } },
+      secondsMax: ShimConnection.startSecondsMax)
+    withExtendedLifetime(packet.files) {}
+    try Self.check(answer.message, packet.operations)
+    return (answer.message.processID, answer.message.scoreWasRefused)
+  }
+
+  /// Has the shim take a container's first steps, up to where it waits for its start. Nothing waits for that here, and
+  /// where it fails, or the shim cannot do it, the start takes all steps, and tells of what fails.
+  /// - Returns: whether it was asked for.
+  package func prepare(_ start: ContainerStart) throws(ShimError) -> Bool {
+    guard features.contains(.prepares) else { return false }
+    let packet = try packet(.prepare, start)
+    do throws(SyscallError) {
+      try connection.tell(packet.request, following: packet.plan, descriptors: packet.files.map { $0.withRaw { $0 } })
+    } catch {
+      throw .call(error)
+    }
+    withExtendedLifetime(packet.files) {}
+    return true
+  }
+
+  /// nil where what was prepared is gone.
+  private func startPrepared(
+    _ start: ContainerStart
+  ) async throws(ShimError) -> (processID: Int32, scoreWasRefused: Bool)? {
+    do throws(ShimError) {
+      let answer = try await connection.ask(
+        ShimRequest(kind: .start, flags: .prepared, id: start.containerID), secondsMax: ShimConnection.startSecondsMax)
+      try Self.check(answer.message, start.plan.operations)
+      return (answer.message.processID, answer.message.scoreWasRefused)
+    } catch {
+      if case .refused(_, _, Errno.noEntry) = error { return nil }
+      throw error
+    }
+  }
+
+  private struct StartPacket {
+    var request: ShimRequest
+    var plan: [UInt8] = []
+    var files: [SharedFD] = []
+    var operations: [PlanOperation]
+  }
+
+  private func packet(_ kind: ShimRequestKind, _ start: ContainerStart) throws(ShimError) -> StartPacket {
+    let sent = features.contains(.prepares) ? start.plan : start.plan.withoutWait
+    var request = ShimRequest(kind: kind, id: start.containerID)
     switch start.plan.processNamespace {
     case .container: request.arguments = [0]
     case .pod: request.arguments = [1]
@@ -119,7 +169,7 @@ package final class Shim: Sendable {
     var files: [SharedFD] = []
     var plan: [UInt8] = []
     do throws(SyscallError) {
-      let encoded = start.plan.encoded()
+      let encoded = sent.encoded()
       if features.contains(.takesPlans), encoded.count <= ShimRequest.planBytesMax {
         request.flags.insert(.hasPlan)
         plan = encoded
@@ -141,18 +191,13 @@ package final class Shim: Sendable {
     } catch {
       throw .call(error)
     }
-    let answer = try await connection.ask(
-      request, following: plan, descriptors: files.map { $0.withRaw { $0 } },
-      secondsMax: ShimConnection.startSecondsMax)
-    withExtendedLifetime(files) {}
-    try Self.check(answer.message, start.plan)
-    return (answer.message.processID, answer.message.scoreWasRefused)
+    return StartPacket(request: request, plan: plan, files: files, operations: sent.operations)
   }
 
-  private static func check(_ message: ShimMessage, _ plan: Plan) throws(ShimError) {
+  private static func check(_ message: ShimMessage, _ operations: [PlanOperation]) throws(ShimError) {
     guard message.errno != 0 else { return }
-    guard Int(message.index) < plan.operations.count else { throw .badReply("operation \(message.index) of a plan") }
-    let operation = plan.operations[Int(message.index)]
+    guard Int(message.index) < operations.count else { throw .badReply("operation \(message.index) of a plan") }
+    let operation = operations[Int(message.index)]
     throw .plan(
       PlanFailure(
         index: Int(message.index), operation: operation.subject, errno: message.errno,
@@ -188,7 +233,7 @@ package final class Shim: Sendable {
     let answer = try await connection.ask(
       request, descriptors: [file.withRaw { $0 }] + descriptors, secondsMax: ShimConnection.startSecondsMax)
     withExtendedLifetime(file) {}
-    try Self.check(answer.message, plan)
+    try Self.check(answer.message, plan.operations)
     guard let exec = answer.exec else { throw .badReply("no process in the answer to exec") }
     return exec
   }
@@ -276,24 +321,25 @@ package final class Shim: Sendable {
     _ = try await connection.ask(ShimRequest(kind: .closeStdin, id: containerID))
   }
 
-  /// Drops what the shim knows of an exited container, so that its name is free again. Unknown is not an error.
+  /// Drops what the shim knows of an exited container, so that its name is free again, and of one that was prepared,
+  /// which ends with that. Returns when its mounts are gone. Unknown is not an error.
   /// - Throws: `refused` with EBUSY while it runs.
   package func forget(_ containerID: String) async throws(ShimError) {
     _ = try await connection.ask(ShimRequest(kind: .forget, id: containerID))
   }
 
-  /// The same without waiting for it: for a container whose end has been heard. What is asked after this finds the name
-  /// free.
-  package func dismiss(_ containerID: String) {
-    // A shim that is gone knows nothing any more.
-    try? connection.tell(ShimRequest(kind: .forget, id: containerID))
+  /// Asks for the same; `finish` has to be called, and waits for it.
+  func beginToForget(_ containerID: String) throws(ShimError) -> ShimConnection.Asked {
+    try connection.begin(ShimRequest(kind: .forget, id: containerID))
   }
 
+  func finish(_ asked: ShimConnection.Asked) async throws(ShimError) { _ = try await connection.finish(asked) }
+
   package func state() async throws(ShimError) -> [ShimContainer] {
-    try await connection.ask(ShimRequest(kind: .state)).items.map { item in
+    try await connection.ask(ShimRequest(kind: .state, flags: .prepared)).items.map { item in
       ShimContainer(
         containerID: item.id, processID: item.processID, startedAtNanoseconds: item.startedAtNanoseconds,
-        exit: item.isRunning ? nil : item.exit)
+        exit: item.isRunning || item.isPrepared ? nil : item.exit, isPrepared: item.isPrepared)
     }
   }
 

@@ -80,6 +80,8 @@ package struct ShimContainer: Hashable, Sendable {
   package var startedAtNanoseconds: Int64
   /// nil while it runs.
   package var exit: ProcessExit?
+  /// Its process waits for the start.
+  package var isPrepared = false
 }
 
 /// News from a shim.

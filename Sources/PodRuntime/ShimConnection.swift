@@ -14,12 +14,20 @@ final class ShimConnection: Sendable {
     let request: String
     let isExec: Bool
     let deadline: Int64
-    let continuation: CheckedContinuation<Result<Answer, ShimError>, Never>
+    /// nil while nobody waits yet.
+    var continuation: CheckedContinuation<Result<Answer, ShimError>, Never>?
     var items: [ShimMessage] = []
+  }
+
+  /// A request that was sent and that somebody will wait for.
+  struct Asked: Sendable {
+    fileprivate let number: UInt64
   }
 
   private struct State {
     var pending: [UInt64: Pending] = [:]
+    /// What came before anybody waited for it.
+    var early: [UInt64: Result<Answer, ShimError>] = [:]
     var lastNumber: UInt64 = 0
     var execs: [UInt64: ExecProcess] = [:]
     var token: UInt64?
@@ -28,6 +36,13 @@ final class ShimConnection: Sendable {
     var isWatched = false
     /// The greeting came before anybody asked for it.
     var hello: ShimMessage?
+
+    /// Takes a request out; where nobody waits for it yet, the result lies ready for whoever will.
+    mutating func take(_ number: UInt64, _ result: Result<Answer, ShimError>) -> Pending? {
+      guard let taken = pending.removeValue(forKey: number) else { return nil }
+      if taken.continuation == nil { early[number] = result }
+      return taken
+    }
   }
 
   private let channel: ShimChannel
@@ -108,8 +123,50 @@ final class ShimConnection: Sendable {
     return try result.get()
   }
 
+  /// Sends a request whose answer `finish` waits for, which has to be called.
+  func begin(_ request: ShimRequest) throws(ShimError) -> Asked {
+    let deadline = SystemClock.bootNanoseconds + Int64(Self.answerSecondsMax * 1e9)
+    let number: UInt64? = state.withLock { state in
+      if state.isClosed { return nil }
+      state.lastNumber += 1
+      state.pending[state.lastNumber] = Pending(request: request.kind.name, isExec: false, deadline: deadline)
+      return state.lastNumber
+    }
+    guard let number else { throw .disconnected(request: request.kind.name) }
+    watchDeadlines()
+    do throws(SyscallError) {
+      try channel.send(request.encoded(number: number))
+    } catch {
+      state.withLock { _ = $0.pending.removeValue(forKey: number) }
+      throw error.errno == Errno.brokenPipe ? .disconnected(request: request.kind.name) : .call(error)
+    }
+    return Asked(number: number)
+  }
+
+  func finish(_ asked: Asked) async throws(ShimError) -> Answer {
+    let result: Result<Answer, ShimError> = await withCheckedContinuation { continuation in
+      let early: Result<Answer, ShimError>? = state.withLock { state in
+        if let early = state.early.removeValue(forKey: asked.number) { return early }
+        // Neither: it was waited for before, which has its result.
+        if state.pending[asked.number] == nil { return .failure(.disconnected(request: "forget")) }
+        state.pending[asked.number]?.continuation = continuation
+        return nil
+      }
+      if let early { continuation.resume(returning: early) }
+    }
+    let answer = try result.get()
+    if answer.message.errno != 0 {
+      throw .refused(request: "forget", subject: answer.message.id, errno: answer.message.errno)
+    }
+    return answer
+  }
+
   /// Sends what needs no answer and gets none.
-  func tell(_ request: ShimRequest) throws(SyscallError) { try channel.send(request.encoded(number: 0)) }
+  func tell(
+    _ request: ShimRequest, following: [UInt8] = [], descriptors: [CInt] = []
+  ) throws(SyscallError) {
+    try channel.send(request.encoded(number: 0) + following, descriptors: descriptors)
+  }
 
   /// How late a deadline may be seen: a timer for each request would cost every request more than it costs by itself.
   private static let deadlineSecondsStep: Int64 = 5
@@ -135,20 +192,21 @@ final class ShimConnection: Sendable {
     let now = SystemClock.bootNanoseconds
     let (late, isPending) = state.withLock { state in
       let late = state.pending.filter { $0.value.deadline <= now }
-      for number in late.keys { state.pending[number] = nil }
+      for (number, entry) in late { _ = state.take(number, .failure(Self.tooLate(entry))) }
       state.isWatched = !state.pending.isEmpty
       return (Array(late.values), state.isWatched)
     }
-    for entry in late {
-      entry.continuation.resume(
-        returning: .failure(.refused(request: entry.request, subject: "in time", errno: Errno.timedOut)))
-    }
+    for entry in late { entry.continuation?.resume(returning: .failure(Self.tooLate(entry))) }
     return isPending
+  }
+
+  private static func tooLate(_ entry: Pending) -> ShimError {
+    .refused(request: entry.request, subject: "in time", errno: Errno.timedOut)
   }
 
   private func fail(_ number: UInt64, _ error: ShimError) {
     let pending = state.withLock { $0.pending.removeValue(forKey: number) }
-    pending?.continuation.resume(returning: .failure(error))
+    pending?.continuation?.resume(returning: .failure(error))
   }
 
   // MARK: On the reactor's thread
@@ -188,13 +246,13 @@ final class ShimConnection: Sendable {
       if pending == nil { state.hello = message }
       return pending
     }
-    pending?.continuation.resume(returning: .success(Answer(message: message)))
+    pending?.continuation?.resume(returning: .success(Answer(message: message)))
   }
 
   private func takeAnswer(_ message: ShimMessage, _ descriptor: inout CInt?) {
     let terminal = descriptor.take()
     let (pending, exec) = state.withLock { state -> (Pending?, ExecProcess?) in
-      guard let pending = state.pending.removeValue(forKey: message.number) else { return (nil, nil) }
+      guard let pending = state.take(message.number, .success(Answer(message: message))) else { return (nil, nil) }
       guard pending.isExec, message.errno == 0 else { return (pending, nil) }
       let exec = ExecProcess(
         processID: message.processID, handle: message.handle, terminal: terminal, connection: self)
@@ -202,7 +260,7 @@ final class ShimConnection: Sendable {
       return (pending, exec)
     }
     if exec == nil, let terminal { closeDescriptors([terminal]) }
-    pending?.continuation.resume(
+    pending?.continuation?.resume(
       returning: .success(Answer(message: message, items: pending?.items ?? [], exec: exec)))
   }
 
@@ -210,7 +268,9 @@ final class ShimConnection: Sendable {
     let (pending, execs, token) = state.withLock { state in
       defer {
         state.isClosed = true
-        state.pending = [:]
+        for (number, entry) in state.pending {
+          _ = state.take(number, .failure(.disconnected(request: entry.request)))
+        }
         state.execs = [:]
         state.token = nil
       }
@@ -218,7 +278,7 @@ final class ShimConnection: Sendable {
     }
     if let token { ShimReactor.shared.forget(channel, token: token) }
     for entry in pending.values {
-      entry.continuation.resume(returning: .failure(.disconnected(request: entry.request)))
+      entry.continuation?.resume(returning: .failure(.disconnected(request: entry.request)))
     }
     for exec in execs.values { exec.ended(.failure(.disconnected(request: "exec"))) }
     news.yield(.disconnected)

@@ -5,7 +5,7 @@ internal import Kernel
 
 enum ShimRequestKind: UInt32 {
   case start = 1
-  case exec, signal, kill, resize, reopen, attach, closeStdin, forget, state, shutdown
+  case exec, signal, kill, resize, reopen, attach, closeStdin, forget, state, shutdown, prepare
 
   var name: String { "\(self)" }
 }
@@ -21,6 +21,7 @@ struct ShimRequestFlags: OptionSet {
   static let hasStdout = Self(rawValue: 64)
   static let hasStderr = Self(rawValue: 128)
   static let hasPlan = Self(rawValue: 256)
+  static let prepared = Self(rawValue: 512)
 }
 
 /// What a shim can do that others of its protocol cannot.
@@ -28,6 +29,8 @@ struct ShimFeatures: OptionSet {
   let rawValue: UInt64
   /// Plans of up to `ShimRequest.planBytesMax` may follow the request in its packet.
   static let takesPlans = Self(rawValue: 1)
+  /// A container's plan may begin before its start, and waits there.
+  static let prepares = Self(rawValue: 2)
 }
 
 struct ShimRequest {
@@ -76,6 +79,7 @@ struct ShimMessage {
   var wasOutOfMemory: Bool { flags & 2 != 0 }
   var timedOut: Bool { flags & 4 != 0 }
   var scoreWasRefused: Bool { flags & 16 != 0 }
+  var isPrepared: Bool { flags & 32 != 0 }
 
   /// nil for what is not a message.
   init?(_ packet: ArraySlice<UInt8>) {

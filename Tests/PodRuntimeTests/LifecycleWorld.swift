@@ -31,6 +31,8 @@ struct LifecycleWorld {
     var exitOnDisk: Bool
   }
   var processes: [String: Process] = [:]
+  /// Created, and their process waits for the start.
+  var prepared: Set<String> = []
 
   // What lies on disk.
   var hasRecord = false
@@ -128,6 +130,7 @@ struct LifecycleWorld {
           world.violate("shim ended before containers")
         }
         world.shimAlive = false
+        world.prepared = []
       case .network: world.hasNetwork = false
       case .cgroup:
         if world.shimAlive { world.violate("cgroup removed with the shim in it") }
@@ -161,6 +164,8 @@ struct LifecycleWorld {
     guard isUp, sandbox?.phase == .ready, containers[id] == nil else { return }
     containerRecords.insert(id)
     containers[id] = ContainerMachine()
+    // The shim may have failed at it, or be one that cannot.
+    if shimAlive, containerRecords.count % 3 != 0 { prepared.insert(id) }
   }
 
   /// Refused where the pod is not ready, as the daemon does.
@@ -184,6 +189,7 @@ struct LifecycleWorld {
           world.apply(.startFailed(Self.exit(128)), to: id)
           return
         }
+        world.prepared.remove(id)
         world.processes[id] = Process(alive: true, code: 0, exitOnDisk: false)
         world.pending.append { $0.apply(.started(pid: 7), to: id) }
       }
@@ -218,6 +224,7 @@ struct LifecycleWorld {
         world.containerRecords.remove(id)
         world.containerStates[id] = nil
         world.processes[id] = nil
+        world.prepared.remove(id)
         world.apply(.erased, to: id)
       }
     case .announceRemoved: containers[id] = nil
@@ -240,6 +247,8 @@ struct LifecycleWorld {
     guard shimAlive else { return }
     shimAlive = false
     shimDied = true
+    // They see the end of its socket.
+    prepared = []
     // With their shim gone, containers may be ended at any time.
     askedToStop.formUnion(processes.keys)
     pending.append { $0.apply(.shimLost) }
@@ -268,7 +277,8 @@ struct LifecycleWorld {
       let exit = process.flatMap { $0.exitOnDisk ? Self.exit($0.code) : nil }
       let alive = process?.alive == true
       let container = ContainerRecovery(
-        state: containerStates[id], pid: alive && shimAlive ? 7 : nil, shimExit: exit, hasProcesses: alive)
+        state: containerStates[id], pid: alive && shimAlive ? 7 : nil, shimExit: exit,
+        hasProcesses: alive || prepared.contains(id), isPrepared: prepared.contains(id))
       containers[id] = container.machine
       if container.needsSaving, case .exited(let exit) = container.machine.phase {
         containerStates[id] = ContainerState(startedAt: 1, pid: 7, exit: exit)
@@ -302,6 +312,7 @@ struct LifecycleWorld {
     if hasRecord || sandboxState != nil { left.append("record") }
     left += processes.filter { $0.value.alive }.map { "process \($0.key)" }
     left += containerRecords.map { "container record \($0)" }
+    left += prepared.map { "process \($0), which waits for its start" }
     return left
   }
 }

@@ -54,7 +54,7 @@ import Testing
   }
 
   /// The pod's files go where the image's links lead inside the image, and nowhere else.
-  @Test(arguments: ["/outside", "../../../outside"])
+  @Test(arguments: ["/outside", "../../../outside", "/nowhere/outside", "../nowhere/outside"])
   func aLinkInPlaceOfEtcKeepsThePodsFilesInside(target: String) async throws {
     try await ShimWorld.run { world in
       let outside = "\(world.directory.path)/outside"
@@ -69,7 +69,8 @@ import Testing
           hostPath: "\(world.directory.path)/hosts", containerPath: "/etc/hosts", isReadOnly: true)
       ]
       let (exit, lines) = try await world.run(
-        "c1", world.specification("cat /etc/hosts; ls /outside"), context: context)
+        "c1", world.specification("cat /etc/hosts; ls \(target.contains("nowhere") ? "/nowhere" : "")/outside"),
+        context: context)
       #expect(exit.status == .exited(0) && lines == ["stdout F 127.0.0.1 here", "stdout F hosts"], "\(lines)")
       #expect(try Directory(path: outside).list().isEmpty)
     }

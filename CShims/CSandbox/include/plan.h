@@ -68,7 +68,8 @@ enum csandbox_code {
   CSANDBOX_FSLAYER = 36,    // slot, key, slot of a mount: as FSSTRING
   CSANDBOX_SUBTREE = 37,    // slot, path in it, followed inside only: the slot becomes that part; after ENTER
   CSANDBOX_USER = 38,       // into the pod's user namespace, and a mount namespace that belongs to it
-  CSANDBOX_CODES = 39,
+  CSANDBOX_WAIT = 39,       // whether the mount namespace is the last one; until the shim says to go on
+  CSANDBOX_CODES = 40,
 };
 
 enum csandbox_flag {
@@ -103,11 +104,13 @@ _Static_assert(sizeof(struct csandbox_op) == 56, "Swift encodes this");
 /// Returns 0, or a positive number that says where it is wrong: 1 + operation index, or 1 << 16 for the header.
 int csandbox_validate(const uint8_t *_Nonnull plan, size_t length);
 
-/// What the child tells its parent over a SOCK_SEQPACKET socket. End of stream without a failure: exec worked.
+/// What the child tells its parent over a SOCK_SEQPACKET socket. End of stream without a failure: exec worked. Over the
+/// same socket it gets a packet when it shall go on after WAIT; the end of the stream there ends it.
 enum csandbox_report_kind {
   CSANDBOX_REPORT_FAILED = 1,
   CSANDBOX_REPORT_TERMINAL = 2,     // with the descriptor of the terminal's other side
   CSANDBOX_REPORT_OOM_CLAMPED = 3,  // err is the score that could not be set
+  CSANDBOX_REPORT_READY = 4,        // it waits to be told to go on; err 1: its mount namespace is the last one
 };
 struct csandbox_report {
   uint32_t kind;

@@ -65,10 +65,11 @@ enum shim_request_kind {
   SHIM_REOPEN = 6,  // fds: log
   SHIM_ATTACH = 7,  // fds: stdin, stdout, stderr; arg 0: milliseconds of standstill until it is dropped
   SHIM_CLOSE_STDIN = 8,
-  SHIM_FORGET = 9,
+  SHIM_FORGET = 9,  // answered when its mounts are gone; one that waits for its start is ended
   SHIM_STATE = 10,
   SHIM_SHUTDOWN = 11,
-  SHIM_REQUESTS = 12,
+  SHIM_PREPARE = 12,  // as START, up to where the plan waits; nothing is answered, and one that fails is forgotten
+  SHIM_REQUESTS = 13,
 };
 
 enum shim_request_flag {
@@ -80,11 +81,12 @@ enum shim_request_flag {
   SHIM_HAS_STDIN = 32,
   SHIM_HAS_STDOUT = 64,
   SHIM_HAS_STDERR = 128,
-  SHIM_HAS_PLAN = 256,  // START alone: the plan follows the request in its packet
+  SHIM_HAS_PLAN = 256,  // START and PREPARE: the plan follows the request in its packet
+  SHIM_PREPARED = 512,  // START: what PREPARE has begun goes on, or ENOENT; no plan and no descriptors. STATE: list those
 };
 
 /// What a shim can do that others of its protocol cannot; `handle` of its HELLO.
-enum shim_feature { SHIM_TAKES_PLANS = 1 };
+enum shim_feature { SHIM_TAKES_PLANS = 1, SHIM_PREPARES = 2 };
 
 /// In whose PID namespace a container starts; arg 0 of SHIM_START.
 enum shim_process_namespace { SHIM_PID_CONTAINER = 0, SHIM_PID_POD = 1, SHIM_PID_NODE = 2, SHIM_PID_TARGET = 3 };
@@ -114,6 +116,7 @@ enum shim_message_flag {
   SHIM_TIMED_OUT = 4,
   SHIM_LOG_FAILED = 8,    // lines of its log could not be written
   SHIM_OOM_CLAMPED = 16,  // its oom_score_adj could not be set
+  SHIM_IS_PREPARED = 32,  // it waits for its start; listed only to who asks
 };
 
 struct shim_message {
