@@ -57,8 +57,8 @@ extension APIServer {
     return encoded(formed(documents, list: page.metadata, context), context.negotiated.encoding)
   }
 
-  /// Bytes of a part of a list's answer.
-  private static let chunkBytes = 256 << 10
+  /// Bytes of a part of a list's answer: fewer than what the allocator would ask the kernel for each time.
+  private static let chunkBytes = 128 << 10
 
   /// The list as JSON, of the stored bytes.
   private static func encodedList(_ page: Page, _ resource: ServedResource) -> [[UInt8]] {
