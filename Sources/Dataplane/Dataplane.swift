@@ -36,12 +36,18 @@ package actor Dataplane {
     package var removedElements = 0
     /// UDP connections that led to an endpoint that is gone, forgotten.
     package var forgottenFlows = 0
+    /// UDP connections that were looked at for that.
+    package var listedFlows = 0
     /// Services that are not in the table, or not whole, because of what they are: all of those that the call named.
     package var problems: [EntryProblem] = []
 
     package init() {}
 
     fileprivate mutating func note(_ sent: NftSent) { (bytes, nanoseconds) = (sent.bytes, sent.nanoseconds) }
+
+    fileprivate mutating func note(_ flows: ConntrackTable.Deletion) {
+      (forgottenFlows, listedFlows) = (flows.deleted, flows.listed)
+    }
   }
 
   let transactions: NftTransactions
@@ -214,7 +220,7 @@ package actor Dataplane {
     if !toSend.isEmpty { applied.note(try run(toSend, stage: "apply services")) }
     state = fresh
     // What led where before is unknown: every flow to a service that does not lead to one of its endpoints is stale.
-    applied.forgottenFlows = forgetFlows(of: fresh)
+    applied.note(forgetFlows(of: fresh))
     return applied
   }
 
@@ -274,7 +280,7 @@ package actor Dataplane {
       throw error
     }
     forgetClients(step.lostTags)
-    applied.forgottenFlows = forget(step.staleFlows)
+    applied.note(forget(step.staleFlows))
     return applied
   }
 
@@ -367,32 +373,35 @@ package actor Dataplane {
 // MARK: flows
 
 extension Dataplane {
-  private func forgetFlows(of state: ServiceState) -> Int {
+  private func forgetFlows(of state: ServiceState) -> ConntrackTable.Deletion {
     var families: Set<IPAddress.Family> = []
     for (key, entry) in state.services where key.transport == .udp { families.insert(entry.address.family) }
-    return deleteUDP(families) { flow in
+    if families.isEmpty { return ConntrackTable.Deletion() }
+    let isStale = { (flow: TranslatedFlow) -> Bool in
       let key = ServiceEntry.Key(address: flow.virtualAddress, transport: .udp, port: flow.virtualPort)
       guard let entry = state.resolved(key) else { return false }
       let endpoint = ServiceEndpoint(address: flow.endpoint, port: flow.endpointPort)
       return !entry.endpoints.contains(endpoint) && entry.outside?.contains(endpoint) != true
-    } ?? 0
+    }
+    return delete { () throws(SyscallError) in
+      try connections.deleteUDP(families: families.sorted(), where: isStale)
+    } ?? ConntrackTable.Deletion()
   }
 
   /// After the table has changed, so that no packet in between brings a flow back.
-  private func forget(_ flows: Set<TranslatedFlow>) -> Int {
+  private func forget(_ flows: Set<TranslatedFlow>) -> ConntrackTable.Deletion {
     let wanted = staleFlows.union(flows)
     staleFlows = []
-    if wanted.isEmpty { return 0 }
-    let deleted = deleteUDP(Set(wanted.map(\.virtualAddress.family))) { wanted.contains($0) }
-    if deleted == nil && wanted.count <= Self.staleFlowsMax { staleFlows = wanted }
-    return deleted ?? 0
+    if wanted.isEmpty { return ConntrackTable.Deletion() }
+    let deletion = delete { () throws(SyscallError) in try connections.deleteUDP(wanted) }
+    if deletion == nil && wanted.count <= Self.staleFlowsMax { staleFlows = wanted }
+    return deletion ?? ConntrackTable.Deletion()
   }
 
   /// Nil where the kernel would not: traffic of new flows is right all the same, so that is a warning.
-  private func deleteUDP(_ families: Set<IPAddress.Family>, where stale: (TranslatedFlow) -> Bool) -> Int? {
-    if families.isEmpty { return 0 }
+  private func delete(_ body: () throws(SyscallError) -> ConntrackTable.Deletion) -> ConntrackTable.Deletion? {
     do throws(SyscallError) {
-      return try connections.deleteUDP(families: families.sorted(), where: stale)
+      return try body()
     } catch {
       logger.warning("delete stale UDP flows: \(error); tried again with the next change of a UDP service")
       return nil

@@ -40,6 +40,38 @@ import Testing
     return slices
   }
 
+  /// What each of three pods is hinted at: on n1 in the west, on n2 without a zone, and one that is not ready.
+  @Test(
+    arguments: [
+      (nil, [nil, nil, nil]), ("PreferClose", ["west /", nil, nil]), ("PreferSameZone", ["west /", nil, nil]),
+      ("PreferSameNode", ["west / n1", " / n2", nil]),
+    ] as [(String?, [String?])])
+  func endpointsAreHintedAtWhomTheyAreNear(_ distribution: String?, _ expected: [String?]) throws {
+    var near = service()
+    near.spec.trafficDistribution = distribution
+    var other = Make.pod("other", address: "10.1.0.2")
+    other.spec.nodeName = "n2"
+    let pods = [
+      Make.pod("a", address: "10.1.0.1"), other, Make.pod("slow", readySince: nil, address: "10.1.0.3"),
+    ]
+    let zones = ["n1": "west"]
+    let plan = EndpointSlicePlan(for: near, pods: pods, slices: [], zones: zones)
+    let endpoints = try #require(plan.creations.first).endpoints.sorted { $0.addresses[0] < $1.addresses[0] }
+    let hints = endpoints.map { endpoint in
+      endpoint.hints.map {
+        let nodes = $0.forNodes.map(\.name).joined(separator: ",")
+        return "\($0.forZones.map(\.name).joined(separator: ",")) /" + (nodes.isEmpty ? "" : " \(nodes)")
+      }
+    }
+    #expect(hints == expected)
+    // Nothing to write again, and all of it as soon as the Service wants otherwise.
+    var slice = try #require(plan.creations.first)
+    slice.metadata.name = "web-1"
+    #expect(EndpointSlicePlan(for: near, pods: pods, slices: [slice], zones: zones).updates.isEmpty)
+    near.spec.trafficDistribution = distribution == nil ? "PreferClose" : nil
+    #expect(EndpointSlicePlan(for: near, pods: pods, slices: [slice], zones: zones).updates.count == 1)
+  }
+
   @Test func aSliceSaysWhereTheReadyPodsAre() throws {
     var going = Make.pod("going", address: "10.1.0.2")
     going.metadata.deletionTimestamp = time(5)

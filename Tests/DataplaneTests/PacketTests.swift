@@ -206,6 +206,39 @@ func withPacketBench(_ body: (PacketBench) async throws -> Void) async throws {
     }
   }
 
+  /// The kernel tells of the service's own flows, not of all that there are; of IPv6 by the port alone.
+  @Test(arguments: [("10.96.0.10", [1, 2, 3]), ("fd00:96::10", [3, 4, 3])])
+  func aChangedServiceLooksAtItsOwnFlows(_ virtual: String, _ listed: [Int]) async throws {
+    try await withPacketBench { bench in
+      let other = address(virtual).advanced(by: 1)!
+      func entry(_ at: IPAddress, _ port: UInt16, _ pod: Int) -> ServiceEntry {
+        bench.entry("\(at)", .udp, pods: [bench.web[pod]]) { $0.port = port }
+      }
+      var table = try ServiceTable([
+        entry(address(virtual), 80, 0), entry(address(virtual), 81, 0), entry(other, 80, 0),
+      ])
+      try await bench.dataplane.apply(table)
+      var clients: [LabClient] = []
+      for (to, port) in [(address(virtual), UInt16(80)), (address(virtual), 81), (other, 80), (other, 80)] {
+        clients.append(try await LabClient(.udp, to: to, port: port, from: bench.client.lab))
+        #expect(try await clients[clients.count - 1].ask().hasPrefix("web-0 "))
+      }
+      func change(_ entries: ServiceEntry...) async throws -> [Int] {
+        let applied = try await bench.dataplane.change(set: entries)
+        return [applied.listedFlows, applied.forgottenFlows]
+      }
+      #expect(try await change(entry(address(virtual), 80, 1)) == [listed[0], 1])
+      // Both ports of one address at once, one of them anew; then two services of one port.
+      _ = try await clients[0].ask()
+      #expect(try await change(entry(address(virtual), 80, 2), entry(address(virtual), 81, 1)) == [listed[1], 2])
+      _ = try await clients[0].ask()
+      #expect(try await change(entry(address(virtual), 80, 0), entry(other, 80, 1)) == [listed[2], 3])
+      for client in clients { #expect(try await !client.ask().hasPrefix("web-2 ")) }
+      table = ServiceTable()
+      #expect(try await bench.dataplane.apply(table).forgottenFlows == 4)
+    }
+  }
+
   @Test func tcpConnectionOutlivesItsEndpointsRemoval() async throws {
     try await withPacketBench { bench in
       try await bench.dataplane.apply(try ServiceTable([bench.entry("10.96.0.10", pods: [bench.web[0]])]))

@@ -29,6 +29,13 @@ final class EndpointSliceController: Sendable {
     slices.addIndex(Self.service) { slice in Self.service(of: slice).map { ["\($0)"] } ?? [] }
     services.onChange { [queue] event in queue.add(event.object.metadata.key) }
     pods.onChange { [self] event in noticed(event) }
+    // A node that gets another zone: its endpoints say so, and hint at it.
+    nodes.onChange { [queue, services] event in
+      guard case .updated(let old, let new) = event,
+        old.metadata.labels[Self.zoneLabel] != new.metadata.labels[Self.zoneLabel]
+      else { return }
+      for service in services.list() where EndpointSlicePlan.isManaged(service) { queue.add(service.metadata.key) }
+    }
     slices.onChange { [queue] event in
       if let key = Self.service(of: event.object) { queue.add(key) }
     }

@@ -85,10 +85,31 @@ package struct ServiceEndpoints: Sendable {
       endpoint.nodeName = node
       endpoint.zone = zones[node]
     }
+    endpoint.hints = hints(service.spec.trafficDistribution, endpoint)
     if let hostname = pod.spec.hostname, !hostname.isEmpty, pod.spec.subdomain == service.metadata.name {
       endpoint.hostname = hostname
     }
     return endpoint
+  }
+
+  /// For whom a ready endpoint is: clients of its own zone, and where the Service prefers that, of its own node.
+  /// https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution
+  private static func hints(_ distribution: String?, _ endpoint: Endpoint) -> EndpointHints? {
+    guard let distribution, ["PreferClose", "PreferSameZone", "PreferSameNode"].contains(distribution),
+      endpoint.conditions.ready == true
+    else { return nil }
+    var hints = EndpointHints()
+    if let zone = endpoint.zone {
+      var forZone = ForZone()
+      forZone.name = zone
+      hints.forZones = [forZone]
+    }
+    if distribution == "PreferSameNode", let node = endpoint.nodeName {
+      var forNode = ForNode()
+      forNode.name = node
+      hints.forNodes = [forNode]
+    }
+    return hints == EndpointHints() ? nil : hints
   }
 }
 
