@@ -106,6 +106,9 @@ let rooms: [Room] = [
   Room(name: "Systemd", kind: .swift, uses: ["Kernel"]),
   Room(name: "ObjectStore", kind: .swift, uses: ["Kernel", "SQLite"], products: [logging]),
   Room(
+    name: "EtcdStore", kind: .generated, uses: ["Kernel", "ObjectStore"],
+    products: [swiftProtobuf, grpcCore, grpcProtobuf, grpcTransport, nioCore, nioSSL, logging]),
+  Room(
     name: "PKI", kind: .swift, uses: ["Kernel", "JSON", "YAML"], products: [x509, asn1, crypto]),
   Room(
     name: "HTTPServer", kind: .swift, uses: ["Kernel"],
@@ -201,7 +204,11 @@ let rooms: [Room] = [
     name: "KubePresentationTests", kind: .test,
     uses: ["KubePresentation", "KubeSchema", "KubeModel", "JSON", "YAML", "TestSupport"]),
   Room(
-    name: "ObjectStoreTests", kind: .test, uses: ["ObjectStore", "SQLite", "CPowerLoss", "Kernel", "TestSupport"]),
+    name: "ObjectStoreTests", kind: .test,
+    uses: ["ObjectStore", "EtcdStore", "SQLite", "CPowerLoss", "Kernel", "TestSupport"]),
+  Room(
+    name: "EtcdStoreTests", kind: .test, uses: ["EtcdStore", "ObjectStore", "Kernel", "TestSupport"],
+    products: [swiftProtobuf]),
   Room(
     name: "PKITests", kind: .test, uses: ["PKI", "JSON", "YAML", "Kernel", "TestSupport"],
     products: [x509, asn1, crypto]),
@@ -337,7 +344,7 @@ func goldenFiles(_ room: String) -> [String] {
 /// The `.proto` files and the tables lie beside what is generated from them.
 func protocolSources(_ room: String) -> [String] {
   switch room {
-  case "CRIModel": ["Protocols"]
+  case "CRIModel", "EtcdStore": ["Protocols"]
   case "KubeSchema": ["Schema"]
   default: []
   }

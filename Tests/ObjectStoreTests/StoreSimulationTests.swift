@@ -89,7 +89,7 @@ import Testing
     var after: Int64
   }
 
-  @Test(arguments: StoreEngine.all, SeededGenerator.seeds(1...40)) func aRandomHistoryIsThatOfThePlainModel(
+  @Test(arguments: StoreEngine.seeded(sqlite: 40, etcd: 6)) func aRandomHistoryIsThatOfThePlainModel(
     _ engine: StoreEngine, _ seed: UInt64
   ) async throws {
     try await StoreUnderTest.with(engine) { store async throws in

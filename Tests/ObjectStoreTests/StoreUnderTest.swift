@@ -30,9 +30,13 @@ struct StoreEngine: Sendable, CustomTestStringConvertible {
   let make: @Sendable () async throws -> StoreUnderTest
   var testDescription: String { name }
 
-  static let all = [
-    StoreEngine(name: "SQLite") { try await sqlite() }
-  ]
+  static let sqlite = StoreEngine(name: "SQLite") { try await sqlite() }
+  static let all = [sqlite, etcd]
+
+  /// Each engine with seeds of its own number: an etcd is started for each.
+  static func seeded(sqlite count: UInt64, etcd etcdCount: UInt64) -> [(StoreEngine, UInt64)] {
+    SeededGenerator.seeds(1...count).map { (sqlite, $0) } + SeededGenerator.seeds(1...etcdCount).map { (etcd, $0) }
+  }
 
   static func sqlite(_ configuration: StoreConfiguration = StoreConfiguration()) async throws -> StoreUnderTest {
     let directory = try TestDirectory()

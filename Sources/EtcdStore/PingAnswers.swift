@@ -1,0 +1,1 @@
+../CRIClient/PingAnswers.swift
