@@ -86,8 +86,10 @@ package struct SystemdScopes: Sendable {
         throw SystemdError.elsewhere(path: group.path.parent?.description ?? path)
       }
       let leaf = try group.child("shim")
-      try leaf.create()
-      // Out of the scope's top: a group with processes hands no controllers down.
+      // Without handing controllers down yet: with a process at its top the scope would become a root of threads, and the
+      // groups in it good for nothing.
+      try group.createBeside()
+      try leaf.createBeside()
       try leaf.add(process: placeholder.child.processID)
       return placeholder
     } catch {
