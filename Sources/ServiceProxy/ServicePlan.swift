@@ -56,7 +56,7 @@ package struct ServicePlan: Equatable, Sendable {
         } else {
           outcome.addresses = try addresses.take(service)
           outcome.ports = try Self.ports(service, outcome.addresses, targets)
-          try add(outcome, try Self.balance(service))
+          try add(service, outcome)
         }
       } catch {
         outcome.problem = error.description
@@ -70,25 +70,33 @@ package struct ServicePlan: Equatable, Sendable {
     "\(service.metadata.namespace ?? "default")/\(service.metadata.name ?? "")"
   }
 
+  /// Without an API server nobody gives addresses of load balancers, or node ports.
   private static func checkSupported(_ service: Service) throws(ServiceProblem) {
     let spec = service.spec
-    if let type = spec.type, type != "ClusterIP" {
-      throw ServiceProblem("spec.type: \(type) is not supported, only ClusterIP")
+    if let type = spec.type, !["ClusterIP", "NodePort"].contains(type) {
+      throw ServiceProblem("spec.type: \(type) is not supported in a manifest, only ClusterIP and NodePort")
     }
-    if let affinity = spec.sessionAffinity, affinity != "None" {
-      throw ServiceProblem("spec.sessionAffinity: \(affinity) is not supported, only None")
+    for (field, value, allowed) in [
+      ("sessionAffinity", spec.sessionAffinity, ["None", "ClientIP"]),
+      ("internalTrafficPolicy", spec.internalTrafficPolicy, ["Cluster", "Local"]),
+      ("externalTrafficPolicy", spec.externalTrafficPolicy, ["Cluster", "Local"]),
+    ] {
+      guard let value, !allowed.contains(value) else { continue }
+      throw ServiceProblem("spec.\(field): \(value) is not \(allowed[0]) or \(allowed[1])")
     }
-    if spec.ports.isEmpty, spec.clusterIP != "None" { throw ServiceProblem("spec.ports: required") }
-  }
-
-  private static func balance(_ service: Service) throws(ServiceProblem) -> ServiceEntry.Balance {
-    switch service.metadata.annotations[balanceAnnotation] {
-    case nil, "round-robin": return .roundRobin
-    case "random": return .random
-    case "hash": return .hash
-    case let other?:
-      throw ServiceProblem(
-        "metadata.annotations[\(balanceAnnotation)]: \"\(other)\" is not round-robin, random or hash")
+    if !spec.loadBalancerSourceRanges.isEmpty {
+      throw ServiceProblem("spec.loadBalancerSourceRanges: only for LoadBalancer, which is not supported in a manifest")
+    }
+    let isHeadless = spec.clusterIP == "None"
+    if spec.ports.isEmpty, !isHeadless { throw ServiceProblem("spec.ports: required") }
+    for (index, port) in spec.ports.enumerated() {
+      let given = port.nodePort ?? 0
+      if spec.type == "NodePort", !isHeadless, given == 0 {
+        throw ServiceProblem("spec.ports[\(index)].nodePort: required in a manifest: nobody gives one")
+      }
+      if given != 0, spec.type != "NodePort" || UInt16(exactly: given) == nil {
+        throw ServiceProblem("spec.ports[\(index)].nodePort: \(given) needs type NodePort, and to be 1 to 65535")
+      }
     }
   }
 
@@ -110,7 +118,7 @@ package struct ServicePlan: Equatable, Sendable {
     for (index, port) in service.spec.ports.enumerated() {
       let place = "spec.ports[\(index)]"
       let transport = port.`protocol` ?? "TCP"
-      guard transport == "TCP" || transport == "UDP" else {
+      guard TransportProtocol(kubernetes: transport) != nil else {
         throw ServiceProblem("\(place).protocol: \(transport) is not supported")
       }
       guard let number = UInt16(exactly: port.port), number > 0 else {
@@ -148,25 +156,48 @@ package struct ServicePlan: Equatable, Sendable {
     }
   }
 
-  private mutating func add(_ outcome: Outcome, _ balance: ServiceEntry.Balance) throws(ServiceProblem) {
+  /// As a Service of an API server whose slices name these endpoints, all of them this node's.
+  private mutating func add(_ service: Service, _ outcome: Outcome) throws(ServiceProblem) {
+    var placed = service
+    placed.metadata.namespace = outcome.namespace
+    placed.spec.clusterIPs = outcome.addresses.map(\.description)
+    placed.spec.clusterIP = placed.spec.clusterIPs.first
+    let served = ServedService(placed, slices: outcome.ports.flatMap(Self.slices), node: ProxyNode(name: Self.here))
+    if let trouble = served.problems.first { throw ServiceProblem(trouble.message) }
     var next = table
-    for address in outcome.addresses {
-      for port in outcome.ports {
-        let id = "\(outcome.namespace)/\(outcome.name)" + (port.name.isEmpty ? "" : ":\(port.name)")
-        let entry = ServiceEntry(
-          id: id, address: address, transport: port.transport == "UDP" ? .udp : .tcp, port: port.port, balance: balance,
-          endpoints: port.endpoints.filter { $0.address.family == address.family })
-        if let other = next.services[entry.key] {
-          throw ServiceProblem("\(address) port \(port.port) is taken by service \(other.id)")
-        }
-        do throws(EntryProblem) {
-          try next.set(entry)
-        } catch {
-          throw ServiceProblem("\(error)")
-        }
+    for entry in served.entries {
+      if let other = next.services[entry.key] {
+        throw ServiceProblem("\(entry.key.place) is taken by service \(other.id)")
+      }
+      do throws(EntryProblem) {
+        try next.set(entry)
+      } catch {
+        throw ServiceProblem("\(error)")
       }
     }
     table = next
+  }
+
+  private static let here = "here"
+
+  /// A slice for each family and target port, because all endpoints of a slice have the same.
+  private static func slices(_ port: Port) -> [EndpointSlice] {
+    Dictionary(grouping: port.endpoints, by: \.port).sorted { $0.key < $1.key }.flatMap { number, endpoints in
+      [IPAddress.Family.ipv4, .ipv6].compactMap { family -> EndpointSlice? in
+        var slice = EndpointSlice()
+        slice.addressType = family == .ipv4 ? "IPv4" : "IPv6"
+        slice.endpoints = endpoints.filter { $0.address.family == family }.map { target in
+          var endpoint = Endpoint()
+          (endpoint.addresses, endpoint.nodeName) = ([target.address.description], here)
+          return endpoint
+        }
+        if slice.endpoints.isEmpty { return nil }
+        var inner = EndpointPort()
+        (inner.name, inner.port, inner.`protocol`) = (port.name, Int32(number), port.transport)
+        slice.ports = [inner]
+        return slice
+      }
+    }
   }
 }
 

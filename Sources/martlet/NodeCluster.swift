@@ -175,7 +175,7 @@ struct ClusterMembership: Sendable {
       group.addTask { try await self.wideInformers.run() }
       group.addTask { await self.policies.run() }
       group.addTask { await self.served.run() }
-      group.addTask { try await self.followAddresses() }
+      group.addTask { try await Self.followAddresses(proxy) }
       group.addTask { await registrar.run() }
       group.addTask { try await self.serve(agent) }
       try await group.next()
@@ -183,8 +183,18 @@ struct ClusterMembership: Sendable {
     }
   }
 
+  /// What a node does for its Services that belongs to no cluster, until cancelled.
+  static func keep(_ proxy: ServiceProxy) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { await proxy.watch() }
+      group.addTask { try await followAddresses(proxy) }
+      try await group.next()
+      group.cancelAll()
+    }
+  }
+
   /// Node ports stand at every address of this node, also at those that come later.
-  private func followAddresses() async throws {
+  private static func followAddresses(_ proxy: ServiceProxy) async throws {
     while !Task.isCancelled {
       await proxy.stand(at: HostFacts.addresses().compactMap { IPAddress($0) })
       try await Task.sleep(for: Self.addressLook)
@@ -204,12 +214,8 @@ struct ClusterMembership: Sendable {
   private func look(_ agent: NodeAgent) async -> (profile: NodeProfile, health: NodeHealth) {
     let root = root
     var profile = profile
-    let (seen, storage) = await onFreshThread { () -> (NodeHealth, Int64) in
-      let space = try? Files.space(root)
-      return (HostFacts.health(root: root), Int64(clamping: space?.totalBytes ?? 0))
-    }
-    var health = seen
-    profile.storageBytes = storage
+    profile.storageBytes = await onFreshThread { Int64(clamping: (try? Files.space(root))?.totalBytes ?? 0) }
+    var health = NodeHealth(await agent.pressures)
     // They may come after us: the pod network brings its own.
     profile.addresses = place.now
     do {

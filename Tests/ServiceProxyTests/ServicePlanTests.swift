@@ -104,14 +104,30 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
   }
 
   @Test(arguments: [
-    (#"{"type":"NodePort","ports":[{"port":80}]}"#, "spec.type: NodePort is not supported, only ClusterIP"),
     (
-      #"{"sessionAffinity":"ClientIP","ports":[{"port":80}]}"#,
-      "spec.sessionAffinity: ClientIP is not supported, only None"
+      #"{"type":"LoadBalancer","ports":[{"port":80}]}"#,
+      "spec.type: LoadBalancer is not supported in a manifest, only ClusterIP and NodePort"
+    ),
+    (
+      #"{"type":"NodePort","ports":[{"port":80}]}"#,
+      "spec.ports[0].nodePort: required in a manifest: nobody gives one"
+    ),
+    (
+      #"{"ports":[{"port":80,"nodePort":30080}]}"#,
+      "spec.ports[0].nodePort: 30080 needs type NodePort, and to be 1 to 65535"
+    ),
+    (#"{"sessionAffinity":"Cookie","ports":[{"port":80}]}"#, "spec.sessionAffinity: Cookie is not None or ClientIP"),
+    (
+      #"{"externalIPs":["192.0.2.7"],"ports":[{"port":80}]}"#,
+      "spec.externalIPs: not served; this node was not started with --external-ips"
+    ),
+    (
+      #"{"internalTrafficPolicy":"Near","ports":[{"port":80}]}"#,
+      "spec.internalTrafficPolicy: Near is not Cluster or Local"
     ),
     (#"{"ports":[]}"#, "spec.ports: required"),
     (#"{"ports":[{"port":0}]}"#, "spec.ports[0].port: must be 1 to 65535"),
-    (#"{"ports":[{"port":80,"protocol":"SCTP"}]}"#, "spec.ports[0].protocol: SCTP is not supported"),
+    (#"{"ports":[{"port":80,"protocol":"DCCP"}]}"#, "spec.ports[0].protocol: DCCP is not supported"),
     (#"{"ports":[{"port":80},{"port":81}]}"#, "spec.ports[0].name: required where there are several ports"),
     (#"{"ports":[{"name":"a","port":80},{"name":"b","port":80}]}"#, "spec.ports[1].port: 80 stands twice"),
     (#"{"clusterIP":"10.96.0","ports":[{"port":80}]}"#, "spec.clusterIP: \"10.96.0\" is no address"),
@@ -122,6 +138,29 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
     let plan = ServicePlan(services: [try service("bad", spec), try service("web", web)], targets: [], ranges: ranges)
     #expect(plan.outcomes.map(\.problem) == [problem, ""])
     #expect(plan.table.services.count == 1, "the others are there all the same")
+  }
+
+  @Test func aManifestHasNodePortsAffinityAndEveryProtocol() throws {
+    let spec = #"""
+      {"type":"NodePort","clusterIP":"10.96.0.10","selector":{"app":"web"},"externalTrafficPolicy":"Local",
+       "sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":60}},
+       "ports":[{"name":"a","port":80,"nodePort":30080},{"name":"b","port":5060,"protocol":"SCTP","nodePort":30081}]}
+      """#
+    let plan = ServicePlan(
+      services: [try service("web", spec)], targets: [target(["app": "web"], ["10.1.0.2"])], ranges: ranges)
+    #expect(plan.outcomes.map(\.problem) == [""])
+    #expect(
+      endpoints(plan) == [
+        "0.0.0.0 sctp 30081 > 10.1.0.2 5060", "0.0.0.0 tcp 30080 > 10.1.0.2 80",
+        "10.96.0.10 sctp 5060 > 10.1.0.2 5060", "10.96.0.10 tcp 80 > 10.1.0.2 80",
+      ])
+    for entry in plan.table.services.values {
+      #expect(entry.affinitySeconds == 60)
+      #expect((entry.outside != nil) == (entry.kind == .nodePort), "its senders keep their address")
+    }
+    let twin = try service("z", spec.replacing("10.96.0.10", with: "10.96.0.11"))
+    let both = ServicePlan(services: [twin, try service("web", spec)], targets: [], ranges: ranges)
+    #expect(both.outcomes.map(\.problem) == ["", "node port 30080 (tcp) is taken by service default/web:a"])
   }
 
   @Test func theFirstByNameKeepsAnAddressThatTwoWant() throws {
