@@ -125,7 +125,11 @@ struct NodeCommand: AsyncParsableCommand {
         group.addTask { try await client.run() }
         group.addTask { try await agent.run() }
         group.addTask { try await Memory.keepSettled() }
-        if let membership { group.addTask { try await membership.run(agent: agent) } }
+        if let membership {
+          group.addTask { try await membership.run(agent: agent) }
+        } else {
+          group.addTask { try await ClusterMembership.keep(proxy) }
+        }
         if let names { group.addTask { try await names.run() } }
         try await group.next()
         group.cancelAll()
