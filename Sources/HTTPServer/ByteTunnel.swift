@@ -18,7 +18,8 @@ package struct HTTPBodyWriter: Sendable {
 
   /// Sends what `feed` has, whenever it has something, until it ends: on the connection's own thread, without waking this
   /// task for each part. What many clients wait for reaches all of one thread in one turn of it.
-  /// - Throws: `.disconnected` once the client has left, or the task is cancelled.
+  /// A cancelled task ends it as well: the answer is whole as far as it came.
+  /// - Throws: `.disconnected` once the client has left.
   package func write(from feed: HTTPFeed) async throws(HTTPBodyError) { try await feedFrom(feed) }
 
   /// Sends now, and waits while the client is slow.

@@ -38,7 +38,6 @@ package struct HTTPFeed: Sendable {
         }
       }
     }
-    throw .disconnected
   }
 }
 
@@ -60,7 +59,8 @@ final class FeedRun: Sendable {
     self.executor = executor
   }
 
-  /// Returns when the feed has ended. - Throws: `.disconnected`.
+  /// Returns when the feed has ended, or the task is cancelled, as it is when the server stops: what was sent is whole.
+  /// - Throws: `.disconnected`.
   func run() async throws(HTTPBodyError) {
     let isWhole = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
@@ -68,12 +68,12 @@ final class FeedRun: Sendable {
           if !state.isOver { state.done = continuation }
           return state.isOver
         }
-        if isOver { return continuation.resume(returning: false) }
+        if isOver { return continuation.resume(returning: true) }
         feed.onReady { [self] in executor.ring(self) }
         executor.ring(self)
       }
     } onCancel: {
-      finish(isWhole: false)
+      finish(isWhole: true)
     }
     feed.onReady(nil)
     if !isWhole { throw .disconnected }
