@@ -168,6 +168,7 @@ let rooms: [Room] = [
       "ClusterDNS", "ServiceProxy", "NetworkPolicies", "Dataplane", "PodNetwork", "Volumes", "APIServer", "Scheduler",
       "Controllers",
       "ObjectStore",
+      "EtcdStore",
       "PKI",
       "HTTPServer",
     ],

@@ -1,3 +1,4 @@
+package import Kernel
 package import KubeClient
 internal import KubeModel
 package import Logging
@@ -8,19 +9,18 @@ package struct ControllersConfiguration: Sendable {
   package var nodeGraceSeconds: Int64 = 40
   /// Seconds between two looks at the leases of nodes: silence is no event.
   package var nodeCheckSeconds: Int64 = 5
-  /// The range that pod addresses come from; nil leaves `spec.podCIDR` of nodes to others.
-  package var clusterCIDR: String?
-  /// Length of the prefix of the part of `clusterCIDR` that one node gets.
-  package var nodePrefix = 24
+  /// The ranges that pod addresses come from, one a family; none leaves `spec.podCIDR` of nodes to others.
+  package var clusterCIDRs: [String] = []
+  /// Length of the prefix of the part of `clusterCIDRs` that one node gets, where it is not the usual.
+  package var nodePrefixLengths: [IPAddress.Family: Int] = [:]
+  /// What a node is told with its ranges: annotations.
+  package var clusterFacts: [String: String] = [:]
   /// Finished pods that are kept in the whole cluster; zero: all.
   package var finishedPodsMax = 12_500
   /// Whether a StorageClass for directories on nodes is made where there is none.
   package var makesLocalPathClass = true
   /// Ranges from which Services of type LoadBalancer get addresses; none: another controller does that.
   package var loadBalancerPools: [String] = []
-  /// The name of this process among several that run controllers: then one of them works at a time, by the lease
-  /// kube-system/kube-controller-manager. Nil where there is only one.
-  package var leaseIdentity: String?
   /// Keys that one controller works on at a time.
   package var workers = 4
 
@@ -55,13 +55,6 @@ package final class Controllers: Sendable {
   /// - Throws: `CancellationError`, or `PodAddressing.Refusal` or `LoadBalancerPool.Refusal` at once where the
   ///   configuration cannot be used.
   package func run() async throws {
-    guard let identity = configuration.leaseIdentity else { return try await lead() }
-    let election = LeaderElection(
-      client: client, name: "kube-controller-manager", identity: identity, logger: logger)
-    try await election.run { [self] in try await lead() }
-  }
-
-  private func lead() async throws {
     let context = ControllerContext(
       client: client, informers: informers, configuration: configuration, logger: logger)
     let handles = ResourceHandles(client: client)
@@ -71,7 +64,8 @@ package final class Controllers: Sendable {
       ReplicaSetController<ReplicationController>(context).run, EndpointSliceController(context).run,
       StatefulSetController(context).run, DaemonSetController(context).run, JobController(context).run,
       CronJobController(context).run, VolumeController(context).run, DisruptionController(context).run,
-      QuotaController(context, handles).run, EndpointsController(context).run, AutoscalerController(context).run,
+      QuotaController(context, handles).run, EndpointsController(context).run,
+      EndpointMirrorController(context).run, AutoscalerController(context).run,
       NamespaceController(context, handles).run, GarbageCollector(context, handles).run,
       try NodeController(context).run, PodCleaner(context).run,
     ]

@@ -36,6 +36,13 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
   case addRoute(link: UInt32, IPPrefix, source: IPAddress?)
   case addDefaultRoute(link: UInt32, via: IPAddress)
   case deleteRoute(link: UInt32, IPPrefix)
+  /// In place of one to the same addresses.
+  case addClusterRoute(ClusterRoute)
+  case deleteClusterRoute(ClusterRoute)
+  case addOverlay(OverlayLink)
+  case addOverlayPeer(link: UInt32, OverlayPeer)
+  case deleteOverlayPeer(link: UInt32, OverlayPeer)
+  case deleteNeighbour(link: UInt32, IPAddress)
 
   package var description: String {
     switch self {
@@ -50,6 +57,12 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
     case .addRoute(let link, let prefix, _): "add route \(prefix) on link \(link)"
     case .addDefaultRoute(let link, let gateway): "add route default via \(gateway) on link \(link)"
     case .deleteRoute(let link, let prefix): "delete route \(prefix) on link \(link)"
+    case .addClusterRoute(let route): "add route \(route)"
+    case .deleteClusterRoute(let route): "delete route \(route)"
+    case .addOverlay(let link): "add link \(link.name) vxlan \(link.identifier) port \(link.port) local \(link.local)"
+    case .addOverlayPeer(let link, let peer): "add \(peer.address) at \(peer.remote) on link \(link)"
+    case .deleteOverlayPeer(let link, let peer): "delete \(peer.address) at \(peer.remote) on link \(link)"
+    case .deleteNeighbour(let link, let address): "delete neighbour \(address) on link \(link)"
     }
   }
 
@@ -100,6 +113,8 @@ package enum RouteRequest: Sendable, Hashable, CustomStringConvertible {
       buffer.attribute(CNETLINK_RTA_DST, prefix.address.bytes)
       buffer.attribute(CNETLINK_RTA_OIF, link)
       buffer.end()
+    case .addClusterRoute, .deleteClusterRoute, .addOverlay, .addOverlayPeer, .deleteOverlayPeer, .deleteNeighbour:
+      encodeOverlay(&buffer, sequence)
     }
   }
 

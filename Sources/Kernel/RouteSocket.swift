@@ -52,13 +52,21 @@ package final class RouteSocket: Sendable {
 
   /// Nil where there is none of that name.
   package func link(named name: String) throws(SyscallError) -> LinkInfo? {
+    try linkMessage(named: name).flatMap(Self.link)
+  }
+
+  func dump(_ request: NetlinkBuffer, subject: String) throws(SyscallError) -> [NetlinkMessage] {
+    try socket.dump(request.bytes, subject: subject)
+  }
+
+  func linkMessage(named name: String) throws(SyscallError) -> NetlinkMessage? {
     var buffer = NetlinkBuffer()
     buffer.begin(type: CNETLINK_RTM_GETLINK, flags: 0, sequence: 1)
     buffer.append(raw: RouteRequest.linkHeader(index: 0, up: false))
     buffer.attribute(CNETLINK_IFLA_IFNAME, text: name)
     buffer.end()
     do throws(SyscallError) {
-      return try socket.dump(buffer.bytes, subject: "get link \(name)").compactMap(Self.link).first
+      return try socket.dump(buffer.bytes, subject: "get link \(name)").first { $0.type == CNETLINK_RTM_NEWLINK }
     } catch {
       if error.errno == ENODEV { return nil }
       throw error

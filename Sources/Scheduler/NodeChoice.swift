@@ -127,7 +127,13 @@ package struct NodeChoice: Sendable {
   package func decide(
     _ pod: PodFacts, nodes: [NodeSnapshot], random: inout some RandomNumberGenerator
   ) -> Decision {
-    let relations = Relations(pod, nodes, namespaces)
+    var index = RelationIndex(nodes, namespaces)
+    return decide(pod, nodes: nodes, Relations(pod, nodes, &index), random: &random)
+  }
+
+  func decide(
+    _ pod: PodFacts, nodes: [NodeSnapshot], _ relations: Relations?, random: inout some RandomNumberGenerator
+  ) -> Decision {
     let evaluation = evaluate(pod, nodes, relations)
     let feasible = evaluation.feasible
     guard let first = feasible.first else { return refusal(pod, nodes, evaluation) }
@@ -155,7 +161,7 @@ package struct NodeChoice: Sendable {
     let volumes = PodVolumes(pod, volumes)
     for index in nodes.indices where nodes[index].isPresent {
       evaluation.present += 1
-      if let obstacle = obstacle(pod, nodes[index], volumes, relations) {
+      if let obstacle = obstacle(pod, nodes[index], volumes, relations.map { ($0, index) }) {
         evaluation.obstacles.append((index, obstacle))
       } else {
         evaluation.feasible.append(index)
@@ -165,10 +171,13 @@ package struct NodeChoice: Sendable {
   }
 
   /// What keeps the pod from the node, room that is promised to others included; nil: nothing.
-  func obstacle(_ pod: PodFacts, _ node: NodeSnapshot, _ volumes: PodVolumes?, _ relations: Relations?) -> Obstacle? {
+  /// - Parameter relations: and where the node is among those that they are about.
+  func obstacle(
+    _ pod: PodFacts, _ node: NodeSnapshot, _ volumes: PodVolumes?, _ relations: (Relations, Int)?
+  ) -> Obstacle? {
     let own = nominated.isEmpty ? Self.obstacle(pod.needs, node) : Self.obstacle(pod.needs, fuller(node, for: pod))
     if let own { return own }
-    return volumes?.obstacle(node) ?? relations?.obstacle(node)
+    return volumes?.obstacle(node) ?? relations.flatMap { $0.0.obstacle($0.1) }
   }
 
   /// The node with those on it that were promised its room and matter as much.

@@ -22,8 +22,6 @@ package struct NodeSnapshot: Sendable {
   package private(set) var pods: [String: PodFacts] = [:]
   /// Pods by owner.
   package private(set) var owners: [String: Int] = [:]
-  /// Pods here that keep others away.
-  package private(set) var antiAffinePods = 0
 
   package init(name: String) { self.name = name }
 
@@ -57,7 +55,6 @@ package struct NodeSnapshot: Sendable {
     scoredMemoryBytes &+= pod.needs.scoredMemoryBytes
     ports += pod.needs.ports
     if let owner = pod.owner { owners[owner, default: 0] += 1 }
-    if !pod.needs.antiAffinity.isEmpty { antiAffinePods += 1 }
   }
 
   package mutating func remove(_ uid: String) {
@@ -69,6 +66,5 @@ package struct NodeSnapshot: Sendable {
       if let index = ports.firstIndex(of: port) { ports.remove(at: index) }
     }
     if let owner = pod.owner, let count = owners[owner] { owners[owner] = count > 1 ? count - 1 : nil }
-    if !pod.needs.antiAffinity.isEmpty { antiAffinePods -= 1 }
   }
 }

@@ -52,7 +52,8 @@ package struct Preemption: Sendable {
   ///   - offset: where to begin among the nodes, so that not always the same are looked at.
   /// - Returns: what to do, or why nothing helps, as events tell it.
   static func plan(
-    for pod: PodFacts, _ choice: NodeChoice, _ nodes: [NodeSnapshot], _ budgets: [DisruptionBudget], offset: Int
+    for pod: PodFacts, _ choice: NodeChoice, _ nodes: [NodeSnapshot], _ budgets: [DisruptionBudget],
+    _ index: RelationIndex, offset: Int
   ) -> (Preemption?, message: String) {
     if pod.needs.neverPreempts { return (nil, "not eligible due to preemptionPolicy=Never.") }
     if let name = pod.nominatedNode, let promised = nodes.first(where: { $0.name == name }),
@@ -60,7 +61,8 @@ package struct Preemption: Sendable {
     {
       return (nil, "not eligible due to a terminating pod on the nominated node.")
     }
-    let relations = Relations(pod, nodes, choice.namespaces)
+    var counted = index
+    let relations = Relations(pod, nodes, &counted)
     let evaluation = choice.evaluate(pod, nodes, relations)
     let curable = evaluation.obstacles.filter(\.obstacle.isCurable).map(\.index)
     var reasons: [String: Int] = [:]
@@ -69,7 +71,7 @@ package struct Preemption: Sendable {
     var best: Candidate?
     for step in 0..<min(curable.count, candidatesMax) {
       let index = curable[(offset + step) % curable.count]
-      switch candidate(index, pod, choice, nodes, relations, budgets) {
+      switch candidate(index, pod, choice, nodes, relations == nil ? nil : counted, budgets) {
       case .success(let found): if best.map({ found.harm < $0.harm }) ?? true { best = found }
       case .failure(let reason): for words in reason.words { reasons[words, default: 0] += 1 }
       }
@@ -84,19 +86,29 @@ package struct Preemption: Sendable {
   private struct Reason: Error { let words: [String] }
 
   private static func candidate(
-    _ index: Int, _ pod: PodFacts, _ choice: NodeChoice, _ nodes: [NodeSnapshot], _ relations: Relations?,
-    _ budgets: [DisruptionBudget]
+    _ index: Int, _ pod: PodFacts, _ choice: NodeChoice, _ nodes: [NodeSnapshot],
+    _ counted: RelationIndex?, _ budgets: [DisruptionBudget]
   ) -> Result<Candidate, Reason> {
     let lower = nodes[index].pods.values.filter { $0.needs.priority < pod.needs.priority }
     guard !lower.isEmpty else { return .failure(Reason(words: ["No preemption victims found for incoming pod"])) }
     var trial = nodes[index]
-    for other in lower { trial.remove(other.uid) }
+    var counted = counted
+    func remove(_ other: PodFacts) {
+      counted?.remove(other, at: index, nodes)
+      trial.remove(other.uid)
+    }
+    for other in lower { remove(other) }
     let volumes = PodVolumes(pod, choice.volumes)
     func obstacle() -> Obstacle? {
-      guard relations != nil else { return choice.obstacle(pod, trial, volumes, nil) }
+      if counted == nil { return choice.obstacle(pod, trial, volumes, nil) }
       var changed = nodes
       changed[index] = trial
-      return choice.obstacle(pod, trial, volumes, Relations(pod, changed, choice.namespaces))
+      var relations: Relations?
+      if var fresh = counted {
+        relations = Relations(pod, changed, &fresh)
+        counted = fresh
+      }
+      return choice.obstacle(pod, trial, volumes, relations.map { ($0, index) })
     }
     if let obstacle = obstacle() {
       var words = [obstacle.words]
@@ -122,8 +134,9 @@ package struct Preemption: Sendable {
       // One that is going makes room without being told.
       if !other.isDeleting {
         trial.add(other)
+        counted?.add(other, at: index, nodes)
         if obstacle() == nil { continue }
-        trial.remove(other.uid)
+        remove(other)
         if violating.contains(where: { $0.uid == other.uid }) { found.violations += 1 }
       }
       found.victims.append(other)

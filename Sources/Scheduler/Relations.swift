@@ -3,145 +3,110 @@ internal import KubeModel
 
 /// What other pods mean for a pod: topology spread, and affinity with pods in both directions.
 ///
-/// Made once for a decision, over all pods; only for pods that ask for it, or where a pod somewhere keeps others away.
+/// Made once for a decision, out of counts that are kept; only for pods that ask for it, or where a pod somewhere keeps
+/// others away. Nodes are asked about by their place among the nodes of the decision.
 struct Relations {
-  /// A constraint and how many pods it counts in each value of its label.
   private struct Spread {
-    var constraint: TopologySpreadConstraint
-    var counts: [String: Int]
+    var lookup: RelationIndex.Lookup
     var least: Int
-    /// The pod itself would be counted.
-    var countsItself: Bool
-  }
-  /// A label of nodes, and a value.
-  private struct Place: Hashable {
-    var label: String
-    var value: String
+    var most: Int
+    var maxSkew: Int
+    /// One where the pod itself would be counted.
+    var own: Int
   }
 
   private var hardSpreads: [Spread] = []
   private var softSpreads: [Spread] = []
-  /// For each required affinity term, the values of its label where pods match it.
-  private var near: [(label: String, values: Set<String>)] = []
+  /// For each required affinity term, where pods are that match all of them.
+  private var near: [RelationIndex.Lookup] = []
   /// No pod anywhere matches the required terms, and the pod itself does: the first of its kind may go anywhere.
   private var isFirst = false
-  private var far: Set<Place> = []
-  private var farOfOthers: Set<Place> = []
-  private var preferences: [Place: Double] = [:]
+  private var far: [RelationIndex.Lookup] = []
+  private var farOfOthers: [RelationIndex.Lookup] = []
+  private var preferences: [(lookup: RelationIndex.Lookup, weight: Double)] = []
 
-  /// Nil where no other pod matters.
-  init?(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ namespaces: [String: [String: String]]) {
+  /// Nil where no other pod matters. What is counted for the first time is counted now.
+  init?(_ pod: PodFacts, _ nodes: [NodeSnapshot], _ index: inout RelationIndex) {
     let needs = pod.needs
     let asks =
       !needs.spreads.isEmpty || !needs.affinity.isEmpty || !needs.antiAffinity.isEmpty
       || !needs.preferredAffinity.isEmpty
-    guard asks || nodes.contains(where: { $0.antiAffinePods > 0 }) else { return nil }
+    guard asks || index.hasHolders else { return nil }
+    index.beginDecision(nodes)
     for constraint in needs.spreads {
-      let spread = Self.spread(constraint, pod, nodes)
+      let spread = Self.spread(constraint, pod, nodes, &index)
       if constraint.whenUnsatisfiable == "DoNotSchedule" {
         hardSpreads.append(spread)
       } else {
         softSpreads.append(spread)
       }
     }
-    func matches(_ term: PodAffinityTerm, _ other: PodFacts) -> Bool { term.matches(other, namespaces) }
-    near = needs.affinity.map { ($0.topologyKey, []) }
-    var anyNear = false
-    for node in nodes where node.isPresent {
-      if node.antiAffinePods > 0 {
-        for other in node.pods.values {
-          for term in other.needs.antiAffinity where matches(term, pod) {
-            if let value = node.labels[term.topologyKey] {
-              farOfOthers.insert(Place(label: term.topologyKey, value: value))
-            }
-          }
-        }
+    if !needs.affinity.isEmpty {
+      let group = PodGroup(terms: needs.affinity.map(\.group))
+      var total = 0
+      for term in needs.affinity {
+        let found = index.lookup(group, by: term.topologyKey, nodes)
+        near.append(found.lookup)
+        total = found.total
       }
-      guard asks else { continue }
-      for other in node.pods.values {
-        if !needs.affinity.isEmpty, needs.affinity.allSatisfy({ matches($0, other) }) {
-          anyNear = true
-          for (index, term) in needs.affinity.enumerated() {
-            if let value = node.labels[term.topologyKey] { near[index].values.insert(value) }
-          }
-        }
-        for term in needs.antiAffinity where matches(term, other) {
-          if let value = node.labels[term.topologyKey] { far.insert(Place(label: term.topologyKey, value: value)) }
-        }
-        for weighted in needs.preferredAffinity where matches(weighted.podAffinityTerm, other) {
-          let label = weighted.podAffinityTerm.topologyKey
-          if let value = node.labels[label] {
-            preferences[Place(label: label, value: value), default: 0] += Double(weighted.weight)
-          }
-        }
-      }
+      isFirst = total == 0 && group.matches(pod, index.namespaces)
     }
-    isFirst = !anyNear && !needs.affinity.isEmpty && needs.affinity.allSatisfy { matches($0, pod) }
+    for term in needs.antiAffinity {
+      far.append(index.lookup(PodGroup(terms: [term.group]), by: term.topologyKey, nodes).lookup)
+    }
+    for weighted in needs.preferredAffinity {
+      let term = weighted.podAffinityTerm
+      let found = index.lookup(PodGroup(terms: [term.group]), by: term.topologyKey, nodes)
+      if found.total > 0 { preferences.append((found.lookup, Double(weighted.weight))) }
+    }
+    farOfOthers = index.holding(pod)
   }
 
   private static func spread(
-    _ constraint: TopologySpreadConstraint, _ pod: PodFacts, _ nodes: [NodeSnapshot]
+    _ constraint: TopologySpreadConstraint, _ pod: PodFacts, _ nodes: [NodeSnapshot], _ index: inout RelationIndex
   ) -> Spread {
-    let selector = constraint.labelSelector
-    func counts(_ other: PodFacts) -> Bool {
-      // Without a selector no pod is counted.
-      selector.map { $0.matches(other.needs.labels) } ?? false && other.key.namespace == pod.key.namespace
-        && !other.isDeleting
-    }
-    var found: [String: Int] = [:]
-    for node in nodes where node.isPresent {
-      guard let value = node.labels[constraint.topologyKey] else { continue }
-      if constraint.nodeAffinityPolicy != "Ignore", !pod.needs.selects(node) { continue }
-      if constraint.nodeTaintsPolicy == "Honor", node.hardTaints.contains(where: { !pod.needs.tolerates($0) }) {
-        continue
-      }
-      found[value, default: 0] += node.pods.values.count(where: counts)
-    }
+    // Without a selector no pod is counted.
+    let term = PodGroup.Term(
+      namespaces: [pod.key.namespace], namespaceSelector: nil, selector: constraint.labelSelector)
+    let choosy =
+      constraint.nodeAffinityPolicy != "Ignore" && !(pod.needs.nodeSelector.isEmpty && pod.needs.requiredNodes == nil)
+    let shy = constraint.nodeTaintsPolicy == "Honor" && index.hasTaints
+    let found = index.spread(
+      PodGroup(terms: [term]), by: constraint.topologyKey, nodes,
+      where: choosy || shy
+        ? { node in
+          (!choosy || pod.needs.selects(node)) && (!shy || node.hardTaints.allSatisfy { pod.needs.tolerates($0) })
+        } : nil)
     // Fewer places than wanted: the missing ones count as empty.
-    let isShort = constraint.minDomains.map { found.count < Int($0) } ?? false
+    let isShort = constraint.minDomains.map { found.places < Int($0) } ?? false
     return Spread(
-      constraint: constraint, counts: found, least: isShort ? 0 : found.values.min() ?? 0, countsItself: counts(pod))
+      lookup: found.lookup, least: isShort ? 0 : found.least, most: found.most, maxSkew: Int(constraint.maxSkew),
+      own: !pod.isDeleting && term.matches(pod, index.namespaces) ? 1 : 0)
   }
 
   /// What keeps the pod from the node because of others; nil: nothing.
-  func obstacle(_ node: NodeSnapshot) -> Obstacle? {
+  func obstacle(_ node: Int) -> Obstacle? {
     for spread in hardSpreads {
-      guard let value = node.labels[spread.constraint.topologyKey] else { return .spread(missingLabel: true) }
-      let skew = (spread.counts[value] ?? 0) + (spread.countsItself ? 1 : 0) - spread.least
-      if skew > Int(spread.constraint.maxSkew) { return .spread(missingLabel: false) }
+      guard let count = spread.lookup.count(at: node) else { return .spread(missingLabel: true) }
+      if Int(count) + spread.own - spread.least > spread.maxSkew { return .spread(missingLabel: false) }
     }
-    for (label, values) in near {
-      guard let value = node.labels[label], isFirst || values.contains(value) else { return .podAffinity }
+    for lookup in near {
+      guard let count = lookup.count(at: node), isFirst || count > 0 else { return .podAffinity }
     }
-    if far.contains(where: { node.labels[$0.label] == $0.value }) { return .podAntiAffinity }
-    if farOfOthers.contains(where: { node.labels[$0.label] == $0.value }) { return .antiAffinityOfOthers }
+    if far.contains(where: { ($0.count(at: node) ?? 0) > 0 }) { return .podAntiAffinity }
+    if farOfOthers.contains(where: { ($0.count(at: node) ?? 0) > 0 }) { return .antiAffinityOfOthers }
     return nil
   }
 
   var hasPreferences: Bool { !softSpreads.isEmpty || !preferences.isEmpty }
 
-  /// The sum of the weights of the preferred terms that hold on the node.
-  func preference(_ node: NodeSnapshot) -> Double {
-    preferences.reduce(0) { $0 + (node.labels[$1.key.label] == $1.key.value ? $1.value : 0) }
+  /// The sum of the weights of the preferred terms that hold on the node, once for each pod that they match.
+  func preference(_ node: Int) -> Double {
+    preferences.reduce(0) { $0 + Double($1.lookup.count(at: node) ?? 0) * $1.weight }
   }
 
   /// How many pods the soft constraints find where the node is; a node without the label counts as crowded.
-  func crowd(_ node: NodeSnapshot) -> Double {
-    softSpreads.reduce(0) { sum, spread in
-      guard let value = node.labels[spread.constraint.topologyKey] else {
-        return sum + Double((spread.counts.values.max() ?? 0) + 1)
-      }
-      return sum + Double(spread.counts[value] ?? 0)
-    }
-  }
-}
-
-extension PodAffinityTerm {
-  /// A term without a selector matches no pod; an empty namespace selector means every namespace.
-  fileprivate func matches(_ pod: PodFacts, _ namespaces: [String: [String: String]]) -> Bool {
-    guard let labelSelector, labelSelector.matches(pod.needs.labels) else { return false }
-    if self.namespaces.contains(pod.key.namespace) { return true }
-    guard let namespaceSelector else { return false }
-    return namespaceSelector.matches(namespaces[pod.key.namespace] ?? [:])
+  func crowd(_ node: Int) -> Double {
+    softSpreads.reduce(0) { $0 + Double($1.lookup.count(at: node).map { Int($0) } ?? $1.most + 1) }
   }
 }

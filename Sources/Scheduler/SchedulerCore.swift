@@ -53,6 +53,8 @@ package struct SchedulerCore: Sendable {
   private var random: SeededRandom
   package private(set) var nodes: [NodeSnapshot] = []
   private var nodeIndex: [String: Int] = [:]
+  /// How pods lie among `nodes`; follows each of their changes.
+  var relations = RelationIndex()
   private var uids: [ObjectKey: String] = [:]
   private var placements: [String: Placement] = [:]
   private var expiries = KeyedHeap<Duration, String>()
@@ -89,6 +91,7 @@ package struct SchedulerCore: Sendable {
     case .node(let node): take(node, at: now)
     case .nodeGone(let name):
       if let index = nodeIndex[name] {
+        relations.hide(index, nodes)
         nodes[index].setAbsent()
         dropIfUnused(name)
       }
@@ -98,6 +101,7 @@ package struct SchedulerCore: Sendable {
     case .namespace(let name, let labels):
       if scheduling.namespaces[name] != labels {
         scheduling.namespaces[name] = labels
+        relations.setNamespaces(scheduling.namespaces, nodes)
         queue.cluster(changed: .podPlaced, at: now)
       }
     case .bound(let uid):
@@ -163,7 +167,7 @@ package struct SchedulerCore: Sendable {
     withdrawPromise(pod.uid)
     let index = index(of: node)
     let known = nodes[index].pods[pod.uid]
-    nodes[index].add(pod)
+    put(pod, at: index)
     placements[pod.uid] = .confirmed(node: node)
     if known == nil || known?.needs.labels != pod.needs.labels { remedies.insert(.podPlaced) }
     if let known, known.needs.amounts != pod.needs.amounts || pod.isDeleting != known.isDeleting {
@@ -181,7 +185,10 @@ package struct SchedulerCore: Sendable {
   /// Gives back what the pod has on its node.
   private mutating func unplace(_ uid: String, at now: Duration) {
     guard let placement = placements.removeValue(forKey: uid) else { return }
-    if let index = nodeIndex[placement.node] { nodes[index].remove(uid) }
+    if let index = nodeIndex[placement.node] {
+      if let pod = nodes[index].pods[uid] { relations.remove(pod, at: index, nodes) }
+      nodes[index].remove(uid)
+    }
     dropIfUnused(placement.node)
     queue.cluster(changed: .podGone, at: now)
   }
@@ -189,20 +196,39 @@ package struct SchedulerCore: Sendable {
   private mutating func take(_ node: Node, at now: Duration) {
     let index = index(of: node.metadata.name ?? "")
     let old = nodes[index]
-    nodes[index].set(node)
-    if !nodes[index].offersTheSame(as: old) { queue.cluster(changed: .node, at: now) }
+    var new = old
+    new.set(node)
+    guard !new.offersTheSame(as: old) else {
+      // Images; they score alone.
+      nodes[index] = new
+      return
+    }
+    relations.hide(index, nodes)
+    nodes[index] = new
+    relations.show(index, nodes)
+    queue.cluster(changed: .node, at: now)
+  }
+
+  private mutating func put(_ pod: PodFacts, at index: Int) {
+    let old = nodes[index].pods[pod.uid]
+    let isNews = old.map { !RelationIndex.countsTheSame($0, pod) } ?? true
+    if isNews, let old { relations.remove(old, at: index, nodes) }
+    nodes[index].add(pod)
+    if isNews { relations.add(pod, at: index, nodes) }
   }
 
   private mutating func index(of name: String) -> Int {
     if let index = nodeIndex[name] { return index }
     nodes.append(NodeSnapshot(name: name))
     nodeIndex[name] = nodes.count - 1
+    relations.appended(nodes.count - 1, nodes)
     return nodes.count - 1
   }
 
   private mutating func dropIfUnused(_ name: String) {
     guard let index = nodeIndex[name], !nodes[index].isPresent, nodes[index].pods.isEmpty else { return }
     nodeIndex[name] = nil
+    relations.removed(index)
     let last = nodes.removeLast()
     if index < nodes.count {
       nodes[index] = last
@@ -216,10 +242,10 @@ package struct SchedulerCore: Sendable {
   package mutating func next(at now: Duration) -> Action? {
     expire(at: now)
     guard let (pod, failures) = queue.pop(at: now) else { return nil }
-    let decision = scheduling.decide(pod, nodes: nodes, random: &random)
+    let decision = scheduling.decide(pod, nodes: nodes, Relations(pod, nodes, &relations), random: &random)
     guard case .bind(let node) = decision else { return refuse(pod, failures, decision, at: now) }
     withdrawPromise(pod.uid)
-    nodes[index(of: node)].add(pod)
+    put(pod, at: index(of: node))
     placements[pod.uid] = .assumed(node: node, pod: pod, failures: failures, since: nil)
     queue.cluster(changed: .podPlaced, at: now)
     return .bind(pod, node: node, claims: pod.needs.claims.isEmpty ? [] : scheduling.volumes.unbound(of: pod))
@@ -232,7 +258,7 @@ package struct SchedulerCore: Sendable {
     if case .unschedulable(let count, _) = decision, count > 0 {
       preemptions += 1
       let (preemption, why) = Preemption.plan(
-        for: pod, scheduling, nodes, Array(budgets.values), offset: preemptions)
+        for: pod, scheduling, nodes, Array(budgets.values), relations, offset: preemptions)
       found = preemption
       if preemption == nil { message += " preemption: \(why)" }
     }

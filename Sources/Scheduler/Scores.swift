@@ -40,8 +40,8 @@ enum Scores {
       for position in total.indices { total[position] += imagesWeight * images[position] }
     }
     if let relations, relations.hasPreferences {
-      add(podAffinityWeight) { relations.preference(nodes[$0]) }
-      add(spreadWeight, lessIsBetter: true) { relations.crowd(nodes[$0]) }
+      add(podAffinityWeight) { relations.preference($0) }
+      add(spreadWeight, lessIsBetter: true) { relations.crowd($0) }
     }
     return total
   }

@@ -19,7 +19,8 @@ struct JoinCommand: AsyncParsableCommand {
       EXAMPLES
         martlet token create                     on the server: prints the command for the node
         martlet join https://10.0.0.1:6443 --token 07401b.f395accd246ae52d --ca-hash sha256:1f3c…
-        martlet node --kubeconfig /var/lib/martlet/node/worker-1.kubeconfig --node-name worker-1
+        sudo martlet join https://10.0.0.1:6443 --token … --ca-hash … --up     join, and be a node from now on
+        sudo martlet join https://10.0.0.1:6443 --up                           be it again
 
       EXIT CODES
         0  the node has its credentials        1  failure        2  wrong usage
@@ -47,8 +48,17 @@ struct JoinCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Where volumes and credentials are kept.", valueName: "directory"))
   var root = "/var/lib/martlet"
 
+  @Option(help: ArgumentHelp("Where state is kept that is lost at reboot.", valueName: "directory"))
+  var run: String?
+
+  @Option(help: ArgumentHelp("martletd's configuration; /etc/martlet/martletd.toml by default.", valueName: "file"))
+  var config: String?
+
   @Option(help: ArgumentHelp("Seconds until it gives up.", valueName: "seconds"))
   var timeout = 120
+
+  @Flag(help: "Then run martletd and the node agent, until stopped; pods go on while they are away.")
+  var up = false
 
   func validate() throws {
     guard server.hasPrefix("https://") else { throw ValidationError("\(server): https://HOST:PORT is expected") }
@@ -68,8 +78,9 @@ struct JoinCommand: AsyncParsableCommand {
       server: server, name: name, addresses: addresses.isEmpty ? HostFacts.addresses() : addresses,
       directory: directory)
     let (token, hash, seconds) = (token, hash, timeout)
+    let node: Node
     do {
-      try await withThrowingTaskGroup(of: Void.self) { group in
+      node = try await withThrowingTaskGroup(of: Node.self) { group in
         group.addTask { try await join.run(token: token, hash: hash) }
         group.addTask {
           try await Task.sleep(for: .seconds(seconds))
@@ -78,20 +89,29 @@ struct JoinCommand: AsyncParsableCommand {
             hint: "do the server's controllers run? kubectl get csr says what waits")
         }
         defer { group.cancelAll() }
-        try await group.next()
+        guard let node = try await group.next() else { throw CancellationError() }
+        return node
       }
     } catch let error as KubeError {
       throw Failure("join \(server): \(error)", hint: Self.hint(error))
     } catch let error as PKIError {
       throw Failure("join \(server): \(error)")
     }
-    try Console.out(
-      """
-      This machine has its credentials as node \(name).
+    let plan = JoinPlan(
+      root: try Place.absolute(root), run: try Place.absolute(run ?? LeadingOptions.given.run ?? "/run/martlet"),
+      configuration: try config.map(Place.absolute), name: name, kubeconfig: join.kubeconfig,
+      addresses: join.addresses, podCIDRs: node.spec.podCIDRs, facts: ClusterFacts(node))
+    if up {
+      try await plan.serve()
+    } else {
+      try Console.out(
+        """
+        This machine has its credentials as node \(name). As root, what it runs now; or again, with --up:
 
-        martlet node --kubeconfig \(join.kubeconfig) --node-name \(name)
+        \(plan.commands)
 
-      """)
+        """)
+    }
   }
 
   private static func hint(_ error: KubeError) -> String? {
@@ -111,7 +131,8 @@ struct Join: Sendable {
   private var proxyKubeconfig: String { "\(directory)/\(name).proxy.kubeconfig" }
   private var serving: String { "\(directory)/\(name).serving.pem" }
 
-  func run(token: String?, hash: String?) async throws {
+  /// - Returns: the node, with its pod ranges where the server gives any.
+  func run(token: String?, hash: String?) async throws -> Node {
     try Files.makeDirectories(directory, mode: 0o700)
     var configuration: Kubeconfig
     let authority: [UInt8]
@@ -150,6 +171,42 @@ struct Join: Sendable {
     try write(proxy, user: "system:kube-proxy:\(name)", authority, to: proxyKubeconfig)
     // Last: whoever waits for it finds the rest.
     try write(node, user: "system:node:\(name)", authority, to: kubeconfig)
+    return try await ranges(asNode)
+  }
+
+  /// What a server that gives ranges may take for it.
+  private static let rangesMax = Duration.seconds(3)
+
+  /// The node, once the server has given it addresses for pods.
+  private func ranges(_ client: KubeClient) async throws -> Node {
+    var node: Node = try await client.get(name: name)
+    let (name, first) = (name, node)
+    try await withThrowingTaskGroup(of: Node?.self) { group in
+      group.addTask {
+        var node = first
+        var options = WatchOptions(fieldSelector: "metadata.name=\(name)")
+        while node.spec.podCIDRs.isEmpty {
+          options.resourceVersion = node.metadata.resourceVersion
+          for try await event in try await client.watch(Node.self, options) {
+            guard case .modified(let changed) = event else { break }
+            node = changed
+            if !node.spec.podCIDRs.isEmpty { return node }
+          }
+          node = try await client.get(name: name)
+        }
+        return node
+      }
+      group.addTask {
+        try await Task.sleep(for: Self.rangesMax)
+        return nil
+      }
+      defer { group.cancelAll() }
+      if let found = try await group.next() { if let found { node = found } }
+    }
+    if node.spec.podCIDRs.isEmpty {
+      Console.note("the server gives no pod ranges (martlet server --cluster-cidr): choose one that no other node has")
+    }
+    return node
   }
 
   private func write(

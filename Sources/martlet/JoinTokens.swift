@@ -90,7 +90,27 @@ struct TokenCreateCommand: AsyncParsableCommand {
     } catch {
       throw Failure("token: \(error)")
     }
-    try Console.out("martlet join \(configuration.server) --token \(id).\(secret) --ca-hash \(pin)\n")
+    let server = await Self.reachable(configuration.server, client)
+    try Console.out("martlet join \(server) --token \(id).\(secret) --ca-hash \(pin)\n")
+  }
+}
+
+extension TokenCreateCommand {
+  /// Where other machines reach the API: what it says of itself, where the kubeconfig's way is this machine's own.
+  fileprivate static func reachable(_ server: String, _ client: KubeClient) async -> String {
+    guard ["https://127.", "https://[::1]", "https://localhost"].contains(where: { server.hasPrefix($0) }) else {
+      return server
+    }
+    do throws(KubeError) {
+      let slice = try await client.get(EndpointSlice.self, name: "kubernetes", namespace: "default")
+      guard let address = slice.endpoints.first?.addresses.first, let port = slice.ports.first?.port else {
+        return server
+      }
+      return "https://\(address.contains(":") ? "[\(address)]" : address):\(port)"
+    } catch {
+      Console.error("where others reach the API is not known: \(error)")
+      return server
+    }
   }
 }
 

@@ -67,6 +67,8 @@ struct NodeCommand: AsyncParsableCommand {
 
   @OptionGroup var dns: DNSOptions
 
+  @OptionGroup var routing: RoutingOptions
+
   @Option(name: .customLong("backoff-scale"), help: .hidden)
   var backoffScale: Double = 1
 
@@ -112,6 +114,11 @@ struct NodeCommand: AsyncParsableCommand {
     let names = try membership.flatMap {
       try dns.server(of: $0, facts: facts, ranges: ranges, logger: Logger(label: "martlet.dns"))
     }
+    let router = try membership.map { membership in
+      try routing.router(
+        nodes: membership.wideInformers.informer(Node.self), name: facts.nodeName,
+        podCIDRs: pods.compactMap { IPPrefix($0) }, addresses: { membership.place.now })
+    }
     try place.describe(
       manifests: try Place.absolute(manifests), nodeName: facts.nodeName,
       podSuffix: membership == nil ? "" : "-\(facts.nodeName)")
@@ -131,6 +138,7 @@ struct NodeCommand: AsyncParsableCommand {
           group.addTask { try await ClusterMembership.keep(proxy) }
         }
         if let names { group.addTask { try await names.run() } }
+        if let router { group.addTask { try await router.run() } }
         try await group.next()
         group.cancelAll()
       }

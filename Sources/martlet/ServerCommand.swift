@@ -1,7 +1,10 @@
 import APIServer
 import ArgumentParser
+import Controllers
+import EtcdStore
 import Kernel
 import Logging
+import PodNetwork
 import PodTranslation
 
 /// `martlet server`: the API server, the scheduler and the controllers, in one process.
@@ -16,6 +19,7 @@ struct ServerCommand: AsyncParsableCommand {
       EXAMPLES
         martlet server --root ./data --run ./run
         martlet server --bind-address 10.0.0.1 --node-name worker-1 --node-name worker-2
+        martlet server --etcd-servers https://10.0.0.2:2379 --etcd-cafile ca.pem --etcd-certfile me.pem --etcd-keyfile me.key
         kubectl --kubeconfig ./data/server/admin.kubeconfig get nodes
 
       Who comes with a client certificate is who it names, who brings a service account's or a bootstrap token is who
@@ -54,8 +58,30 @@ struct ServerCommand: AsyncParsableCommand {
 
   @Option(
     name: .customLong("cluster-cidr"),
-    help: ArgumentHelp("Addresses of pods, a part of which each node gets; nodes choose without.", valueName: "cidr"))
-  var clusterCIDR: String?
+    help: ArgumentHelp(
+      "Addresses of pods, a part of which each node gets; once a family; nodes choose without.", valueName: "cidr"))
+  var clusterCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("node-cidr-mask-size-ipv4"),
+    help: ArgumentHelp("Length of the prefix of a node's part; a 32nd of the range without.", valueName: "bits"))
+  var nodeLengthIPv4: Int?
+
+  @Option(
+    name: .customLong("node-cidr-mask-size-ipv6"),
+    help: ArgumentHelp("The same for IPv6; a 65,536th of the range without.", valueName: "bits"))
+  var nodeLengthIPv6: Int?
+
+  @Option(
+    name: .customLong("pod-routing"),
+    help: ArgumentHelp(
+      "What nodes that join are told: routes where all are on one link, vxlan where not.", valueName: "way"))
+  var podRouting = PodRouting.routes
+
+  @Option(
+    name: .customLong("node-monitor-grace-period"),
+    help: ArgumentHelp("Seconds of silence after which a node counts as lost.", valueName: "seconds"))
+  var nodeGraceSeconds: Int64 = 40
 
   @Option(
     name: .customLong("load-balancer-pool"),
@@ -78,6 +104,8 @@ struct ServerCommand: AsyncParsableCommand {
     help: ArgumentHelp("One more name or address of the API in its certificate.", valueName: "name"))
   var extraNames: [String] = []
 
+  @OptionGroup(title: "Objects") var store: StoreOptions
+
   @OptionGroup(title: "Security") var security: SecurityOptions
 
   @Flag(name: .customLong("no-scheduler"), help: "Leave scheduling to another process.")
@@ -91,6 +119,9 @@ struct ServerCommand: AsyncParsableCommand {
 
   func validate() throws {
     guard (1...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 1 to 65535") }
+    guard (2...3600).contains(nodeGraceSeconds) else {
+      throw ValidationError("--node-monitor-grace-period \(nodeGraceSeconds): 2 to 3600 seconds")
+    }
   }
 
   func run() async throws {
@@ -117,10 +148,17 @@ struct ServerCommand: AsyncParsableCommand {
       bindAddress: try address("--bind-address", bindAddress))
     plan.securePort = securePort
     (plan.serviceCIDR, plan.moreServiceCIDRs) = try serviceRanges()
-    if let clusterCIDR, IPPrefix(clusterCIDR) == nil {
-      throw Failure("--cluster-cidr: \"\(clusterCIDR)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
+    plan.clusterCIDRs = clusterCIDRs.flatMap { $0.split(separator: ",") }.map(String.init)
+    for (family, length) in [(IPAddress.Family.ipv4, nodeLengthIPv4), (.ipv6, nodeLengthIPv6)] {
+      plan.nodePrefixLengths[family] = length
     }
-    plan.clusterCIDR = clusterCIDR
+    plan.podRouting = podRouting
+    plan.nodeGraceSeconds = nodeGraceSeconds
+    do throws(PodAddressing.Refusal) {
+      _ = try PodAddressing(clusterCIDRs: plan.clusterCIDRs, lengths: plan.nodePrefixLengths)
+    } catch {
+      throw Failure("--cluster-cidr: \(error)", code: Failure.usageCode)
+    }
     plan.loadBalancerPools = loadBalancerPools
     plan.advertiseAddress =
       try advertiseAddress.map { try address("--advertise-address", $0) }
@@ -129,6 +167,7 @@ struct ServerCommand: AsyncParsableCommand {
     if let kubeconfigOut { plan.kubeconfig = try Place.absolute(kubeconfigOut) }
     plan.extraNames = extraNames
     plan.hostName = try Place.nodeName(nil)
+    plan.etcd = try store.plan()
     plan.security = try security.plan(plan.directory)
     plan.schedules = !noScheduler
     plan.controls = !noControllers
@@ -168,13 +207,18 @@ struct ServerPlan: Equatable, Sendable {
   var serviceCIDR = ServerPlan.usualServiceCIDR
   /// Of other families.
   var moreServiceCIDRs: [String] = []
-  var clusterCIDR: String?
+  var clusterCIDRs: [String] = []
+  var nodePrefixLengths: [IPAddress.Family: Int] = [:]
+  var podRouting = PodRouting.routes
+  var nodeGraceSeconds: Int64 = 40
   var loadBalancerPools: [String] = []
   var nodeNames: [String] = []
   /// The administrator's.
   var kubeconfig: String
   var extraNames: [String] = []
   var hostName = ""
+  /// Where the objects are, if not in a file of ours.
+  var etcd: EtcdOptions?
   var security = SecurityPlan()
   var schedules = true
   var controls = true

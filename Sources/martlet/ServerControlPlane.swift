@@ -1,12 +1,9 @@
 import APIServer
-import Controllers
 import HTTPServer
 import Kernel
-import KubeClient
 import Logging
 import ObjectStore
 import PKI
-import Scheduler
 import Synchronization
 
 /// What `martlet server` runs: certificates, the store, the API over TLS and on the unix socket, and what reconciles.
@@ -72,23 +69,13 @@ struct ControlPlane: Sendable {
     }
     let names = ServerNames(
       advertiseAddress: plan.advertiseAddress, bindAddress: plan.bindAddress, serviceAddress: network.first,
-      hostName: plan.hostName, extra: plan.extraNames)
+      hostName: plan.hostName,
+      extra: plan.extraNames + plan.moreServiceCIDRs.compactMap { IPPrefix($0).flatMap(ServiceNetwork.init)?.first })
     let directory = plan.pkiDirectory
     do {
       return try await onFreshThread { () throws(PKIError) in try ClusterPKI.open(directory, names: names) }
     } catch {
       throw Failure("certificates: \(error)")
-    }
-  }
-
-  private func openStore(_ encryption: EncryptionConfiguration?) async throws -> ObjectStore {
-    var configuration = StoreConfiguration()
-    configuration.sealing = encryption?.sealing ?? EncryptionConfiguration.withoutKeys
-    do throws(StoreError) {
-      return try await ObjectStore.open(
-        directory: plan.directory, configuration: configuration, logger: Logger(label: "martlet.store"))
-    } catch {
-      throw Failure("objects: \(error)")
     }
   }
 
@@ -120,7 +107,10 @@ struct ControlPlane: Sendable {
       group.addTask { try await api.keepSecrets() }
       group.addTask { try await Memory.keepSettled() }
       group.addTask { try await renewCertificates(pki, tls, port: port) }
-      addReconcilers(to: &group, api, pki)
+      if plan.schedules || plan.controls {
+        let reconcilers = Reconcilers(plan: plan, signer: Self.signer(pki)) { await api.respond(to: $0) }
+        group.addTask { try await reconcilers.run() }
+      }
       try announce(server, port: port)
       defer { group.cancelAll() }
       // Whichever ends first ends the others: none of them has an end of its own.
@@ -146,35 +136,6 @@ struct ControlPlane: Sendable {
     access.audit = audit
     return APIServer(
       configuration: configuration, store: store, access: access, logger: Logger(label: "martlet.api"))
-  }
-
-  private func addReconcilers(to group: inout ThrowingTaskGroup<Void, any Error>, _ api: APIServer, _ pki: ClusterPKI) {
-    let transport = ServerTransport.make { await api.respond(to: $0) }
-    // Each object is decoded and held once for both.
-    let informers = Informers(
-      client: KubeClient(transport: transport, userAgent: "martlet-server"), logger: Logger(label: "martlet.informers"))
-    if plan.schedules || plan.controls { group.addTask { try await informers.run() } }
-    if plan.schedules {
-      let scheduler = Scheduler(
-        client: KubeClient(transport: transport, userAgent: "martlet-scheduler"), informers: informers,
-        logger: Logger(label: "martlet.scheduler"))
-      group.addTask { try await scheduler.run() }
-    }
-    if plan.controls {
-      var configuration = ControllersConfiguration()
-      configuration.clusterCIDR = plan.clusterCIDR
-      configuration.loadBalancerPools = plan.loadBalancerPools
-      let controllers = Controllers(
-        client: KubeClient(transport: transport, userAgent: "martlet-controllers"), informers: informers,
-        configuration: configuration, logger: Logger(label: "martlet.controllers"))
-      group.addTask { try await controllers.run() }
-      let signer = Self.signer(pki)
-      group.addTask {
-        try await CertificateControl.run(
-          client: KubeClient(transport: transport, userAgent: "martlet-certificates"), informers: informers,
-          signer: signer, logger: Logger(label: "martlet.certificates"))
-      }
-    }
   }
 
   private func announce(_ server: HTTPServer, port: Int) throws {

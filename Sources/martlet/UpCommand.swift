@@ -1,8 +1,10 @@
 import ArgumentParser
+import Controllers
 import JSON
 import Kernel
 import KubeClient
 import KubeModel
+import PodNetwork
 import Synchronization
 
 /// `martlet up`: a one-machine cluster in one command.
@@ -17,7 +19,7 @@ struct UpCommand: AsyncParsableCommand {
       EXAMPLES
         sudo martlet up
         sudo martlet up --root /srv/martlet --run /run/martlet-b --secure-port 7443
-        sudo martlet up --reset      stop it, remove every pod, image and object, and leave nothing
+        sudo martlet up --reset      stop it, or a joined node, remove every pod, image and object, and leave nothing
 
       EXIT CODES
         0  stopped when asked to        1  failure, or not ready in time with --timeout
@@ -51,12 +53,42 @@ struct UpCommand: AsyncParsableCommand {
   var nodePort = 10250
 
   @Option(
-    name: .customLong("pod-cidr"), help: ArgumentHelp("Addresses of pods; once a family.", valueName: "cidr"))
+    name: .customLong("node-address"),
+    help: ArgumentHelp(
+      "Where other nodes, and people, reach this machine; at most once a family. Needed for others to join.",
+      valueName: "address"))
+  var nodeAddresses: [String] = []
+
+  @Option(
+    name: .customLong("pod-cidr"),
+    help: ArgumentHelp(
+      "Addresses of this node's pods; once a family; the first part of --cluster-cidr without.", valueName: "cidr"))
   var podCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("cluster-cidr"),
+    help: ArgumentHelp("Addresses of all nodes' pods, a part of which each gets; once a family.", valueName: "cidr"))
+  var clusterCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("pod-routing"),
+    help: ArgumentHelp(
+      "How pods' packets get from node to node: routes where all are on one link, vxlan where not.", valueName: "way"))
+  var podRouting = PodRouting.routes
+
+  @Option(
+    name: .customLong("server-flag"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("One more of martlet server: --server-flag --node-monitor-grace-period=20.", valueName: "flag"))
+  var serverFlags: [String] = []
 
   @Option(
     name: .customLong("service-cidr"), help: ArgumentHelp("Addresses of Services; once a family.", valueName: "cidr"))
   var serviceCIDRs: [String] = []
+
+  @Option(
+    name: .customLong("load-balancer-pool"),
+    help: ArgumentHelp("Addresses for Services of type LoadBalancer.", valueName: "cidr"))
+  var loadBalancerPools: [String] = []
 
   @Option(help: ArgumentHelp("Manifests of pods that need no API server.", valueName: "directory"))
   var manifests: String?
@@ -84,7 +116,7 @@ struct UpCommand: AsyncParsableCommand {
     let plan = try plan()
     if reset { return try await UpReset(plan: plan).run() }
     try Files.makeDirectories(plan.processLogs, mode: 0o700)
-    let lock = try UpLock.take(plan)
+    let lock = try UpLock.take(plan.run)
     let bin = Files.parent(of: try Files.readLink(Self.programs))
     let timeout = Duration.seconds(self.timeout)
     try await Interruption.endsInOrder {
@@ -138,7 +170,7 @@ struct UpCommand: AsyncParsableCommand {
     try Task.checkCancellation()
   }
 
-  private static func report(_ event: Supervisor.Event, logs: String) {
+  static func report(_ event: Supervisor.Event, logs: String) {
     switch event {
     case .started: break
     case .ended(let name, let status, let pause):
@@ -152,13 +184,19 @@ struct UpCommand: AsyncParsableCommand {
     let run = try Place.absolute(run ?? LeadingOptions.given.run ?? "/run/martlet")
     let root = try Place.absolute(root)
     let isUsual = root == "/var/lib/martlet"
-    let podBlocks = podCIDRs.isEmpty ? NodeCommand.podRanges : podCIDRs
-    for (option, texts) in [("--pod-cidr", podCIDRs), ("--service-cidr", serviceCIDRs)] {
+    let (clusterBlocks, podBlocks) = try blocks()
+    for (option, texts) in [
+      ("--pod-cidr", podCIDRs), ("--service-cidr", serviceCIDRs), ("--load-balancer-pool", loadBalancerPools),
+    ] {
       for text in texts where IPPrefix(text) == nil {
         throw Failure("\(option): \"\(text)\" is no range such as 10.87.0.0/16", code: Failure.usageCode)
       }
     }
-    guard let advertised = advertiseAddress ?? UpPlan.nodeAddress(podCIDRs: podBlocks), IPAddress(advertised) != nil
+    for address in nodeAddresses where IPAddress(address) == nil {
+      throw Failure("--node-address: \"\(address)\" is no address", code: Failure.usageCode)
+    }
+    guard let advertised = advertiseAddress ?? nodeAddresses.first ?? UpPlan.nodeAddress(podCIDRs: podBlocks),
+      IPAddress(advertised) != nil
     else {
       throw Failure("no address for the API server", hint: "give one: --advertise-address", code: Failure.usageCode)
     }
@@ -166,11 +204,25 @@ struct UpCommand: AsyncParsableCommand {
       root: root, run: run, configuration: try config.map(Place.absolute),
       nodeName: try Place.nodeName(nodeName), bindAddress: bindAddress, advertiseAddress: advertised,
       securePort: securePort, nodePort: nodePort, podCIDRs: podBlocks,
+      clusterCIDRs: clusterBlocks, nodeAddresses: nodeAddresses, podRouting: podRouting,
       serviceCIDRs: serviceCIDRs.isEmpty ? NodeCommand.serviceRanges : serviceCIDRs,
       manifests: try manifests.map(Place.absolute) ?? (isUsual ? "/etc/martlet/manifests" : "\(root)/manifests"),
       kubeconfig: try kubeconfig.map(Place.absolute)
         ?? (isUsual ? "/etc/martlet/admin.kubeconfig" : "\(root)/server/admin.kubeconfig"),
-      logs: isUsual ? "/var/log/pods" : "\(root)/logs/pods")
+      logs: isUsual ? "/var/log/pods" : "\(root)/logs/pods",
+      serverFlags: loadBalancerPools.flatMap { ["--load-balancer-pool", $0] } + serverFlags)
+  }
+
+  /// The cluster's pod ranges and this node's part of them.
+  private func blocks() throws -> (cluster: [String], own: [String]) {
+    // Who says only what is this node's means a cluster of one.
+    let cluster = clusterCIDRs.isEmpty ? (podCIDRs.isEmpty ? NodeCommand.podRanges : podCIDRs) : clusterCIDRs
+    if !podCIDRs.isEmpty { return (cluster, podCIDRs) }
+    do throws(PodAddressing.Refusal) {
+      return (cluster, try PodAddressing(clusterCIDRs: cluster).free(besides: []) ?? [])
+    } catch {
+      throw Failure("--cluster-cidr: \(error)", code: Failure.usageCode)
+    }
   }
 
   /// Waits for what another process does, which tells nobody: a look every 10 ms. Ends when cancelled.
@@ -231,27 +283,28 @@ private struct ReadyWatch {
 struct UpLock: ~Copyable {
   private let lock: FileLock
 
-  static func path(_ plan: UpPlan) -> String { "\(plan.run)/up.lock" }
-  private static func owner(_ plan: UpPlan) -> String { "\(plan.run)/up.pid" }
+  static func path(_ run: String) -> String { "\(run)/up.lock" }
+  private static func owner(_ run: String) -> String { "\(run)/up.pid" }
 
-  static func take(_ plan: UpPlan) throws -> UpLock {
+  static func take(_ run: String) throws -> UpLock {
     do throws(SyscallError) {
-      let lock = try FileLock(path: path(plan))
-      try Files.writeAtomically(owner(plan), Array("\(CurrentProcess.id)\n".utf8), mode: 0o644)
+      let lock = try FileLock(path: path(run))
+      try Files.writeAtomically(owner(run), Array("\(CurrentProcess.id)\n".utf8), mode: 0o644)
       return UpLock(lock: lock)
     } catch {
-      throw Failure("\(error)", hint: "another martlet up runs here; a second one needs its own --run and --root")
+      throw Failure(
+        "\(error)", hint: "another martlet up or join runs here; a second one needs its own --run and --root")
     }
   }
 
   /// The process that holds the lock; nil: nobody does.
   static func holder(_ plan: UpPlan) -> Int32? {
-    guard Files.exists(path(plan)) else { return nil }
+    guard Files.exists(path(plan.run)) else { return nil }
     do throws(SyscallError) {
-      _ = try FileLock(path: path(plan))
+      _ = try FileLock(path: path(plan.run))
       return nil
     } catch {
-      guard let text = try? Files.readText(owner(plan)) else { return nil }
+      guard let text = try? Files.readText(owner(plan.run)) else { return nil }
       return Int32(text.prefix { $0 != "\n" })
     }
   }

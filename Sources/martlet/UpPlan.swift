@@ -1,4 +1,5 @@
 import Kernel
+import PodNetwork
 
 /// What `martlet up` starts, as a value: places, addresses, and the command line of each process.
 struct UpPlan: Equatable, Sendable {
@@ -12,11 +13,19 @@ struct UpPlan: Equatable, Sendable {
   var advertiseAddress: String
   var securePort: Int
   var nodePort: Int
+  /// The node's own.
   var podCIDRs: [String]
+  /// Of all nodes' pods; the node's own are a part of them.
+  var clusterCIDRs: [String]
+  /// By which other nodes reach this one; none: it has no others.
+  var nodeAddresses: [String]
+  var podRouting: PodRouting
   var serviceCIDRs: [String]
   var manifests: String
   var kubeconfig: String
   var logs: String
+  /// Further ones of `martlet server`, as they are.
+  var serverFlags: [String] = []
 
   /// A process of the node, in the order in which they are listed.
   struct Process: Equatable, Sendable {
@@ -49,20 +58,22 @@ struct UpPlan: Equatable, Sendable {
 
   var processes: [Process] {
     let places = ["--root", root, "--run", run]
+    let cluster = clusterCIDRs.flatMap { ["--cluster-cidr", $0] }
+    let routing = ["--pod-routing", podRouting.rawValue]
     let blocks = podCIDRs.flatMap { ["--pod-cidr", $0] } + serviceCIDRs.flatMap { ["--service-cidr", $0] }
     return [
       Process(
         name: "martletd", program: "martletd",
-        arguments: places + blocks + (configuration.map { ["--config", $0] } ?? [])),
+        arguments: places + blocks + cluster + (configuration.map { ["--config", $0] } ?? [])),
       Process(
         name: "server", program: "martlet",
         arguments: ["server"] + places + [
           "--bind-address", bindAddress, "--secure-port", "\(securePort)", "--advertise-address", advertiseAddress,
           "--node-name", nodeName, "--kubeconfig-out", kubeconfig,
-        ] + serviceCIDRs.flatMap { ["--service-cidr", $0] }),
+        ] + cluster + routing + serverFlags + serviceCIDRs.flatMap { ["--service-cidr", $0] }),
       Process(
         name: "node", program: "martlet",
-        arguments: ["node"] + places + blocks + [
+        arguments: ["node"] + places + blocks + cluster + routing + nodeAddresses.flatMap { ["--node-address", $0] } + [
           "--kubeconfig", nodeKubeconfig, "--node-name", nodeName, "--node-port", "\(nodePort)", "--manifests",
           manifests, "--logs", logs,
         ]),

@@ -110,6 +110,7 @@ struct UpReset: Sendable {
     for place in [plan.root, plan.run] { try VolumeMount.detachAll(below: place) }
     let ofRoot = [
       "images", "layers", "containers", "volumes", "local-path", "server", "seccomp", "logs", "blobs", "ingest", "cni",
+      "node",
       "martletd.lock",
     ]
     for name in ofRoot { try Files.removeTree("\(plan.root)/\(name)") }

@@ -1,3 +1,4 @@
+import Controllers
 import JSON
 import Kernel
 import KubeClient
@@ -7,10 +8,11 @@ import Volumes
 
 /// Removes the directories of volumes of this machine that are deleted, and says where such directories are made.
 ///
-/// A node may not write volumes, so this is done where the cluster is at home.
+/// A node may not write volumes: where the cluster is not at home, it says on its Node which it has removed, and the
+/// controllers let those volumes go.
 struct UpVolumes: Sendable {
-  static let provisioner = "martlet.dev/local-path"
-  static let rootAnnotation = "martlet.dev/local-path-root"
+  static let provisioner = VolumeNames.provisioner
+  static let rootAnnotation = VolumeNames.rootAnnotation
   private static let provisionedBy = "pv.kubernetes.io/provisioned-by"
   private static let retry = Duration.seconds(5)
   private static let conflictTriesMax = 5
@@ -19,6 +21,8 @@ struct UpVolumes: Sendable {
   /// Where the volumes' directories are.
   let root: String
   let client: KubeClient
+  /// False for a node's own client.
+  var mayWriteVolumes = true
   let logger = Logger(label: "martlet.volumes")
 
   /// Until cancelled.
@@ -26,6 +30,7 @@ struct UpVolumes: Sendable {
     let volumes = Informer<PersistentVolume>(client: client, logger: logger)
     let nodes = Informer<Node>(client: client, fieldSelector: "metadata.name=\(nodeName)", logger: logger)
     let changed = Signal()
+    // Also one that is gone: its name need not be told any more.
     volumes.onChange { if $0.object.metadata.deletionTimestamp != nil { changed.raise() } }
     nodes.onChange { if $0.object.metadata.annotations[Self.rootAnnotation] != root { changed.raise() } }
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -35,9 +40,14 @@ struct UpVolumes: Sendable {
         while !Task.isCancelled {
           var done = true
           if let node = nodes.list().first, node.metadata.annotations[Self.rootAnnotation] != root {
-            done = await annotate() && done
+            done = await annotate([Self.rootAnnotation: root]) && done
           }
-          for volume in volumes.list() where isOurs(volume) { done = await remove(volume) && done }
+          let told = Self.told(nodes.list().first)
+          let ours = volumes.list().filter(isOurs)
+          for volume in ours where mayWriteVolumes || !told.contains(volume.metadata.name ?? "") {
+            done = await remove(volume) && done
+          }
+          if !mayWriteVolumes { done = await tell(ours, told) && done }
           if done { await changed.wait() } else { try await Task.sleep(for: Self.retry) }
         }
       }
@@ -69,11 +79,22 @@ struct UpVolumes: Sendable {
     _ = try await client.patch(PersistentVolume.self, name: name, .merge(["metadata": .object(metadata)]))
   }
 
-  private func annotate() async -> Bool {
+  private static func told(_ node: Node?) -> [String] {
+    (node?.metadata.annotations[VolumeNames.removedAnnotation] ?? "").split(separator: ",").map(String.init)
+  }
+
+  /// Says of which of the volumes that wait for it the directories are gone. Those that are themselves gone are left out.
+  private func tell(_ waiting: [PersistentVolume], _ told: [String]) async -> Bool {
+    let gone = waiting.filter { volume in volume.spec.hostPath.map { !Files.exists($0.path) } ?? true }
+    let names = gone.compactMap(\.metadata.name).sorted()
+    if names == told { return true }
+    return await annotate([VolumeNames.removedAnnotation: names.joined(separator: ",")])
+  }
+
+  private func annotate(_ notes: [String: String]) async -> Bool {
     do throws(KubeError) {
       _ = try await client.patch(
-        Node.self, name: nodeName,
-        .merge(["metadata": ["annotations": .object([Self.rootAnnotation: .string(root)])]]))
+        Node.self, name: nodeName, .merge(["metadata": ["annotations": JSONValue(notes)]]))
       return true
     } catch {
       logger.error("node \(nodeName): \(error)")
@@ -87,6 +108,7 @@ struct UpVolumes: Sendable {
       if let path = volume.spec.hostPath?.path {
         try await onFreshThread { () throws(VolumeError) in try LocalDirectory.remove(path, below: root) }
       }
+      guard mayWriteVolumes else { return true }
       // Others take their finalizers at the same time.
       for attempt in 1... {
         do throws(KubeError) {

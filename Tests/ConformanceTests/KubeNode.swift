@@ -31,12 +31,19 @@ final class KubeNode: Sendable {
   }
 
   /// Runs `body` against a fresh cluster with the images `localhost/busybox:1` and `:2`; afterwards nothing may be left.
-  static func with(_ body: (KubeNode) async throws -> Void) async throws {
+  /// - Parameters:
+  ///   - flags: further ones of `martlet up`.
+  ///   - prepare: what is done with its network before it starts; `body` undoes it.
+  static func with(
+    flags: [String] = [], prepare: (LabNamespace, _ directory: String) async throws -> Void = { _, _ in },
+    _ body: (KubeNode) async throws -> Void
+  ) async throws {
     let clients = try foundClients()
     let directory = try TestDirectory()
     for name in ["root", "run", "home"] { try Files.makeDirectories("\(directory.path)/\(name)") }
     let network = try await LabNamespace.make(at: "\(directory.path)/net")
-    let node = try start(directory, network, clients: clients)
+    try await prepare(network, directory.path)
+    let node = try start(directory, network, clients: clients, flags: flags)
     do {
       try await node.waitUntilReady()
       try await node.importImages()
@@ -62,7 +69,9 @@ final class KubeNode: Sendable {
     return directory
   }
 
-  private static func start(_ directory: TestDirectory, _ network: LabNamespace, clients: String) throws -> KubeNode {
+  private static func start(
+    _ directory: TestDirectory, _ network: LabNamespace, clients: String, flags: [String]
+  ) throws -> KubeNode {
     let path = directory.path
     try Files.writeAtomically(
       "\(path)/config.toml",
@@ -71,7 +80,7 @@ final class KubeNode: Sendable {
     let output = log.withRaw { $0 }
     let up = try ChildProcess.start(
       "/usr/bin/nsenter",
-      arguments: ["nsenter", "--net=\(path)/net", try BuiltPrograms.path("martlet"), "up"] + places(path),
+      arguments: ["nsenter", "--net=\(path)/net", try BuiltPrograms.path("martlet"), "up"] + places(path) + flags,
       environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=\(path)/home"], stdio: [nil, output, output])
     return KubeNode(directory, network, up, clients: clients)
   }

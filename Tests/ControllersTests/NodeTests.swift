@@ -1,3 +1,4 @@
+import Kernel
 import KubeModel
 import Testing
 
@@ -111,17 +112,29 @@ import Testing
   }
 
   @Test func nodesGetPartsThatDoNotOverlap() throws {
-    let addressing = try PodAddressing(clusterCIDR: "10.244.0.0/22", nodePrefix: 24)
+    let addressing = try PodAddressing(clusterCIDRs: ["10.244.0.0/22"], lengths: [.ipv4: 24])
     var used: [String] = []
-    while let part = addressing.free(besides: used) { used.append(part) }
+    while let parts = addressing.free(besides: used) { used += parts }
     #expect(used == ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"])
-    #expect(addressing.free(besides: ["10.244.0.0/23"]) == "10.244.2.0/24")
-    #expect(addressing.free(besides: ["10.244.0.128/25", "junk"]) == "10.244.1.0/24")
+    #expect(addressing.free(besides: ["10.244.0.0/23"]) == ["10.244.2.0/24"])
+    #expect(addressing.free(besides: ["10.244.0.128/25", "junk"]) == ["10.244.1.0/24"])
+    #expect(addressing.free(besides: ["10.0.0.0/8"]) == nil)
   }
 
-  @Test(arguments: ["10.244.0.0", "10.244.0/16", "300.1.1.1/16", "10.0.0.0/26", "fd00::/64", "10.0.0.0/4"])
-  func aRangeThatCannotBeCutIsRefused(range: String) {
-    #expect(throws: PodAddressing.Refusal.self) { try PodAddressing(clusterCIDR: range, nodePrefix: 24) }
+  @Test func nodesGetAPartOfEachFamily() throws {
+    let addressing = try PodAddressing(clusterCIDRs: ["10.87.0.0/16", "fd87:6d61:7274::/64"])
+    #expect(addressing.free(besides: []) == ["10.87.0.0/21", "fd87:6d61:7274::/80"])
+    #expect(
+      addressing.free(besides: ["10.87.0.0/21", "fd87:6d61:7274::/80", "fd87:6d61:7274:0:2::/80"])
+        == ["10.87.8.0/21", "fd87:6d61:7274:0:1::/80"])
+    #expect(addressing.free(besides: ["fd87:6d61:7274::/48"]) == nil)
+  }
+
+  @Test(arguments: [
+    ["10.244.0.0"], ["10.244.0/16"], ["300.1.1.1/16"], ["10.0.0.0/26"], ["10.0.0.0/4"], ["10.0.0.0/16", "10.1.0.0/16"],
+  ])
+  func aRangeThatCannotBeCutIsRefused(ranges: [String]) {
+    #expect(throws: PodAddressing.Refusal.self) { try PodAddressing(clusterCIDRs: ranges, lengths: [.ipv4: 24]) }
   }
 
   @Test func podsOfLostNodesFinishedOnesAndThoseWithoutANodeAreRemoved() {

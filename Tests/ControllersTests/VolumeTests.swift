@@ -58,6 +58,7 @@ import Testing
     case .setClass(let name): "class \(name)"
     case .bind(let volume): "bind \(volume.metadata.name ?? "")"
     case .provision(let volume): "provision \(volume.metadata.name ?? "")"
+    case .expand(let volume): "expand \(volume.metadata.name ?? "")"
     case .leaveTo(let provisioner): "leave to \(provisioner)"
     case .wait(_, let reason, let message): "\(reason): \(message)"
     case .lose: "lose"
@@ -69,6 +70,24 @@ import Testing
     on node: Node? = nil
   ) -> String {
     words(ClaimPlan(for: claim, volumes: volumes, classes: classes ?? [kind()], node: node))
+  }
+
+  @Test(arguments: [
+    ("1Gi", true, "bind pv"), ("2Gi", true, "expand pv"), ("2Gi", false, "VolumeResizeFailed: the StorageClass"),
+  ])
+  func aDirectoryGrowsWhereItsClassAllowsIt(wanted: String, allowed: Bool, outcome: String) {
+    var growing = kind()
+    growing.allowVolumeExpansion = allowed
+    let bound = claim(wanted) {
+      $0.spec.volumeName = "pv"
+      $0.metadata.annotations[VolumeNames.bindCompleted] = "yes"
+      $0.status.phase = "Bound"
+    }
+    let volume = volume("pv") {
+      $0.metadata.annotations[VolumeNames.provisionedBy] = VolumeNames.provisioner
+      $0.spec.claimRef = ClaimPlan.reference(to: bound)
+    }
+    #expect(plan(bound, [volume], [growing]).hasPrefix(outcome))
   }
 
   @Test func aClaimTakesTheSmallestVolumeThatDoes() {

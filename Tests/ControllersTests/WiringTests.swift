@@ -1,4 +1,5 @@
 import JSON
+import Kernel
 import KubeClient
 import KubeModel
 import Logging
@@ -15,7 +16,8 @@ import Testing
     _ api: FakeAPI, informers: Informers? = nil, _ body: @escaping @Sendable () async throws -> Void
   ) async throws {
     var configuration = ControllersConfiguration()
-    configuration.clusterCIDR = "10.244.0.0/16"
+    configuration.clusterCIDRs = ["10.244.0.0/16"]
+  configuration.nodePrefixLengths = [.ipv4: 24]
     let controllers = Controllers(
       client: api.client, informers: informers, configuration: configuration,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
@@ -227,7 +229,7 @@ import Testing
 
   @Test func configurationThatCannotBeUsedIsRefusedAtOnce() async {
     var configuration = ControllersConfiguration()
-    configuration.clusterCIDR = "nonsense"
+    configuration.clusterCIDRs = ["nonsense"]
     let controllers = Controllers(client: FakeAPI().client, configuration: configuration)
     await #expect(throws: PodAddressing.Refusal.self) { try await controllers.run() }
   }

@@ -8,6 +8,8 @@ internal import Synchronization
 final class GarbageCollector: Sendable {
   /// Uids of owners that are known to be gone; beyond this many they are asked for anew.
   private static let absentMax = 4096
+  /// Before an owner of a kind that is not known is looked for again.
+  private static let foreignSeconds: Int64 = 30
 
   private struct State {
     var graph = OwnerGraph()
@@ -24,19 +26,27 @@ final class GarbageCollector: Sendable {
     queue = context.queue("garbage")
     for handle in handles.byKind.values where handle.resource.kind != Event.kind {
       let resource = handle.resource
-      handle.onChange(context.informers) { [self] metadata, isGone in
-        let open = state.withLock { state in
-          isGone
-            ? state.graph.remove(uid: metadata.uid ?? "")
-            : state.graph.put(metadata, apiVersion: resource.apiVersion, kind: resource.kind)
-        }
-        for uid in open { queue.add(uid) }
-      }
+      handle.onChange(context.informers) { [self] metadata, isGone in noticed(resource, metadata, isGone) }
     }
+    handles.custom.onChange { [self] resource, metadata, isGone in noticed(resource, metadata, isGone) }
+  }
+
+  private func noticed(_ resource: ResourceType, _ metadata: ObjectMeta, _ isGone: Bool) {
+    let open = state.withLock { state in
+      isGone
+        ? state.graph.remove(uid: metadata.uid ?? "")
+        : state.graph.put(metadata, apiVersion: resource.apiVersion, kind: resource.kind)
+    }
+    for uid in open { queue.add(uid) }
   }
 
   func run() async throws {
-    try await context.run("garbage-collector", queue) { [self] uid in try await pass(uid) }
+    try await withThrowingDiscardingTaskGroup { group in
+      group.addTask { [self] in try await handles.custom.run(context.logger) }
+      group.addTask { [self] in
+        try await context.run("garbage-collector", queue) { [self] uid in try await pass(uid) }
+      }
+    }
   }
 
   private func pass(_ uid: String) async throws -> WorkOutcome {
@@ -136,11 +146,13 @@ final class GarbageCollector: Sendable {
 
   private func lookUp(_ owners: [OwnerReference], of item: OwnerGraph.Item, _ uid: String) async throws -> WorkOutcome {
     var isKnown = true
+    var isForeign = false
     for owner in owners {
       guard let handle = handles[owner.apiVersion, owner.kind] else {
         // A kind that is not served here may be served elsewhere: its objects are nobody's to judge.
         context.logger.debug("\(item.place): owner \(owner.kind) of \(owner.apiVersion) is of no kind known here")
         isKnown = false
+        isForeign = true
         continue
       }
       let namespace = handle.resource.isNamespaced ? item.place.namespace : nil
@@ -159,6 +171,8 @@ final class GarbageCollector: Sendable {
         state.absent.insert(owner.uid)
       }
     }
+    // A definition may come, and the owner's kind with it.
+    if isForeign { return .after(.seconds(Self.foreignSeconds)) }
     return isKnown ? .after(.zero) : .done
   }
 }

@@ -28,6 +28,12 @@ final class NamespaceController: Sendable {
         queue.add(name)
       }
     }
+    handles.custom.onChange { [queue, namespaces] _, metadata, isGone in
+      guard isGone, let name = metadata.namespace, namespaces.get(name: name)?.metadata.isDeleting == true else {
+        return
+      }
+      queue.add(name)
+    }
   }
 
   func run() async throws {
@@ -39,7 +45,7 @@ final class NamespaceController: Sendable {
       namespace.spec.finalizers.contains(NamespaceContent.kubernetesFinalizer)
     else { return .done }
     var content = NamespaceContent()
-    for handle in handles.namespaced {
+    for handle in handles.namespaced + handles.custom.handles.filter(\.resource.isNamespaced) {
       do throws(KubeError) {
         guard try await !handle.list(namespace: name).isEmpty else { continue }
         try await handle.deleteAll(namespace: name)
@@ -61,7 +67,13 @@ final class NamespaceController: Sendable {
     guard content.isEmpty else {
       return .after(.seconds(min(Self.waitSecondsMax, content.graceSeconds / 2 + 1)))
     }
-    try await finalize(current)
+    do throws(KubeError) {
+      try await finalize(current)
+    } catch {
+      // Something is there that was not seen; the server looks once more.
+      guard error.isConflict else { throw error }
+      return .after(.seconds(1))
+    }
     return .done
   }
 

@@ -79,10 +79,13 @@ struct TypedHandle<T: KubeResource>: ResourceHandle {
   }
 }
 
-/// A handle for each kind that the API serves.
+/// A handle for each kind that the API serves, custom ones as they come.
 struct ResourceHandles: Sendable {
-  /// By `apiVersion/kind`.
+  /// Those that the API has itself, by `apiVersion/kind`.
   let byKind: [String: any ResourceHandle]
+
+  /// Those that definitions describe.
+  let custom: CustomKinds
 
   private static let sharedWhole: Set<String> = [
     Deployment.kind, ReplicaSet.kind, Pod.kind, Service.kind, EndpointSlice.kind, Node.kind, Lease.kind, Namespace.kind,
@@ -98,6 +101,7 @@ struct ResourceHandles: Sendable {
       handles[name] = Self.handle(resource, client)
     }
     byKind = handles
+    custom = CustomKinds(client: client)
   }
 
   private static func handle<T: KubeResource>(_ type: T.Type, _ client: KubeClient) -> any ResourceHandle {
@@ -108,5 +112,7 @@ struct ResourceHandles: Sendable {
     byKind.values.filter(\.resource.isNamespaced).sorted { $0.resource.plural < $1.resource.plural }
   }
 
-  subscript(apiVersion: String, kind: String) -> (any ResourceHandle)? { byKind["\(apiVersion)/\(kind)"] }
+  subscript(apiVersion: String, kind: String) -> (any ResourceHandle)? {
+    byKind["\(apiVersion)/\(kind)"] ?? custom.handle(apiVersion, kind)
+  }
 }

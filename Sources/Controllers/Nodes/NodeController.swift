@@ -29,11 +29,10 @@ final class NodeController: Sendable {
 
   init(_ context: ControllerContext) throws(PodAddressing.Refusal) {
     self.context = context
-    if let range = context.configuration.clusterCIDR {
-      addressing = try PodAddressing(clusterCIDR: range, nodePrefix: context.configuration.nodePrefix)
-    } else {
-      addressing = nil
-    }
+    let ranges = context.configuration.clusterCIDRs
+    addressing =
+      ranges.isEmpty
+      ? nil : try PodAddressing(clusterCIDRs: ranges, lengths: context.configuration.nodePrefixLengths)
     nodes = context.informers.informer()
     leases = context.informers.informer()
     pods = context.informers.informer()
@@ -221,13 +220,22 @@ final class NodeController: Sendable {
     guard let fresh = all.items.first(where: { $0.metadata.uid == node.metadata.uid }),
       (fresh.spec.podCIDR ?? "").isEmpty
     else { return .done }
-    guard let part = addressing.free(besides: all.items.compactMap(\.spec.podCIDR)) else {
+    guard let parts = addressing.free(besides: all.items.flatMap(\.allPodCIDRs)), let first = parts.first else {
       recorder.record(
         node, .normal, reason: "CIDRNotAvailable", "Node \(name) status is now: CIDRNotAvailable")
       return .after(.seconds(30))
     }
     let _: Node = try await context.client.patch(
-      name: name, .merge(["spec": ["podCIDR": .string(part), "podCIDRs": [.string(part)]]]))
+      name: name,
+      .merge([
+        "metadata": ["annotations": JSONValue(context.configuration.clusterFacts)],
+        "spec": ["podCIDR": .string(first), "podCIDRs": .array(parts.map { .string($0) })],
+      ]))
     return .done
   }
+}
+
+extension Node {
+  /// Of a node that names one range twice, once is enough; of one that names it by the old field alone, too.
+  fileprivate var allPodCIDRs: [String] { spec.podCIDRs + [spec.podCIDR].compactMap(\.self) }
 }

@@ -8,6 +8,8 @@ package enum ClaimPlan: Sendable, Hashable {
   /// Let the volume and the claim name each other.
   case bind(PersistentVolume)
   case provision(PersistentVolume)
+  /// It asks for more than its volume has, and the volume is a directory of ours: that grows.
+  case expand(PersistentVolume)
   /// Its class is served by another program, which is told by an annotation.
   case leaveTo(provisioner: String)
   case wait(isWarning: Bool, reason: String, message: String)
@@ -23,7 +25,8 @@ package enum ClaimPlan: Sendable, Hashable {
       return
     }
     if let name = claim.spec.volumeName, !name.isEmpty {
-      self = Self.named(name, claim, volumes)
+      let plan = Self.named(name, claim, volumes)
+      self = Self.growth(plan, claim, classes) ?? plan
       return
     }
     if claim.spec.storageClassName == nil, let standard = StorageClass.defaultClass(among: classes) {
@@ -74,6 +77,24 @@ package enum ClaimPlan: Sendable, Hashable {
     if claim.isBound { return .lose }
     return .wait(
       isWarning: true, reason: "FailedBinding", message: "volume \"\(name)\" already bound to a different claim.")
+  }
+
+  /// Nil where the claim has what it asks for, or its volume cannot grow.
+  private static func growth(
+    _ plan: ClaimPlan, _ claim: PersistentVolumeClaim, _ classes: [StorageClass]
+  ) -> ClaimPlan? {
+    guard case .bind(let volume) = plan, claim.isBound, claim.status.phase == "Bound",
+      let wanted = claim.spec.resources.requests["storage"], let has = volume.spec.capacity["storage"],
+      has.value < wanted.value
+    else { return nil }
+    let kind = classes.first { $0.metadata.name == claim.spec.storageClassName }
+    guard kind?.allowVolumeExpansion == true else {
+      return .wait(
+        isWarning: true, reason: "VolumeResizeFailed",
+        message: "the StorageClass \"\(claim.spec.storageClassName ?? "")\" does not allow volumes to grow")
+    }
+    guard volume.metadata.annotations[VolumeNames.provisionedBy] == VolumeNames.provisioner else { return nil }
+    return .expand(volume)
   }
 
   // MARK: directories on nodes

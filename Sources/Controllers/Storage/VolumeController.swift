@@ -53,7 +53,11 @@ final class VolumeController: Sendable {
     }
     classes.onChange { [self] _ in addPending() }
     nodes.onChange { [self] event in
-      guard case .deleted = event else { return }
+      if case .updated(let old, let new) = event {
+        let key = VolumeNames.removedAnnotation
+        guard old.metadata.annotations[key] != new.metadata.annotations[key] else { return }
+      }
+      if case .added = event { return }
       for volume in volumes.list() where volume.metadata.isDeleting { volumeQueue.add(volume.metadata.name ?? "") }
     }
     pods.onChange { [self] event in
@@ -99,6 +103,8 @@ final class VolumeController: Sendable {
     kind.provisioner = VolumeNames.provisioner
     kind.reclaimPolicy = "Delete"
     kind.volumeBindingMode = "WaitForFirstConsumer"
+    // A directory has room for more at any time.
+    kind.allowVolumeExpansion = true
     do throws(KubeError) {
       _ = try await context.client.create(kind)
     } catch {
@@ -116,6 +122,7 @@ final class VolumeController: Sendable {
     let plan = ClaimPlan(for: claim, volumes: volumes.list(), classes: classes.list(), node: node)
     switch plan {
     case .nothing: return .done
+    case .expand(let volume): try await expand(volume, for: claim)
     case .setClass(let name):
       _ = try await context.client.update(retrying: claim) { fresh in
         guard fresh.spec.storageClassName == nil else { return false }
@@ -127,7 +134,7 @@ final class VolumeController: Sendable {
     case .leaveTo(let provisioner): try await leave(claim, to: provisioner)
     case .wait(let isWarning, let reason, let message):
       recorder.record(claim, isWarning ? .warning : .normal, reason: reason, message)
-      try await setPhase("Pending", of: claim)
+      if !claim.isBound { try await setPhase("Pending", of: claim) }
     case .lose:
       if claim.status.phase != "Lost" {
         recorder.record(
@@ -175,6 +182,24 @@ final class VolumeController: Sendable {
       (fresh.status.phase, fresh.status.accessModes, fresh.status.capacity) = ("Bound", modes, capacity)
       return true
     }
+  }
+
+  /// The directory itself needs nothing: what it may hold is written down. The claim's own turn follows, and tells it.
+  private func expand(_ volume: PersistentVolume, for claim: PersistentVolumeClaim) async throws(KubeError) {
+    let (wanted, name) = (claim.spec.resources.requests["storage"], claim.metadata.name ?? "")
+    _ = try await context.client.update(retrying: volume) { fresh in
+      guard fresh.spec.capacity["storage"] != wanted else { return false }
+      fresh.spec.capacity["storage"] = wanted
+      return true
+    }
+    _ = try await context.client.updateStatus(retrying: claim) { fresh in
+      fresh.status.capacity["storage"] = wanted
+      fresh.status.conditions.removeAll { $0.type == "Resizing" || $0.type == "FileSystemResizePending" }
+      return true
+    }
+    recorder.record(
+      claim, .normal, reason: "FileSystemResizeSuccessful",
+      "the volume of claim \(name) has grown to \(wanted.map { "\($0)" } ?? "")")
   }
 
   private func provision(_ volume: PersistentVolume, for claim: PersistentVolumeClaim) async throws(KubeError) {
@@ -327,10 +352,14 @@ final class VolumeController: Sendable {
     var left = metadata.finalizers
     let isInUse = claims.list().contains { $0.spec.volumeName == metadata.name && volume.isFor($0) }
     if !isInUse { left.removeAll { $0 == VolumeNames.volumeProtection } }
-    // Its node is gone, and the directory with it.
-    let required = volume.spec.nodeAffinity?.required
-    if let required, !nodes.list().contains(where: { required.matches($0) }) {
-      left.removeAll { $0 == VolumeNames.directoryFinalizer }
+    // Its node is gone, and the directory with it; or the node says that it has removed it.
+    if let required = volume.spec.nodeAffinity?.required {
+      let homes = nodes.list().filter { required.matches($0) }
+      let isRemoved = homes.contains { home in
+        (home.metadata.annotations[VolumeNames.removedAnnotation] ?? "").split(separator: ",")
+          .contains { $0 == metadata.name ?? "" }
+      }
+      if homes.isEmpty || isRemoved { left.removeAll { $0 == VolumeNames.directoryFinalizer } }
     }
     guard left != metadata.finalizers else { return false }
     do throws(KubeError) {

@@ -7,6 +7,8 @@ package enum VolumeNames {
   package static let directoryFinalizer = "martlet.dev/local-path"
   /// On a Node: where its directories for volumes are.
   package static let rootAnnotation = "martlet.dev/local-path-root"
+  /// On a Node: names of volumes whose directories it has removed, with commas between; a node may not write volumes.
+  package static let removedAnnotation = "martlet.dev/local-path-removed"
   package static let rootDefault = "/var/lib/martlet/local-path"
   package static let className = "local-path"
 
