@@ -73,8 +73,8 @@ struct shim_message describe(const struct container *container) {
       .started_ns = container->started_ns,
       .finished_ns = container->finished_ns,
       .flags = (container->is_running ? SHIM_IS_RUNNING : 0) | (container->is_prepared ? SHIM_IS_PREPARED : 0) |
-                (container->out_of_memory ? SHIM_OUT_OF_MEMORY : 0) |
-               (container->log_failed ? SHIM_LOG_FAILED : 0) | (container->launch.oom_clamped ? SHIM_OOM_CLAMPED : 0),
+               (container->out_of_memory ? SHIM_OUT_OF_MEMORY : 0) | (container->log_failed ? SHIM_LOG_FAILED : 0) |
+               (container->launch.oom_clamped ? SHIM_OOM_CLAMPED : 0),
   };
   memcpy(message.id, container->id, sizeof message.id);
   return message;
@@ -237,7 +237,8 @@ static void client_ready(struct source *source, uint32_t events) {
   }
   bool ok = count >= (ssize_t)sizeof request && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
   size_t plan_bytes = ok ? (size_t)count - sizeof request : 0;
-  ok = ok && (plan_bytes > 0) == ((request.kind == SHIM_START || request.kind == SHIM_PREPARE) && (request.flags & SHIM_HAS_PLAN));
+  ok = ok && (plan_bytes > 0) ==
+                 ((request.kind == SHIM_START || request.kind == SHIM_PREPARE) && (request.flags & SHIM_HAS_PLAN));
   if (ok) handle_request(client, &request, fds, plan_bytes);
   for (int i = 0; i < SHIM_FDS_MAX; i++) close_fd(&fds[i]);
   // The end of the connection, or something that no client of ours sends.
@@ -254,7 +255,8 @@ bool add_client(int fd) {
   }
   client->next = shim.clients;
   shim.clients = client;
-  struct shim_message hello = {.kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS | SHIM_PREPARES};
+  struct shim_message hello = {
+      .kind = SHIM_HELLO, .pid = getpid(), .flags = SHIM_PROTOCOL, .handle = SHIM_TAKES_PLANS | SHIM_PREPARES};
   answer_with(client, &hello, -1);
   return true;
 }

@@ -1,6 +1,6 @@
 // The end of containers' mounts. The kernel takes a mount namespace apart when the last process of it ends, before that
-// end is told to anybody: some hundred microseconds, or as long as a file system takes that has something to write back.
-// So namespaces are kept, and let go of by a thread that nobody waits for but who wants a container gone.
+// end is told to anybody: some hundred microseconds, or as long as a file system takes that has something to write
+// back. So namespaces are kept, and let go of by a thread that nobody waits for but who wants a container gone.
 //
 // The thread has descriptors of its own: a clone would take copies of the shim's along, and a copy keeps a namespace.
 #include <errno.h>

@@ -73,7 +73,7 @@ struct launch {
   int failed_err;  // 0: none so far
   int terminal;    // from its TERMINAL report, or -1
   bool oom_clamped;
-  bool is_ready;        // it waits for its start
+  bool is_ready;         // it waits for its start
   bool mounts_are_last;  // the mount namespace that it is in is the container's
 };
 

@@ -82,7 +82,8 @@ enum shim_request_flag {
   SHIM_HAS_STDOUT = 64,
   SHIM_HAS_STDERR = 128,
   SHIM_HAS_PLAN = 256,  // START and PREPARE: the plan follows the request in its packet
-  SHIM_PREPARED = 512,  // START: what PREPARE has begun goes on, or ENOENT; no plan and no descriptors. STATE: list those
+  SHIM_PREPARED =
+      512,  // START: what PREPARE has begun goes on, or ENOENT; no plan and no descriptors. STATE: list those
 };
 
 /// What a shim can do that others of its protocol cannot; `handle` of its HELLO.
