@@ -76,13 +76,11 @@ package struct ServicePlan: Equatable, Sendable {
     if let type = spec.type, !["ClusterIP", "NodePort"].contains(type) {
       throw ServiceProblem("spec.type: \(type) is not supported in a manifest, only ClusterIP and NodePort")
     }
-    for (field, value, allowed) in [
-      ("sessionAffinity", spec.sessionAffinity, ["None", "ClientIP"]),
-      ("internalTrafficPolicy", spec.internalTrafficPolicy, ["Cluster", "Local"]),
-      ("externalTrafficPolicy", spec.externalTrafficPolicy, ["Cluster", "Local"]),
-    ] {
-      guard let value, !allowed.contains(value) else { continue }
-      throw ServiceProblem("spec.\(field): \(value) is not \(allowed[0]) or \(allowed[1])")
+    if let balance = service.metadata.annotations[balanceAnnotation],
+      !["round-robin", "random", "hash"].contains(balance)
+    {
+      throw ServiceProblem(
+        "metadata.annotations[\(balanceAnnotation)]: \"\(balance)\" is not round-robin, random or hash")
     }
     if !spec.loadBalancerSourceRanges.isEmpty {
       throw ServiceProblem("spec.loadBalancerSourceRanges: only for LoadBalancer, which is not supported in a manifest")

@@ -116,18 +116,12 @@ private func endpoints(_ plan: ServicePlan) -> [String] {
       #"{"ports":[{"port":80,"nodePort":30080}]}"#,
       "spec.ports[0].nodePort: 30080 needs type NodePort, and to be 1 to 65535"
     ),
-    (#"{"sessionAffinity":"Cookie","ports":[{"port":80}]}"#, "spec.sessionAffinity: Cookie is not None or ClientIP"),
     (
       #"{"externalIPs":["192.0.2.7"],"ports":[{"port":80}]}"#,
       "spec.externalIPs: not served; this node was not started with --external-ips"
     ),
-    (
-      #"{"internalTrafficPolicy":"Near","ports":[{"port":80}]}"#,
-      "spec.internalTrafficPolicy: Near is not Cluster or Local"
-    ),
     (#"{"ports":[]}"#, "spec.ports: required"),
     (#"{"ports":[{"port":0}]}"#, "spec.ports[0].port: must be 1 to 65535"),
-    (#"{"ports":[{"port":80,"protocol":"DCCP"}]}"#, "spec.ports[0].protocol: DCCP is not supported"),
     (#"{"ports":[{"port":80},{"port":81}]}"#, "spec.ports[0].name: required where there are several ports"),
     (#"{"ports":[{"name":"a","port":80},{"name":"b","port":80}]}"#, "spec.ports[1].port: 80 stands twice"),
     (#"{"clusterIP":"10.96.0","ports":[{"port":80}]}"#, "spec.clusterIP: \"10.96.0\" is no address"),
