@@ -635,8 +635,8 @@ static int op_wait(struct csandbox_child *child, const uint64_t *arg) {
   do count = syscall(SYS_recvfrom, child->report, &byte, sizeof byte, 0, NULL, NULL);
   while (count < 0 && errno == EINTR);
   // Nobody is left who could want it, or could be told of a failure.
-  if (count != 1) _exit(127);
-  return 0;
+  if (count == 0) _exit(127);
+  return count < 0 ? -1 : 0;
 }
 
 /// Turns a vector of offsets into one of pointers. They stay 64-bit numbers to the compiler: only the kernel reads them

@@ -198,8 +198,12 @@ static bool start_prepared(struct client *client, const struct shim_request *req
   container->launch.client = client;
   container->launch.number = request->number;
   container->started_ns = wall_ns();
-  // One that has just ended without a word is answered for when it is reaped, as if it had never been.
-  if (!go(&container->launch) && container->launch.failed_err == 0) container->launch.failed_err = ENOENT;
+  // One that cannot go on, or has just ended without a word, is answered for when it is reaped, as if it had never
+  // been.
+  if (!go(&container->launch)) {
+    if (container->launch.failed_err == 0) container->launch.failed_err = ENOENT;
+    if (container->pidfd >= 0) (void)syscall(SYS_pidfd_send_signal, container->pidfd, SIGKILL, NULL, 0);
+  }
   return true;
 }
 

@@ -97,7 +97,10 @@ int launch_child(
     goto done;
   }
   // Before it asks: it does not wait then.
-  if (!request->waits && plan_waits(plan)) (void)send(ends[0], "", 1, MSG_NOSIGNAL);
+  if (!request->waits && plan_waits(plan) && send(ends[0], "", 1, MSG_NOSIGNAL) < 0) {
+    err = errno;
+    goto done;
+  }
   child.plan = plan;
   child.report = ends[1];
   memcpy(child.stdio, request->stdio, sizeof child.stdio);

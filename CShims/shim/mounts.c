@@ -16,7 +16,7 @@
 
 #include "shim.h"
 
-enum { STACK_BYTES = 64 * 1024, QUEUE_BYTES = 1 << 20 };
+enum { STACK_BYTES = 64 * 1024, QUEUE_BYTES = 1 << 20, RETRY_MICROSECONDS = 1000 };
 
 /// A pid says: keep its mount namespace. Without one: let go, and say the same number back.
 struct order {
@@ -79,7 +79,11 @@ static void *obey(void *unused) {
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t count = recvmsg(orders, &message, MSG_CMSG_CLOEXEC);
-    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      // Out of memory, at worst: the order still lies there.
+      (void)usleep(errno == EINTR ? 0 : RETRY_MICROSECONDS);
+      continue;
+    }
     if (count != sizeof order) return NULL;
     int pidfd = -1;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -88,7 +92,7 @@ static void *obey(void *unused) {
       if (is_apart) keep(&order, pidfd);
     } else {
       let_go(order.mounts);
-      (void)send(orders, &order, sizeof order, MSG_NOSIGNAL);
+      while (send(orders, &order, sizeof order, MSG_NOSIGNAL) < 0) (void)usleep(RETRY_MICROSECONDS);
     }
     close_fd(&pidfd);
   }
