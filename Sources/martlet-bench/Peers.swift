@@ -4,7 +4,7 @@ import Kernel
 struct TimedProgram: Sendable {
   let path: String
   let arguments: [String]
-  var environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+  var environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]
 
   /// - Parameter name: found in the usual directories; nil where it is not installed.
   init?(_ name: String, _ arguments: [String]) {

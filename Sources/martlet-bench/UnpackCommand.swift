@@ -7,7 +7,7 @@ import Logging
 struct UnpackCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "unpack",
-    abstract: "Unpack an image of 500 MB in five layers.",
+    abstract: "Unpack an image: one of 500 MB in five layers, or another of hack/images.",
     discussion: """
       Martlet imports the OCI layout: every digest checked, five layer directories. The others get the same blobs: tar
       and bsdtar one layer after another, umoci a whole bundle, a containerd that runs (hack/bench starts one) the layout as
@@ -17,6 +17,8 @@ struct UnpackCommand: AsyncParsableCommand {
   @OptionGroup var options: BenchOptions
   @Option(name: .long, help: "How often each is measured.")
   var rounds = 3
+  @Option(name: .long, help: "Which of the images.")
+  var image = "five-layers"
   @Option(name: .long, help: "Socket of a containerd without images of a namespace mt-bench, measured in turns.")
   var containerdAddress: String?
 
@@ -25,7 +27,7 @@ struct UnpackCommand: AsyncParsableCommand {
     defer { try? Files.removeTree(work) }
     var contenders: [Contender] = []
     for compression in ["gzip", "zstd"] {
-      let layout = "\(options.images)/five-layers" + (compression == "gzip" ? "" : "-\(compression)")
+      let layout = "\(options.images)/\(image)" + (compression == "gzip" ? "" : "-\(compression)")
       contenders.append(
         Contender(name: "martlet_\(compression)") { try await Self.importOnce(layout, into: "\(work)/martlet") })
       contenders += try Self.peers(layout: layout, compression: compression, work: work)
