@@ -220,4 +220,36 @@ import Testing
     let peak = status.split(separator: "\n").first { $0.hasPrefix(field) }
     return try #require(peak.flatMap { Int($0.split { !$0.isNumber }.first ?? "") })
   }
+
+  /// An image whose /etc leads to what is not there: the pod's files make it, inside the image's root, as other runtimes do.
+  @Test(arguments: ["/mt-lost/etc", "bin/mt-lost", "../../../../../../mt-lost", "/mt-lost/../mt-gone/etc"])
+  func anImageWhoseEtcLeadsNowhereGetsItInsideItsRoot(target: String) async throws {
+    try await CRINode.with { node, client in
+      let script = """
+        cd "$1"; mkdir -p rootfs/bin archive; cp /bin/busybox rootfs/bin/busybox
+        for applet in sh cat sleep ls; do ln rootfs/bin/busybox rootfs/bin/$applet; done
+        ln -s "$2" rootfs/etc
+        tar --numeric-owner -C rootfs -cf archive/layer.tar .
+        sum=$(sha256sum archive/layer.tar | cut -d ' ' -f 1)
+        printf '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' "$sum" > archive/config.json
+        printf '[{"Config":"config.json","RepoTags":["localhost/nowhere:test"],"Layers":["layer.tar"]}]' > archive/manifest.json
+        tar -C archive -cf nowhere.tar .; rm -r rootfs archive
+        """
+      let made = try await ChildProcess.run(
+        "/bin/sh", arguments: ["sh", "-euc", script, "sh", node.path, target],
+        environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], timeoutSeconds: 60)
+      try #require(made.status == .exited(0), "\(String(decoding: made.errorOutput, as: UTF8.self))")
+      _ = try await client.importImage(MartletImportImageRequest.with { $0.path = "\(node.path)/nowhere.tar" }) { _ in }
+      let config = node.pod("nowhere")
+      let pod = try await client.runPodSandbox(config)
+      var container = node.container("main", ["sh", "-c", "cat /etc/hosts /etc/hostname; ls /etc/"])
+      container.image.image = "localhost/nowhere:test"
+      let id = try await node.run(client, in: pod, config, container)
+      let status = try await node.status(client, id, .containerExited)
+      let log = try node.log("nowhere", "main")
+      #expect(status.exitCode == 0, "\(log)")
+      for words in ["localhost", "F nowhere", "F resolv.conf"] { #expect(log.contains(words), "\(log)") }
+      for place in ["/mt-lost", "/mt-gone", "/bin/mt-lost"] { #expect(!Files.exists(place), "\(place)") }
+    }
+  }
 }

@@ -135,7 +135,10 @@ import Testing
       "format = \"json\"  # flag", "masquerade = true  # built in",
     ] { #expect(text.split(separator: "\n").contains(Substring(line)), "\(line) is missing in \(text)") }
     for (setting, problem) in [
-      ("cgroup-driver = \"systemd\"", "cgroup-driver: \"systemd\" is not supported by this version"),
+      (
+        "cgroup-driver = \"systemd\"\ncgroup-parent = \"/pods\"",
+        "cgroup-parent: /pods: with cgroup-driver = \"systemd\" a parent is the name of a slice"
+      ),
       ("[network]\npod-cidrs = []", "network.pod-cidrs: one IPv4 block"),
       ("[network]\npod-cidrs = [\"10.0.0.0/33\"]", "network.pod-cidrs: 10.0.0.0/33 is no block"),
     ] {
