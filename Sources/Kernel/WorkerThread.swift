@@ -58,8 +58,9 @@ package enum WorkerThread {
   package func signal() {
     unsafe pthread_mutex_lock(mutex)
     isSignalled = true
-    unsafe pthread_cond_signal(condition)
     unsafe pthread_mutex_unlock(mutex)
+    // After the mutex is free: who is woken would sleep once more on it.
+    unsafe pthread_cond_signal(condition)
   }
 
   /// Blocks the thread until a signal, or for `nanoseconds` at most; whether there was a signal.
