@@ -12,6 +12,7 @@ struct DataplaneCommand: AsyncParsableCommand {
       nft -f: its times hold the start of nft, as they do there. Every figure is the median of the rounds. first_sync_ms is
       from the services to the kernel's yes, first_sync_kernel_ms of that the kernel's. messages and bytes are those of one
       changed endpoint. Connections go from this process to itself, over loopback, by a service's address and straight.
+      Rules that are not done within --peer-seconds are given up, and the report says so.
       """)
 
   @Option(name: .long, help: "text or json: one object, units in the names.")
@@ -26,8 +27,12 @@ struct DataplaneCommand: AsyncParsableCommand {
   var peerServices = 10_000
   @Option(name: .long, help: "Directory for rule files.")
   var work = "/tmp"
-  @Option(name: .long, help: "File for a plot of cost against the number of services.")
-  var svg: String?
+  @Option(name: .long, help: "How long such rules may take with one number of services, all they are asked for.")
+  var peerSeconds = 120
+  @Option(
+    name: [.customLong("plot"), .customLong("svg")],
+    help: ArgumentHelp("Where a plot of cost against the number of services is written, SVG.", valueName: "file"))
+  var plot: String?
   @Option(name: .long, help: ArgumentHelp("What a process of the benchmark measures.", visibility: .hidden))
   var part: String?
 
@@ -37,8 +42,8 @@ struct DataplaneCommand: AsyncParsableCommand {
     guard !counts.isEmpty, counts.allSatisfy({ (1...250_000).contains($0) }) else {
       throw ValidationError("--services: numbers from 1 to 250000, with commas")
     }
-    guard (1...1000).contains(endpoints), rounds > 0 else {
-      throw ValidationError("--endpoints: 1 to 1000; --rounds: above 0")
+    guard (1...1000).contains(endpoints), rounds > 0, peerSeconds > 0 else {
+      throw ValidationError("--endpoints: 1 to 1000; --rounds, --peer-seconds: above 0")
     }
   }
 
@@ -60,14 +65,19 @@ struct DataplaneCommand: AsyncParsableCommand {
     for _ in 0..<rounds {
       for count in counts {
         ours[count, default: DataplaneFigures()].add(try await child("ours", count))
-        if count <= peerServices { peers[count, default: DataplaneFigures()].add(try await child("peer", count)) }
+        if count <= peerServices, peers[count]?[DataplaneReport.gaveUp] == nil {
+          peers[count, default: DataplaneFigures()].add(try await child("peer", count))
+        }
       }
     }
     let report = DataplaneReport(counts: counts, endpoints: endpoints, ours: ours, peers: peers)
     try StandardStream.write(
       Array((output == .json ? report.json.encodedString() + "\n" : report.text).utf8), to: .output)
-    if let svg { try Files.writeAtomically(svg, Array(report.svg.utf8), mode: 0o644) }
+    if let plot { try Files.writeAtomically(plot, Array(report.svg.utf8), mode: 0o644) }
   }
+
+  /// A bound, in seconds, for our own part: it ends in a tenth of it.
+  private static let secondsMax = 600
 
   /// In a namespace of its own, whose loopback has the endpoints' addresses and a way to the services'.
   private func child(_ part: String, _ count: Int) async throws -> [String: Double] {
@@ -76,11 +86,15 @@ struct DataplaneCommand: AsyncParsableCommand {
     let script =
       (["ip link set lo up"] + addresses + [
         "ip route add 10.96.0.0/12 dev lo",
-        "exec \"$0\" dataplane --part \(part) --services \(count) --endpoints \(endpoints) --work \"$1\"",
+        "exec timeout --signal KILL \(part == "peer" ? peerSeconds : Self.secondsMax) \"$0\" dataplane --part \(part) --services \(count) --endpoints \(endpoints) --work \"$1\"",
       ]).joined(separator: " && ")
     let outcome = try await ChildProcess.run(
       "/usr/bin/unshare", arguments: ["unshare", "--net", "/bin/sh", "-c", script, program, work],
       environment: ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"], input: [])
+    // As a shell sees a program that timeout killed, and timeout itself.
+    if part == "peer", [124, 137].contains(outcome.status.code) {
+      return [DataplaneReport.gaveUp: Double(peerSeconds)]
+    }
     guard outcome.status.code == 0,
       let object = try? JSONValue.parse(outcome.output).object
     else {

@@ -16,7 +16,11 @@ struct DataplaneReport {
   ]
   private static let peerNames = [
     "first_sync_ms", "add_service_ms", "change_endpoint_ms", "connect_p50_us", "connect_p99_us", "udp_requests_per_s",
+    gaveUp,
   ]
+
+  /// Seconds after which a chain a service was given up.
+  static let gaveUp = "gave_up_after_s"
 
   private static func rounded(_ value: Double) -> JSONValue { JSONValue((value * 10_000).rounded() / 10_000) }
 
@@ -50,7 +54,9 @@ struct DataplaneReport {
     }
     line("services", counts.map { Double($0) })
     for name in Self.names { line(name, counts.map { ours[$0]?[name] }) }
-    for name in Self.peerNames { line("a chain a service: \(name)", counts.map { peers[$0]?[name] }) }
+    for name in Self.peerNames where name != Self.gaveUp || peers.values.contains(where: { $0[name] != nil }) {
+      line("a chain a service: \(name)", counts.map { peers[$0]?[name] })
+    }
     return text
   }
 
