@@ -119,7 +119,7 @@ package struct ContainerState: Hashable, Sendable {
   /// Ended and will not be started again.
   var isFinished: Bool {
     guard phase == .idle, let exit = lastExit, !startsAgain else { return false }
-    return !rule.restart.restarts(after: exit.code)
+    return !rule.restarts(after: exit.code)
   }
 
   var isDoneInitializing: Bool {

@@ -4,14 +4,18 @@ internal import Kernel
 internal import KubeModel
 internal import Logging
 internal import PodTranslation
+internal import SwiftProtobuf
 internal import Volumes
 
 /// What the agent found of an earlier one, and what it measures.
 extension NodeAgent {
-  /// Fails pods whose emptyDirs hold more than they may.
+  /// Fails pods that hold more on disk than they may.
   func measureLoop() async {
     while !Task.isCancelled {
       try? await Task.sleep(for: settings.measure)
+      await weighClasses()
+      await continueResizes()
+      await measureStorage()
       for (uid, report) in reports where report.machine.failure == nil && !report.machine.isDeleting {
         for volume in report.pod.spec.volumes {
           guard let empty = volume.emptyDir, empty.medium != "Memory", let limit = empty.sizeLimit?.value, limit > 0
@@ -24,6 +28,38 @@ extension NodeAgent {
           let message = "Usage of EmptyDir volume \"\(name)\" exceeds the limit \"\(empty.sizeLimit?.text ?? "")\". "
           workers[uid]?.deliver(.failed(reason: "Evicted", message: message))
         }
+      }
+    }
+  }
+
+  /// Containers whose writable layers and logs are larger than their limits of ephemeral storage.
+  private func measureStorage() async {
+    let name = "ephemeral-storage"
+    let limited = reports.filter { _, report in
+      report.machine.failure == nil && !report.machine.isDeleting
+        && report.pod.spec.containers.contains { $0.resources.limits[name] != nil }
+    }
+    guard !limited.isEmpty else { return }
+    let stats: [CRIPodSandboxStats]
+    do throws(CRIError) {
+      stats = try await tools.runtime.listPodSandboxStats(CRIPodSandboxStatsFilter())
+    } catch {
+      tools.logger.warning("what containers hold: \(error)")
+      return
+    }
+    for pod in stats {
+      let uid = pod.attributes.metadata.uid
+      guard let report = limited[uid] else { continue }
+      for container in pod.linux.containers {
+        let container = (name: container.attributes.metadata.name, layer: container.writableLayer.usedBytes.value)
+        let spec = report.pod.spec.containers.first { $0.name == container.name }
+        guard let limit = spec?.resources.limits[name] else { continue }
+        let logs = "\(workers[uid]?.translation.logDirectory ?? "")/\(container.name)"
+        let logged = await onFreshThread { (try? VolumeStore.bytes(below: logs)) ?? 0 }
+        guard Int64(clamping: container.layer) + logged > limit.value else { continue }
+        let message = "Container \(container.name) exceeded its local ephemeral storage limit \"\(limit.text)\". "
+        workers[uid]?.deliver(.failed(reason: PodReport.evictedReason, message: message))
+        break
       }
     }
   }

@@ -58,6 +58,7 @@ extension NodeAgent {
       guard pod.metadata.deletionTimestamp != nil else {
         cluster.contents.use(ContentReference.all(of: pod), by: uid, key)
         await worker.update(cluster.contents.objects(for: uid))
+        await resizeServed(pod, worker)
         return .done
       }
       worker.deliver(.deletionRequested(graceSeconds: pod.metadata.deletionGracePeriodSeconds))
@@ -92,6 +93,10 @@ extension NodeAgent {
       refuse(pod, problems.map(\.description).joined(separator: "; "), cluster)
       return .done
     }
+    if stranger == nil, let why = pressureRefusal(pod) {
+      reject(pod, why, cluster)
+      return .done
+    }
     let since = arrivals[uid]?.since ?? tools.now()
     arrivals[uid] = Arrival(since: since, stranger: stranger)
     cluster.contents.use(ContentReference.all(of: pod), by: uid, key)
@@ -108,9 +113,16 @@ extension NodeAgent {
     arrivals[uid] = nil
     let rules = PodRules(pod, backoff: tools.backoff)
     var machine = PodMachine(rules)
+    var pod = pod
     if let stranger {
+      // What runs has what an earlier agent let in; what is wanted beyond that is looked at next.
+      pod.spec = ResizePlan.spec(pod.spec, sizedAs: pod.status)
+      cluster.queue.add(ObjectKey(pod))
       tools.logger.info("pod \(ObjectKey(pod)): taken over")
       machine = PodMachine(rules, adopting: stranger.found, now: tools.now())
+      if ["Succeeded", "Failed"].contains(pod.status.phase) {
+        machine.stayOver(pod.status.reason ?? "Error", pod.status.message ?? "")
+      }
     }
     start(
       pod, place: nil, isServed: true, machine: machine, objects: cluster.contents.objects(for: uid), first: first)
@@ -127,6 +139,18 @@ extension NodeAgent {
     holders["\(ObjectKey(pod))", default: []].insert(uid)
     tools.logger.error("pod \(ObjectKey(pod)): \(why)")
     cluster.record(pod, .warning("Failed", "Error: \(why)"))
+    cluster.statuses.report(report)
+  }
+
+  /// A pod that comes to a node which has no room for it fails at once.
+  private func reject(_ pod: Pod, _ why: String, _ cluster: Cluster) {
+    var machine = PodMachine(PodRules(pod, backoff: tools.backoff))
+    machine.failure = Waiting(PodReport.evictedReason, "Pod was rejected: \(why)")
+    let report = PodReport(pod: pod, isServed: true, machine: machine.report)
+    reports[pod.metadata.uid ?? ""] = report
+    holders["\(ObjectKey(pod))", default: []].insert(pod.metadata.uid ?? "")
+    tools.logger.warning("pod \(ObjectKey(pod)) is rejected: \(why)")
+    cluster.record(pod, .warning(PodReport.evictedReason, why))
     cluster.statuses.report(report)
   }
 

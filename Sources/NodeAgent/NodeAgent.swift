@@ -33,6 +33,18 @@ package actor NodeAgent {
     package var tidy: Duration = .seconds(300)
     package var logRotation = LogRotation()
     package var imageCare = ImageCare()
+    package var eviction = EvictionSettings.usual
+    /// Below which cgroup pods are ranked, asked once the runtime answers; nil: they are not.
+    package var cgroups: @Sendable () async -> (root: String?, usesSlices: Bool) = { (nil, false) }
+    /// Between two looks at what there is of memory, disk and processes.
+    package var pressureLook: Duration = .seconds(10)
+    /// What there is of it.
+    package var readings: @Sendable (NodeTools) async -> [PressureSignal: SignalReading] = { tools in
+      let images = try? await tools.runtime.imageFilesystemInfo().imageFilesystems.first?.fsID.mountpoint
+      return await onFreshThread {
+        NodeReadings.look(root: Files.parent(of: tools.volumes.root), imageFileSystem: images)
+      }
+    }
     /// Changes of the status are gathered for so long before they are written.
     package var statusPause: Duration = .milliseconds(20)
 
@@ -40,7 +52,8 @@ package actor NodeAgent {
   }
 
   let settings: Settings
-  let tools: NodeTools
+  nonisolated let nodeName: String
+  private(set) var tools: NodeTools
   private let serviceSync: ServiceSync
   private(set) var manifests = ManifestSet()
   /// By file: the bytes last read, and those last taken because all in them was right.
@@ -59,6 +72,11 @@ package actor NodeAgent {
   /// Pods with a worker or a report, by namespace and name; more than one where one follows another.
   var holders: [String: Set<String>] = [:]
   package private(set) var runtimeProblem: String?
+  var eviction: EvictionPlan
+  /// Pods that wait for room to grow, by uid.
+  var deferred: [String: ObjectKey] = [:]
+  /// Shares of all Burstable pods together, as they were last set; nil: not yet.
+  var burstableShares: Int64?
   private var started = false
   // Holds at most one: that something changed.
   private let (statusChanges, statusSignal) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -74,6 +92,8 @@ package actor NodeAgent {
     settings: Settings, tools: NodeTools, cluster: Cluster? = nil, serviceSync: @escaping ServiceSync
   ) {
     (self.settings, self.tools, self.cluster, self.serviceSync) = (settings, tools, cluster, serviceSync)
+    nodeName = tools.facts.nodeName
+    eviction = EvictionPlan(settings.eviction)
   }
 
   /// Works until it is cancelled.
@@ -87,6 +107,7 @@ package actor NodeAgent {
       await withDiscardingTaskGroup { group in
         group.addTask { await self.writeStatus() }
         await waitForRuntime()
+        (tools.facts.cgroupRoot, tools.facts.usesSlices) = await settings.cgroups()
         readManifests()
         await adopt()
         group.addTask { await self.watchManifests(watch) }
@@ -95,6 +116,7 @@ package actor NodeAgent {
         group.addTask { await self.measureLoop() }
         group.addTask { await self.rotateLoop() }
         group.addTask { await self.tidyLoop() }
+        group.addTask { await self.pressureLoop() }
         started = true
         await reconcile()
         if let cluster { group.addTask { await self.serve(cluster) } }
@@ -281,6 +303,11 @@ package actor NodeAgent {
     let served = { (machine: PodMachine.Report?) in (machine?.isReady ?? false, machine?.addresses ?? []) }
     if served(before) != served(report.machine), hasServices { await syncServices() }
     if report.isServed { tellServed(report) } else { tellMirror(report) }
+    let isOver = report.machine.isGone || [.succeeded, .failed].contains(report.machine.phase)
+    if isOver, !deferred.isEmpty {
+      deferred[uid] = nil
+      retryResizes()
+    }
     if report.machine.isGone { await reconcile() }
   }
 

@@ -46,13 +46,20 @@ package enum PodEvent: Hashable, Sendable {
   case contentChanged
   /// The pod asks for another image than before: what was made from the old one is replaced.
   case imageChanged(container: String, image: String)
+  /// What runs was made with other resources than the pod asks for: it makes room for another run.
+  case outdated(container: String)
   /// Somebody looks into the pod with a container more.
   case containerAdded(ContainerRule)
   /// No Service leads to this pod any more.
   case withdrawn
   case deletionRequested(graceSeconds: Int64?)
   /// The pod must stop and stays as failed.
-  case failed(reason: String, message: String)
+  ///
+  /// - graceSeconds: nil: as many as the pod has.
+  case failed(reason: String, message: String, graceSeconds: Int64? = nil)
+  /// What a pod that is over still holds goes.
+  case spaceNeeded
+  case volumesDropped
   case tornDown
   case teardownFailed(message: String)
 }
@@ -73,6 +80,8 @@ package enum PodAction: Hashable, Sendable {
   case probe(container: String, id: String, ProbeKind)
   /// Removes an ended instance with its log. Needs no answer.
   case forget(container: String, id: String, attempt: UInt32)
+  /// Removes the volumes of a pod that is over and shall free what it holds.
+  case dropVolumes
   /// Takes the pod out of every Service, then says so.
   case withdraw
   /// Removes sandbox, containers, volumes and logs.

@@ -57,6 +57,15 @@ extension PodMachine {
   }
 }
 
+extension PodMachine {
+  /// The pod was over before, as its status says: whatever of it is left ends, and nothing of it starts again.
+  package mutating func stayOver(_ reason: String, _ message: String) {
+    if isFinished, sandboxID != nil { return }
+    failure = Waiting(reason, message)
+    volumes = .ready
+  }
+}
+
 extension ContainerState {
   mutating func adopt(_ found: FoundPod.Container, isLast: Bool, now: Milliseconds) {
     nextAttempt = found.attempt + 1

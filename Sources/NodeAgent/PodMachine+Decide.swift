@@ -14,7 +14,7 @@ extension PodMachine {
       guard pause(volumeBackoff.until, now) else { return [] }
       volumes = .making
       return [.makeVolumes]
-    case .making: return []
+    case .making, .dropping: return []
     case .ready: break
     }
     switch sandbox {
@@ -137,6 +137,18 @@ extension PodMachine {
     return old.map { .forget(container: name, id: $0.id, attempt: $0.attempt) }
   }
 
+  /// Ended instances of a pod that is over: its status tells how they ended.
+  mutating func forgetFinished() -> [PodAction] {
+    guard isFinished || failure != nil, !containers.contains(where: \.isBusy) else { return [] }
+    var actions: [PodAction] = []
+    for index in containers.indices {
+      let name = containers[index].rule.name
+      actions += containers[index].ended.map { .forget(container: name, id: $0.id, attempt: $0.attempt) }
+      containers[index].ended = []
+    }
+    return actions
+  }
+
   private mutating func stopUnhealthy(_ index: Int, _ now: Milliseconds) -> [PodAction] {
     let kind = containers[index].failedProbe
     guard kind != nil || containers[index].isOutdated, case .running(let id, let attempt) = containers[index].phase
@@ -187,7 +199,7 @@ extension PodMachine {
     }
     let cancelled = cancelPulls()
     if let actions = stopAll(now) { return cancelled + actions }
-    if volumes == .making { return cancelled }
+    if volumes == .making || volumes == .dropping { return cancelled }
     switch sandbox {
     case .making, .clearing, .halting: return cancelled
     case .ready(let id) where !isDeleting:
@@ -195,6 +207,11 @@ extension PodMachine {
       sandbox = .halting(id: id)
       return cancelled + [.haltSandbox(id: id)]
     case .absent, .ready, .dead, .halted: break
+    }
+    // What failed as a whole does not run again: what it holds is free for others.
+    if !isDeleting, volumes == .ready {
+      volumes = .dropping
+      return cancelled + [.dropVolumes]
     }
     guard isDeleting, pause(retryTeardownAt, now) else { return cancelled }
     ending = .tearingDown

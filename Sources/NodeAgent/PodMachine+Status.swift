@@ -42,6 +42,11 @@ extension PodMachine {
     package var sandboxID: String?
     package var addresses: [String]
     package var containers: [ContainerState]
+    /// Its volumes are there.
+    package var holdsVolumes = false
+
+    /// It failed as a whole, and what it used is not free yet.
+    var isEnding: Bool { failure != nil && (holdsVolumes || containers.contains(where: \.isBusy)) }
   }
 
   package var report: Report {
@@ -49,7 +54,7 @@ extension PodMachine {
       phase: phase, isReady: isReady, containersReady: containersReady, initialized: initialized,
       isDeleting: isDeleting,
       isGone: isGone, waiting: waiting, failure: failure, sandboxID: sandboxID, addresses: addresses,
-      containers: containers.map(\.withoutProbeResults))
+      containers: containers.map(\.withoutProbeResults), holdsVolumes: volumes != .absent)
   }
 
   package var sandboxID: String? {

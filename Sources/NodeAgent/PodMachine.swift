@@ -7,6 +7,7 @@ package struct PodMachine: Sendable {
     case absent
     case making
     case ready
+    case dropping
   }
   package enum Sandbox: Hashable, Sendable {
     case absent
@@ -58,7 +59,7 @@ package struct PodMachine: Sendable {
     guard !isGone else { return [] }
     apply(event, now)
     wakeAt = nil
-    return decide(now)
+    return (event == .spaceNeeded ? forgetFinished() : []) + decide(now)
   }
 
   // MARK: what an event changes
@@ -94,8 +95,10 @@ package struct PodMachine: Sendable {
       if !containers.contains(where: { $0.rule.name == rule.name }) { containers.append(ContainerState(rule)) }
     case .withdrawn where ending == .withdrawing: ending = .stopping
     case .deletionRequested(let grace): requestDeletion(grace, now)
-    case .failed(let reason, let message) where failure == nil && !isDeleting:
+    case .failed(let reason, let message, let grace) where failure == nil && !isDeleting:
       failure = Waiting(reason, message)
+      if let grace { stopDeadline = now + grace * 1000 }
+    case .volumesDropped where volumes == .dropping: volumes = .absent
     case .tornDown where ending == .tearingDown: isGone = true
     case .teardownFailed(let message) where ending == .tearingDown:
       ending = .stopping
@@ -154,6 +157,7 @@ package struct PodMachine: Sendable {
         if container.imageReady { container.imageID = image }
         container.isOutdated = false
       }
+    case .outdated(let name): change(name) { if $0.isBusy { $0.isOutdated = true } }
     case .imageChanged(let name, let image): change(name) { $0.changeImage(image) }
     case .imageFailed(let name, let reason, let message):
       let rule = rules.backoff

@@ -8,6 +8,7 @@ package struct PodReport: Hashable, Sendable {
   /// It comes from an API server.
   package var isServed = false
   package var machine: PodMachine.Report
+  package var resize = ResizeState()
 
   package init(pod: Pod, place: ManifestPlace? = nil, isServed: Bool = false, machine: PodMachine.Report) {
     (self.pod, self.place, self.isServed, self.machine) = (pod, place, isServed, machine)
@@ -74,12 +75,45 @@ package struct PodReport: Hashable, Sendable {
       "Initialized", machine.initialized || done || undone.isEmpty, "ContainersNotInitialized",
       Self.list("incomplete status", undone))
     if machine.phase == .succeeded { initialized.reason = "PodCompleted" }
+    var disruption: [PodCondition] = []
+    if let failure = machine.failure, failure.reason == Self.evictedReason {
+      var target = condition("DisruptionTarget", true, nil)
+      (target.reason, target.message) = ("TerminationByKubelet", failure.message)
+      disruption = [target]
+    }
     return [
       condition("PodReadyToStartContainers", machine.sandboxID != nil && !machine.addresses.isEmpty, nil), initialized,
       condition("Ready", machine.isReady, reason, waits),
       condition("ContainersReady", machine.containersReady, reason, waits), condition("PodScheduled", true, nil),
-    ]
+    ] + disruption + resizeConditions
   }
+
+  private var resizeConditions: [PodCondition] {
+    func condition(_ type: String, _ reason: String?, _ message: String?) -> PodCondition {
+      var condition = PodCondition()
+      (condition.type, condition.status) = (type, "True")
+      (condition.reason, condition.message) = (reason, message)
+      condition.observedGeneration = pod.metadata.generation
+      return condition
+    }
+    var found: [PodCondition] = []
+    if let pending = resize.pending { found.append(condition("PodResizePending", pending.reason, pending.message)) }
+    if resize.inProgress {
+      found.append(condition("PodResizeInProgress", resize.problem == nil ? nil : "Error", resize.problem))
+    }
+    return found
+  }
+
+  /// What the node has let in for a container, and what it runs with.
+  private func tellSizes(_ out: inout ContainerStatus, _ container: Container?) {
+    guard let container, out.state.running != nil else { return }
+    let resources = container.resources
+    guard !resources.requests.isEmpty || !resources.limits.isEmpty else { return }
+    out.allocatedResources = resources.requests
+    out.resources = resize.actual[container.name] ?? resources
+  }
+
+  static let evictedReason = "Evicted"
 
   private static func list(_ what: String, _ containers: [ContainerState]) -> String? {
     let names = containers.map(\.rule.name).joined(separator: " ")
@@ -113,6 +147,7 @@ package struct PodReport: Hashable, Sendable {
       now.waiting = waiting(state)
     }
     out.state = now
+    tellSizes(&out, container)
     if let exit = state.lastExit, now.terminated == nil {
       var last = KubeModel.ContainerState()
       last.terminated = Self.terminated(exit)

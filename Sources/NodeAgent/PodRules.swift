@@ -68,6 +68,17 @@ package struct ProbeRule: Hashable, Sendable {
   }
 }
 
+/// Exit codes after which a container is started again whatever its policy says.
+package struct RestartCodes: Hashable, Sendable {
+  package var values: Set<Int32>
+  /// True: these codes; false: all others.
+  package var isIn: Bool
+
+  package init(values: Set<Int32>, isIn: Bool = true) { (self.values, self.isIn) = (values, isIn) }
+
+  func contains(_ code: Int32) -> Bool { values.contains(code) == isIn }
+}
+
 /// What the pod's machine must know of one container.
 package struct ContainerRule: Hashable, Sendable {
   /// Sidecars are init containers that keep running: started in order, stopped last.
@@ -79,6 +90,11 @@ package struct ContainerRule: Hashable, Sendable {
   package var probes: [ProbeKind: ProbeRule]
   /// As the pod names it.
   package var image: String
+  package var restartCodes: [RestartCodes] = []
+
+  func restarts(after code: Int32) -> Bool {
+    restart.restarts(after: code) || restartCodes.contains { $0.contains(code) }
+  }
 
   package init(
     name: String, role: Role, restart: RestartPolicy, probes: [ProbeKind: ProbeRule] = [:], image: String = ""
@@ -121,6 +137,12 @@ package struct PodRules: Hashable, Sendable {
         ContainerRule(
           name: container.name, role: .main, restart: own, probes: Self.probes(container), image: container.image ?? "")
       )
+    }
+    for (index, container) in (pod.spec.initContainers + pod.spec.containers).enumerated() {
+      containers[index].restartCodes = container.restartPolicyRules.compactMap { rule in
+        rule.action != "Restart"
+          ? nil : rule.exitCodes.map { RestartCodes(values: Set($0.values), isIn: $0.`operator` != "NotIn") }
+      }
     }
     containers += pod.ephemeralContainers.map(Self.ephemeral)
   }

@@ -5,7 +5,8 @@ package import KubeModel
 extension PodStatus {
   /// Conditions that the node agent of a pod writes; all others are somebody else's.
   private static let ownConditions: Set<String> = [
-    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
+    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "PodResizePending",
+    "PodResizeInProgress",
   ]
   /// Fields that the node agent of a pod writes, and so may take away.
   private static let ownFields: Set<String> = [
@@ -27,16 +28,22 @@ extension PodStatus {
     next.qosClass = old.qosClass ?? qosClass
     if old.isTerminal { (next.phase, next.reason, next.message) = (old.phase, old.reason, old.message) }
     if podIPs.isEmpty, isDeleting || next.isTerminal { (next.podIP, next.podIPs) = (old.podIP, old.podIPs) }
-    next.containerStatuses = Self.continuing(containerStatuses, old.containerStatuses)
-    next.initContainerStatuses = Self.continuing(initContainerStatuses, old.initContainerStatuses)
-    let foreign = old.conditions.filter { !Self.ownConditions.contains($0.type) }
+    next.containerStatuses = Self.continuing(containerStatuses, old.containerStatuses, isOver: old.isTerminal)
+    next.initContainerStatuses = Self.continuing(
+      initContainerStatuses, old.initContainerStatuses, isOver: old.isTerminal)
+    let foreign = old.conditions.filter { other in
+      !Self.ownConditions.contains(other.type) && !next.conditions.contains { $0.type == other.type }
+    }
     if let missing = gates.first(where: { gate in
       !foreign.contains { $0.type == gate.conditionType && $0.status == "True" }
     }), let index = next.conditions.firstIndex(where: { $0.type == "Ready" && $0.status == "True" }) {
       next.conditions[index].status = "False"
       next.conditions[index].reason = "ReadinessGatesNotReady"
+      let isThere = foreign.contains { $0.type == missing.conditionType }
       next.conditions[index].message =
-        "corresponding condition of pod readiness gate \"\(missing.conditionType)\" does not exist."
+        isThere
+        ? "the status of pod readiness gate \"\(missing.conditionType)\" is not \"True\", but False"
+        : "corresponding condition of pod readiness gate \"\(missing.conditionType)\" does not exist."
     }
     for index in next.conditions.indices {
       let before = old.conditions.first { $0.type == next.conditions[index].type }
@@ -47,9 +54,13 @@ extension PodStatus {
     return next
   }
 
-  private static func continuing(_ new: [ContainerStatus], _ old: [ContainerStatus]) -> [ContainerStatus] {
+  /// - Parameter isOver: what ended stays as it was told, also when nothing of it is left to be looked at.
+  private static func continuing(
+    _ new: [ContainerStatus], _ old: [ContainerStatus], isOver: Bool
+  ) -> [ContainerStatus] {
     new.map { entry in
       guard let before = old.first(where: { $0.name == entry.name }) else { return entry }
+      if isOver, entry.state.terminated == nil, before.state.terminated != nil { return before }
       var entry = entry
       entry.restartCount = max(entry.restartCount, before.restartCount)
       if entry.imageID.isEmpty { entry.imageID = before.imageID }

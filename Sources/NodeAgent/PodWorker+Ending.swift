@@ -127,6 +127,16 @@ extension PodWorker {
     }
   }
 
+  /// What cannot be removed now goes when the pod is taken down.
+  func dropVolumes() async {
+    let (store, uid) = (tools.volumes, uid)
+    do throws(VolumeError) {
+      try await onFreshThread { () throws(VolumeError) in try store.remove(pod: uid) }
+    } catch {
+      tools.logger.warning("pod \(key): \(error)")
+    }
+  }
+
   /// Removes every sandbox of the pod that the runtime has, then volumes and logs.
   func tearDown() async throws {
     var filter = CRIPodSandboxFilter()
@@ -134,6 +144,7 @@ extension PodWorker {
     for sandbox in try await tools.runtime.listPodSandboxes(filter) where sandbox.labels[PodKey.podUID] == uid {
       try await removeSandbox(sandbox.id)
     }
+    await removeCgroup()
     await tools.hooks.sandboxesGone(PodIdentity(translation, addresses: addressesNow))
     let (store, uid, logs) = (tools.volumes, uid, translation.logDirectory)
     try await onFreshThread { () throws(VolumeError) in

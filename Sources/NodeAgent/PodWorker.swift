@@ -56,6 +56,8 @@ package actor PodWorker {
   var tokens: [TokenKey: PodToken] = [:]
   var claims: [String: ClaimPlace] = [:]
   private(set) var imageReferences: [String: String] = [:]
+  var resize = ResizeState()
+  var resizeUnderWay = false
   private var pulls: [String: Task<Void, Never>] = [:]
   private var timer: Task<Void, Never>?
   private var timerAt: Milliseconds?
@@ -84,7 +86,19 @@ package actor PodWorker {
   nonisolated var translation: PodTranslation { form.withLock { $0 } }
   nonisolated var pod: Pod { translation.pod }
 
-  var report: PodReport { PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report) }
+  var report: PodReport {
+    var report = PodReport(pod: pod, place: place, isServed: isServed, machine: machine.report)
+    report.resize = resize
+    return report
+  }
+
+  func tellChange() async { await onChange(report) }
+
+  /// Puts another form of the pod in the place of this one.
+  func take(_ new: Pod) {
+    let changed = PodTranslation(pod: new, facts: tools.facts, manifest: translation.manifest)
+    form.withLock { $0 = changed }
+  }
 
   /// Drives the pod until it is gone or this task is cancelled; a pod whose driver is cancelled goes on running.
   /// - Parameter first: what it is told before all else.
@@ -110,6 +124,7 @@ package actor PodWorker {
           tell(note)
         }
         if after != before { await onChange(report) }
+        if case .started = event, resize.inProgress { group.addTask { await self.actOnResize() } }
       }
       timer?.cancel()
       send.finish()
@@ -172,14 +187,16 @@ package actor PodWorker {
   }
 
   /// Another form of the same pod: labels and annotations reach its files, another image its containers.
-  func revise(_ new: Pod) async {
+  func revise(_ wanted: Pod) async {
     let old = pod
+    var new = wanted
+    // Other sizes come when the node has let them in.
+    new.spec = ResizePlan.spec(wanted.spec, sizedAs: old.spec)
     guard
       new.metadata.generation != old.metadata.generation || new.spec != old.spec
         || new.metadata.labels != old.metadata.labels || new.metadata.annotations != old.metadata.annotations
     else { return }
-    let changed = PodTranslation(pod: new, facts: tools.facts, manifest: translation.manifest)
-    form.withLock { $0 = changed }
+    take(new)
     for container in new.spec.initContainers + new.spec.containers {
       send.yield(.imageChanged(container: container.name, image: container.image ?? ""))
     }
@@ -265,6 +282,9 @@ package actor PodWorker {
     case .stop(let name, let id, let grace): send.yield(await stop(name, id, graceSeconds: grace))
     case .probe(let name, let id, let kind): send.yield(await probe(name, id, kind))
     case .forget(let name, let id, let attempt): await forget(name, id, attempt)
+    case .dropVolumes:
+      await dropVolumes()
+      send.yield(.volumesDropped)
     case .withdraw:
       await withdraw()
       send.yield(.withdrawn)
@@ -324,6 +344,7 @@ package actor PodWorker {
       try Files.makeDirectories(translation.logDirectory, mode: 0o755)
       let id = try await tools.runtime.runPodSandbox(translation.sandbox(attempt: attempt), runtimeHandler: "")
       made = id
+      await settleCgroup()
       let addresses = try await addresses(of: id)
       try await tools.hooks.sandboxReady(PodIdentity(translation, addresses: addresses))
       return .sandboxMade(id: id, addresses: addresses)

@@ -23,6 +23,10 @@ package protocol RuntimeClient: Sendable {
   func listImages(_ filter: CRIImageFilter) async throws(CRIError) -> [CRIImage]
   func removeImage(_ reference: String) async throws(CRIError)
   func imageStatus(_ reference: String, verbose: Bool) async throws(CRIError) -> CRIImageStatusResponse
+  func imageFilesystemInfo() async throws(CRIError) -> CRIImageFsInfoResponse
+  func listPodSandboxStats(_ filter: CRIPodSandboxStatsFilter) async throws(CRIError) -> [CRIPodSandboxStats]
+  func updateContainerResources(_ request: CRIUpdateContainerResourcesRequest) async throws(CRIError)
+  func updatePodSandboxResources(_ request: CRIUpdatePodSandboxResourcesRequest) async throws(CRIError)
   func pullImage(
     _ reference: String, auth: CRIAuthConfig?, sandboxConfig: CRIPodSandboxConfig?
   ) async throws(CRIError) -> String

@@ -73,7 +73,7 @@ package struct ContainerTranslation: Sendable {
       out.stdinOnce = container.stdinOnce == true
       out.tty = container.tty == true
       out.linux.resources = Resources.container(container.resources, pod: parent.pod.spec, facts: parent.facts)
-      out.linux.securityContext = SecuritySettings.container(container, parent.pod.spec)
+      out.linux.securityContext = SecuritySettings.container(container, parent.pod.spec, parent.facts)
       if let signal = container.lifecycle?.stopSignal { out.stopSignal = StopSignal.named(signal) }
     }
   }

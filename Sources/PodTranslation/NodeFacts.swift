@@ -12,10 +12,15 @@ package struct NodeFacts: Hashable, Sendable {
   package var hostDNS = DNSSettings()
   /// The directory below which each pod has its logs.
   package var logRoot = "/var/log/pods"
+  /// Where this node keeps the seccomp profiles that pods name.
+  package var seccompRoot = "/var/lib/martlet/seccomp"
   package var memoryCapacityBytes: Int64 = 0
   package var cpuCapacityMilli: Int64 = 0
-  /// Passed on to the runtime; empty: the runtime's own.
-  package var cgroupParent = ""
+  /// Below which cgroup pods are ranked by their quality of service, as `/kubepods/burstable/podUID`; empty: that of the
+  /// hierarchy; nil: they are not ranked, and the runtime puts them where it likes.
+  package var cgroupRoot: String?
+  /// The ranks are slices of systemd, as `kubepods-burstable-podUID.slice`, which needs no root.
+  package var usesSlices = false
 
   package init(nodeName: String) { self.nodeName = nodeName }
 }

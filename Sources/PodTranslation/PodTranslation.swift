@@ -22,6 +22,26 @@ package struct PodTranslation: Sendable {
   /// Where the pod's logs are.
   package var logDirectory: String { "\(facts.logRoot)/\(namespace)_\(name)_\(uid)" }
 
+  package var qosClass: QOSClass { QOSClass(pod.spec) }
+
+  /// The cgroup of the pod, as a kubelet names it; nil: the runtime chooses.
+  package var cgroup: String? {
+    if facts.usesSlices {
+      // A hyphen in a slice's name is a level.
+      let words = ["kubepods", qosClass.sliceName, "pod\(uid.replacing("-", with: "_")).slice"]
+      return words.filter { !$0.isEmpty }.joined(separator: "-")
+    }
+    return facts.cgroupRoot.map { root in "\(QOSClass.cgroup(qosClass, below: root))/pod\(uid)" }
+  }
+
+  /// What the pod as a whole may use.
+  package var resources: CRILinuxContainerResources { Resources.pod(pod.spec) }
+
+  /// The same of one of its containers.
+  package func resources(of container: Container) -> CRILinuxContainerResources {
+    Resources.container(container.resources, pod: pod.spec, facts: facts)
+  }
+
   /// - Parameter attempt: counts the sandboxes of one pod.
   package func sandbox(attempt: UInt32) -> CRIPodSandboxConfig {
     CRIPodSandboxConfig.with { out in
@@ -35,8 +55,8 @@ package struct PodTranslation: Sendable {
       out.portMappings = portMappings
       out.labels = pod.metadata.labels.merging(labels) { $1 }
       out.annotations = pod.metadata.annotations.merging(annotations) { $1 }
-      out.linux.cgroupParent = facts.cgroupParent
-      out.linux.securityContext = SecuritySettings.sandbox(pod.spec)
+      out.linux.cgroupParent = cgroup ?? ""
+      out.linux.securityContext = SecuritySettings.sandbox(pod.spec, facts)
       for sysctl in pod.spec.securityContext?.sysctls ?? [] { out.linux.sysctls[sysctl.name] = sysctl.value }
       out.linux.resources = Resources.pod(pod.spec)
     }

@@ -162,6 +162,9 @@ package struct PodValidation {
           path: "\(path).restartPolicy",
           kind: .unsupportedValue(found: policy, supported: ["Always", "Never", "OnFailure"])))
     }
+    for (index, rule) in container.restartPolicyRules.enumerated() where rule.action != "Restart" {
+      refuse("\(path).restartPolicyRules[\(index)].action", "\"\(rule.action)\", only Restart")
+    }
     let runsAlong = !initial || container.restartPolicy == "Always"
     let probes = [
       ("livenessProbe", container.livenessProbe), ("readinessProbe", container.readinessProbe),
@@ -265,7 +268,7 @@ package struct PodValidation {
       for (name, amount) in list.sorted(by: { $0.key < $1.key }) {
         if amount.value < 0 { invalid("\(path).\(place)[\(name)]", "is negative") }
         let known = ["cpu", "memory"].contains(name) || name.hasPrefix("hugepages-")
-        if !known, !(place == "requests" && name == "ephemeral-storage") { refuse("\(path).\(place)[\(name)]", "") }
+        if !known, name != "ephemeral-storage" { refuse("\(path).\(place)[\(name)]", "") }
         if place == "requests", let limit = resources.limits[name], limit.milliValue < amount.milliValue {
           invalid("\(path).requests[\(name)]", "is more than the limit")
         }
@@ -286,7 +289,10 @@ package struct PodValidation {
   }
 
   private mutating func seccomp(_ profile: SeccompProfile?, _ path: String) {
-    if profile?.type == "Localhost" { refuse("\(path).type", "Localhost") }
+    guard let profile, profile.type == "Localhost" else { return }
+    if !Names.isInnerPath(profile.localhostProfile ?? "") {
+      invalid("\(path).localhostProfile", "must be a relative path, without ..")
+    }
   }
 }
 

@@ -8,6 +8,26 @@ package enum QOSClass: String, Sendable {
   case burstable = "Burstable"
   case bestEffort = "BestEffort"
 
+  var sliceName: String {
+    switch self {
+    case .guaranteed: ""
+    case .burstable: "burstable"
+    case .bestEffort: "besteffort"
+    }
+  }
+
+  /// The cgroup in which the pods of a class are.
+  package static func cgroup(_ qos: QOSClass, below root: String) -> String {
+    var path = root
+    while path.hasSuffix("/") { path.removeLast() }
+    if !path.isEmpty, !path.hasPrefix("/") { path = "/" + path }
+    switch qos {
+    case .guaranteed: return path + "/kubepods"
+    case .burstable: return path + "/kubepods/burstable"
+    case .bestEffort: return path + "/kubepods/besteffort"
+    }
+  }
+
   package init(_ spec: PodSpec) {
     let containers = spec.containers + spec.initContainers
     let all = containers.map(\.resources)

@@ -19,7 +19,7 @@ enum SecuritySettings {
     }
   }
 
-  static func sandbox(_ spec: PodSpec) -> CRILinuxSandboxSecurityContext {
+  static func sandbox(_ spec: PodSpec, _ facts: NodeFacts) -> CRILinuxSandboxSecurityContext {
     let context = spec.securityContext ?? PodSecurityContext()
     return CRILinuxSandboxSecurityContext.with { out in
       out.namespaceOptions = namespaces(spec)
@@ -28,11 +28,13 @@ enum SecuritySettings {
       out.supplementalGroups = groups(context)
       out.supplementalGroupsPolicy = context.supplementalGroupsPolicy == "Strict" ? .strict : .merge
       out.privileged = (spec.containers + spec.initContainers).contains { $0.securityContext?.privileged == true }
-      out.seccomp = seccomp(context.seccompProfile, privileged: false)
+      out.seccomp = seccomp(context.seccompProfile, privileged: false, facts)
+      if let options = context.seLinuxOptions { out.selinuxOptions = labels(options) }
     }
   }
 
-  static func container(_ container: Container, _ spec: PodSpec) -> CRILinuxContainerSecurityContext {
+  static func container(_ container: Container, _ spec: PodSpec, _ facts: NodeFacts) -> CRILinuxContainerSecurityContext
+  {
     let pod = spec.securityContext ?? PodSecurityContext()
     let own = container.securityContext ?? SecurityContext()
     let privileged = own.privileged == true
@@ -53,7 +55,31 @@ enum SecuritySettings {
         out.maskedPaths = maskedPaths
         out.readonlyPaths = readonlyPaths
       }
-      out.seccomp = seccomp(own.seccompProfile ?? pod.seccompProfile, privileged: privileged)
+      out.seccomp = seccomp(own.seccompProfile ?? pod.seccompProfile, privileged: privileged, facts)
+      if let profile = own.appArmorProfile ?? pod.appArmorProfile { out.apparmor = appArmor(profile) }
+      if let options = own.seLinuxOptions ?? pod.seLinuxOptions { out.selinuxOptions = labels(options) }
+    }
+  }
+
+  /// Whether the kernel has such confinement is for the runtime to see, which refuses what it cannot do.
+  private static func appArmor(_ profile: AppArmorProfile) -> CRISecurityProfile {
+    CRISecurityProfile.with {
+      switch profile.type {
+      case "Unconfined": $0.profileType = .unconfined
+      case "Localhost":
+        $0.profileType = .localhost
+        $0.localhostRef = profile.localhostProfile ?? ""
+      default: $0.profileType = .runtimeDefault
+      }
+    }
+  }
+
+  private static func labels(_ options: SELinuxOptions) -> CRISELinuxOption {
+    CRISELinuxOption.with {
+      $0.user = options.user ?? ""
+      $0.role = options.role ?? ""
+      $0.type = options.type ?? ""
+      $0.level = options.level ?? ""
     }
   }
 
@@ -67,9 +93,14 @@ enum SecuritySettings {
   }
 
   /// Where a pod says nothing it gets the runtime's profile, not none: safe unless asked otherwise.
-  private static func seccomp(_ profile: SeccompProfile?, privileged: Bool) -> CRISecurityProfile {
+  private static func seccomp(
+    _ profile: SeccompProfile?, privileged: Bool, _ facts: NodeFacts
+  ) -> CRISecurityProfile {
     CRISecurityProfile.with {
       switch profile?.type {
+      case "Localhost":
+        $0.profileType = .localhost
+        $0.localhostRef = "\(facts.seccompRoot)/\(profile?.localhostProfile ?? "")"
       case "Unconfined": $0.profileType = .unconfined
       case "RuntimeDefault": $0.profileType = .runtimeDefault
       default: $0.profileType = privileged ? .unconfined : .runtimeDefault

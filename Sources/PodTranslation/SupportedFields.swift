@@ -89,7 +89,8 @@ extension SupportedFields {
       "lifecycle.postStart.sleep.*", "lifecycle.preStop.exec.*", "lifecycle.preStop.httpGet.*",
       "lifecycle.preStop.sleep.*", "securityContext.capabilities.*", "securityContext.seccompProfile.*",
       "securityContext.{allowPrivilegeEscalation,privileged,procMount,readOnlyRootFilesystem}",
-      "securityContext.{runAsGroup,runAsNonRoot,runAsUser}",
+      "securityContext.{runAsGroup,runAsNonRoot,runAsUser}", "securityContext.appArmorProfile.*",
+      "securityContext.seLinuxOptions.*", "restartPolicyRules.*",
     ] + ["livenessProbe", "readinessProbe", "startupProbe"].flatMap { name in probe.map { "\(name).\($0)" } }
   private static let volume: [String] =
     ["name", "emptyDir.*", "hostPath.*", "image.*", "projected.defaultMode"] + projections
@@ -118,6 +119,7 @@ extension SupportedFields {
       "spec.os.*",
       "spec.securityContext.{fsGroup,fsGroupChangePolicy,runAsGroup,runAsNonRoot,runAsUser}",
       "spec.securityContext.{supplementalGroups,supplementalGroupsPolicy}", "spec.securityContext.seccompProfile.*",
+      "spec.securityContext.appArmorProfile.*", "spec.securityContext.seLinuxOptions.*",
       "spec.securityContext.sysctls.*",
       // What only a scheduler reads, and what says how pods rank when a node is full.
       "spec.{schedulerName,priority,preemptionPolicy}", "spec.tolerations.*",

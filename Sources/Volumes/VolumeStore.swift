@@ -189,6 +189,15 @@ package struct VolumeStore: Sendable {
     }
   }
 
+  /// Bytes on disk of what is below a directory; none where there is none.
+  package static func bytes(below path: String) throws(VolumeError) -> Int64 {
+    do {
+      return try Files.status(path) == nil ? 0 : try VolumeFiles.usedBytes(path)
+    } catch {
+      throw VolumeError(path, "\(error)")
+    }
+  }
+
   /// Unmounts and removes everything of a pod. Nothing there is not an error.
   ///
   /// - Throws: where a mount does not go; then nothing is removed, because removing would reach into it.

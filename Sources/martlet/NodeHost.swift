@@ -67,26 +67,4 @@ enum HostFacts {
     }
     return "Linux"
   }
-
-  /// Below these the node says that it is short of something.
-  private static let memoryBytesMin: Int64 = 100 << 20
-  private static let diskBytesMin: Int64 = 256 << 20
-  private static let processesMin: Int64 = 512
-
-  static func health(root: String) -> NodeHealth {
-    var health = NodeHealth()
-    let memory = ((try? Files.readText("/proc/meminfo")) ?? nil) ?? ""
-    for line in memory.split(separator: "\n") where line.hasPrefix("MemAvailable:") {
-      let available = (line.split(separator: " ").dropFirst().first.flatMap { Int64($0) } ?? .max / 1024) * 1024
-      health.isShortOfMemory = available < memoryBytesMin
-    }
-    if let space = try? Files.space(root) {
-      health.isShortOfDisk = Int64(clamping: space.availableBytes) < diskBytesMin
-    }
-    let running = Self.line("/proc/loadavg").split(separator: " ").dropFirst(3).first?.split(separator: "/").last
-    if let running = running.flatMap({ Int64($0) }), let most = Int64(Self.line("/proc/sys/kernel/pid_max")) {
-      health.isShortOfProcesses = most - running < processesMin
-    }
-    return health
-  }
 }

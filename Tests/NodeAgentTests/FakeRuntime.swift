@@ -29,6 +29,11 @@ final class FakeRuntime: RuntimeClient {
     var reopenFails = false
     /// Calls that overlapped on one container name: must stay 0.
     var running: Set<String> = []
+    /// Bytes of memory and of disk, by container.
+    var used: [String: UInt64] = [:]
+    var updates: [CRIUpdateContainerResourcesRequest] = []
+    var podUpdates: [CRIUpdatePodSandboxResourcesRequest] = []
+    var updateRefusal: String?
     var doubles = 0
   }
   let state = Mutex(State())
@@ -200,6 +205,43 @@ final class FakeRuntime: RuntimeClient {
     }
   }
 
+  func imageFilesystemInfo() async throws(CRIError) -> CRIImageFsInfoResponse { CRIImageFsInfoResponse() }
+
+  func listPodSandboxStats(_ filter: CRIPodSandboxStatsFilter) async throws(CRIError) -> [CRIPodSandboxStats] {
+    try use("ListPodSandboxStats") { state throws(CRIError) in
+      state.sandboxes.map { id, sandbox in
+        .with { out in
+          out.attributes.id = id
+          out.attributes.metadata = sandbox.config.metadata
+          out.linux.containers = state.containers.values.filter { $0.sandbox == id }.map { made in
+            .with {
+              $0.attributes.metadata = made.config.metadata
+              $0.memory.workingSetBytes.value = state.used[made.config.metadata.name] ?? 0
+              $0.writableLayer.usedBytes.value = state.used[made.config.metadata.name] ?? 0
+            }
+          }
+        }
+      }
+    }
+  }
+
+  func updateContainerResources(_ request: CRIUpdateContainerResourcesRequest) async throws(CRIError) {
+    try use("UpdateContainerResources") { state throws(CRIError) in
+      guard state.containers[request.containerID] != nil else {
+        throw Self.missing(request.containerID, "UpdateContainerResources")
+      }
+      if let refusal = state.updateRefusal {
+        throw CRIError(code: .internalError, message: refusal, call: "UpdateContainerResources")
+      }
+      state.containers[request.containerID]?.config.linux.resources = request.linux
+      state.updates.append(request)
+    }
+  }
+
+  func updatePodSandboxResources(_ request: CRIUpdatePodSandboxResourcesRequest) async throws(CRIError) {
+    try use("UpdatePodSandboxResources") { state throws(CRIError) in state.podUpdates.append(request) }
+  }
+
   func pullImage(
     _ reference: String, auth: CRIAuthConfig?, sandboxConfig: CRIPodSandboxConfig?
   ) async throws(CRIError) -> String {
@@ -222,6 +264,15 @@ final class FakeRuntime: RuntimeClient {
   func end(_ name: String, code: Int32) {
     state.withLock { state in
       for (id, made) in state.containers where made.config.metadata.name == name && made.state == .containerRunning {
+        state.containers[id]?.state = .containerExited
+        state.containers[id]?.exitCode = code
+      }
+    }
+  }
+
+  func endContainer(ofPod uid: String, code: Int32) {
+    state.withLock { state in
+      for (id, made) in state.containers where state.sandboxes[made.sandbox]?.config.metadata.uid == uid {
         state.containers[id]?.state = .containerExited
         state.containers[id]?.exitCode = code
       }

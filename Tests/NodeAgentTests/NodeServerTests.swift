@@ -108,6 +108,24 @@ private func line(_ second: Int, _ text: String, _ stream: String = "stdout", _ 
     }
   }
 
+  @Test func everybodyOfTheMachineReadsWhatTheReadOnlyPortShowsAndNothingElse() async throws {
+    try await withServer { (server, _, _, _) async throws -> Void in
+      func look(_ target: String, _ method: String = "GET") async throws -> HTTPResponse {
+        await server.respondReadOnly(
+          to: HTTPRequest(method: method, target: try #require(HTTPTarget(target)), peer: .anonymous))
+      }
+      let list = try JSONValue.parse(try await text(look("/pods")))
+      #expect(list["items"]?[0]?["metadata"]?["name"]?.string == "web")
+      #expect(try await look("/healthz").status == 200)
+      #expect(try await look("/metrics").status == 200)
+      for path in ["/containerLogs/default/web/c", "/exec/default/web/c?command=sh", "/attach/default/web/c", "/x"] {
+        #expect(try await look(path).status == 404)
+      }
+      #expect(try await look("/portForward/default/web").status == 404)
+      #expect(try await look("/pods", "POST").status == 405)
+    }
+  }
+
   @Test func whoAttachesToAContainerThatHasEndedIsNotRefusedHere() async throws {
     try await withServer { (server, streams, runtime, log) async throws -> Void in
       let manifest = """

@@ -52,6 +52,40 @@ private struct Led {
     #expect(led.machine.addresses == ["10.0.0.1"])
   }
 
+  @Test(arguments: [(true, 42, true), (true, 1, false), (false, 42, false), (false, 1, true)] as [(Bool, Int32, Bool)])
+  func codesOfTheirOwnStartAContainerAgainWhateverItsPolicy(_ isIn: Bool, _ code: Int32, _ restarts: Bool) {
+    var own = rules(.never)
+    own.containers[0].restartCodes = [RestartCodes(values: [42], isIn: isIn)]
+    var led = Led(own)
+    led.run()
+    let actions = led.end(code)
+    #expect((actions == [.pull(container: "a")]) == restarts, "\(actions)")
+    #expect((led.machine.phase == .failed) != restarts)
+  }
+
+  @Test func anEvictedPodEndsInTheTimeItIsGivenAndLetsGoOfItsVolumes() {
+    var led = Led(rules())
+    led.run()
+    #expect(led.tell(.failed(reason: "Evicted", message: "low", graceSeconds: 1)) == [.withdraw])
+    #expect(led.machine.phase == .failed)
+    #expect(led.tell(.withdrawn) == [.stop(container: "a", id: "c0", graceSeconds: 1)])
+    #expect(led.end(143) == [.haltSandbox(id: "s")])
+    #expect(led.tell(.sandboxHalted) == [.dropVolumes])
+    #expect(led.tell(.volumesDropped).isEmpty)
+    #expect(led.tell(.spaceNeeded) == [.forget(container: "a", id: "c0", attempt: 0)])
+    #expect(led.tell(.spaceNeeded).isEmpty)
+    #expect(led.tell(.deletionRequested(graceSeconds: 0)) == [.tearDown])
+  }
+
+  @Test func anOutdatedContainerRunsAnewWhateverItsPolicy() {
+    var led = Led(rules(.never))
+    led.run()
+    #expect(led.tell(.outdated(container: "a")) == [.stop(container: "a", id: "c0", graceSeconds: 30)])
+    #expect(led.end(143) == [.pull(container: "a")])
+    led.startOnce()
+    #expect(led.machine.isReady)
+  }
+
   @Test func restartsAtOnceThenAfterPausesThatDoubleToTheirBound() {
     var led = Led(rules())
     led.run()

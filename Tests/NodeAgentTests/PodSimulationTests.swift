@@ -92,6 +92,10 @@ private struct World {
       if instances.values.contains(where: { $0.exit == nil && $0.started }) {
         problems.append("torn down while something runs")
       }
+    case .dropVolumes:
+      if instances.values.contains(where: { $0.exit == nil && $0.started }) {
+        problems.append("volumes go while something runs")
+      }
     default: break
     }
   }
@@ -140,6 +144,9 @@ private struct World {
     case .withdraw:
       isWithdrawn = true
       return .withdrawn
+    case .dropVolumes:
+      hasVolumes = false
+      return .volumesDropped
     case .tearDown:
       if fails {
         if dice.chance(50) { instances = [:] }

@@ -18,6 +18,9 @@ final class ServedNode: Sendable {
   let runtime: FakeRuntime
   let api: FakeAPI
   let withdrawn = Mutex<[String]>([])
+  /// What a test wants otherwise.
+  let adjustFacts = Mutex<@Sendable (inout NodeFacts) -> Void>({ _ in })
+  let adjust = Mutex<@Sendable (inout NodeAgent.Settings) -> Void>({ _ in })
 
   init(runtime: FakeRuntime = FakeRuntime(), api: FakeAPI = FakeAPI()) throws {
     scratch = try TestDirectory()
@@ -38,9 +41,13 @@ final class ServedNode: Sendable {
       manifests: "\(scratch.path)/manifests", statusFile: "\(scratch.path)/run/status.json")
     settings.relist = .milliseconds(20)
     settings.statusPause = .milliseconds(2)
+    // The machine of the tests may be short of anything.
+    settings.readings = { _ in [:] }
+    adjust.withLock { $0 }(&settings)
     var facts = NodeFacts(nodeName: "n1")
     facts.logRoot = "\(scratch.path)/logs"
     facts.hostIPs = ["192.0.2.1"]
+    adjustFacts.withLock { $0 }(&facts)
     var tools = NodeTools(
       runtime: runtime, volumes: VolumeStore(root: "\(scratch.path)/volumes"), facts: facts, logger: logger)
     tools.backoff = BackoffRule(scaledBy: 0.001)

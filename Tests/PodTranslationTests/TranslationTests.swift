@@ -255,4 +255,24 @@ private let cases: [(name: String, spec: String)] = [
           .emptyDirectory(inMemory: false, sizeLimitBytes: nil),
         ])
   }
+
+  @Test func whatConfinesAContainerIsPassedOn() throws {
+    let profile = #""seccompProfile":{"type":"Localhost","localhostProfile":"a/b.json"}"#
+    let own = #""appArmorProfile":{"type":"Localhost","localhostProfile":"mine"}"#
+    let spec = """
+      {"securityContext":{\(profile),"seLinuxOptions":{"level":"s0:c1"}},
+       "containers":[{"name":"a","image":"i","securityContext":{\(own)}},{"name":"b","image":"i"}]}
+      """
+    let translation = PodTranslation(pod: try pod(spec), facts: facts())
+    let contexts = try translation.pod.spec.containers.map { container in
+      try ContainerTranslation(container, of: translation, objects: objects, podIPs: []).config(
+        attempt: 0, imageReference: "i", mountSources: [], hostsFile: nil, terminationLog: nil
+      ).linux.securityContext
+    }
+    #expect(contexts.allSatisfy { $0.seccomp.profileType == .localhost })
+    #expect(contexts.allSatisfy { $0.seccomp.localhostRef == "/var/lib/martlet/seccomp/a/b.json" })
+    #expect(contexts.allSatisfy { $0.selinuxOptions.level == "s0:c1" })
+    #expect(contexts[0].apparmor.profileType == .localhost && contexts[0].apparmor.localhostRef == "mine")
+    #expect(!contexts[1].hasApparmor)
+  }
 }

@@ -39,9 +39,14 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
     ),
     (#"{"containers":[{"name":"a","image":"a"}],"nodeSelector":{"a":"b"}}"#, ["spec.nodeSelector: not supported"]),
     (
-      containers(#""securityContext":{"seccompProfile":{"type":"Localhost","localhostProfile":"x"}}"#),
-      ["spec.containers[0].securityContext.seccompProfile.type: not supported: Localhost"]
+      containers(#""restartPolicy":"Never","restartPolicyRules":[{"action":"RestartAllContainers"}]"#),
+      [#"spec.containers[0].restartPolicyRules[0].action: not supported: "RestartAllContainers", only Restart"#]
     ),
+    (
+      #"{"containers":[{"name":"a","image":"a"}],"volumes":[{"name":"v","projected":{"sources":[{"clusterTrustBundle":{"name":"b","path":"p"}}]}}]}"#,
+      ["spec.volumes[0].projected.sources[0].clusterTrustBundle: not supported"]
+    ),
+    (#"{"containers":[{"name":"a","image":"a"}],"runtimeClassName":"x"}"#, ["spec.runtimeClassName: not supported"]),
     (
       containers(#""securityContext":{"procMount":"Unmasked"}"#),
       ["spec.containers[0].securityContext.procMount: not supported: Unmasked needs a user namespace"]
@@ -112,6 +117,10 @@ private func containers(_ fields: String) -> String { #"{"containers":[{"name":"
     (
       #"{"initContainers":[{"name":"i","image":"a","readinessProbe":{"tcpSocket":{"port":1}}}],"containers":[{"name":"a","image":"a"}]}"#,
       "spec.initContainers[0].readinessProbe: an init container that ends has no probes"
+    ),
+    (
+      containers(#""securityContext":{"seccompProfile":{"type":"Localhost","localhostProfile":"../x"}}"#),
+      "spec.containers[0].securityContext.seccompProfile.localhostProfile: must be a relative path, without .."
     ),
     (
       containers(#""ports":[{"containerPort":70000}]"#), "spec.containers[0].ports[0].containerPort: must be 1 to 65535"

@@ -37,6 +37,12 @@ package struct NodeHealth: Hashable, Sendable {
   package var isShortOfProcesses = false
 
   package init() {}
+
+  package init(_ pressures: Set<NodePressure>) {
+    isShortOfMemory = pressures.contains(.memory)
+    isShortOfDisk = pressures.contains(.disk)
+    isShortOfProcesses = pressures.contains(.processes)
+  }
 }
 
 extension NodeProfile {

@@ -21,8 +21,6 @@ struct LogPlace: Hashable, Sendable {
 
 /// What the node's server asks the agent.
 extension NodeAgent {
-  nonisolated var nodeName: String { tools.facts.nodeName }
-
   /// Every pod with its status.
   func podsNow() -> [Pod] {
     reports.values.sorted { $0.pod.metadata.name ?? "" < $1.pod.metadata.name ?? "" }.map { report in

@@ -52,7 +52,31 @@ package struct NodeServer: Sendable {
   package func respond(to request: HTTPRequest) async -> HTTPResponse {
     if request.path == "/healthz" { return .text("ok") }
     if let refusal = refusal(request) { return refusal }
-    let steps = request.path.split(separator: "/", omittingEmptySubsequences: true).map(String.init)
+    let steps = Self.steps(request)
+    switch (steps.first, steps.count) {
+    case ("containerLogs", 4): return await logs(request, steps[1], steps[2], steps[3])
+    case ("exec", 4), ("exec", 5), ("attach", 4), ("attach", 5):
+      return await stream(
+        request, attaches: steps[0] == "attach", steps[1], steps[2], container: steps[steps.count - 1])
+    case ("portForward", 3), ("portForward", 4): return await forward(request, steps[1], steps[2])
+    default: return await look(steps)
+    }
+  }
+
+  /// What may be read of a node without changing anything or seeing what containers say; for the plain port on the loopback
+  /// address, where nobody is asked who he is.
+  package func respondReadOnly(to request: HTTPRequest) async -> HTTPResponse {
+    guard request.method == "GET" || request.method == "HEAD" else {
+      return .text("405 method not allowed\n", status: 405)
+    }
+    return request.path == "/healthz" ? .text("ok") : await look(Self.steps(request))
+  }
+
+  private static func steps(_ request: HTTPRequest) -> [String] {
+    request.path.split(separator: "/", omittingEmptySubsequences: true).map(String.init)
+  }
+
+  private func look(_ steps: [String]) async -> HTTPResponse {
     switch (steps.first, steps.count) {
     case ("pods", 1): return await pods()
     case ("metrics", 1): return await metrics()
@@ -64,11 +88,6 @@ package struct NodeServer: Sendable {
       return await figures {
         HTTPResponse(headers: ["Content-Type": "application/json"], body: .bytes($0.summary.encoded()))
       }
-    case ("containerLogs", 4): return await logs(request, steps[1], steps[2], steps[3])
-    case ("exec", 4), ("exec", 5), ("attach", 4), ("attach", 5):
-      return await stream(
-        request, attaches: steps[0] == "attach", steps[1], steps[2], container: steps[steps.count - 1])
-    case ("portForward", 3), ("portForward", 4): return await forward(request, steps[1], steps[2])
     default: return .text("404 page not found\n", status: 404)
     }
   }
