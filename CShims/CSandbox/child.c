@@ -629,7 +629,7 @@ static int op_close(struct csandbox_child *child, const uint64_t *arg) {
 
 /// Everything that the container needs of the host is there; what is left is who it is and what it may.
 static int op_wait(struct csandbox_child *child, const uint64_t *arg) {
-  report(child, CSANDBOX_REPORT_READY, arg[0] != 0);
+  (void)arg;
   char byte;
   long count;
   do count = syscall(SYS_recvfrom, child->report, &byte, sizeof byte, 0, NULL, NULL);
@@ -710,7 +710,7 @@ _Noreturn static void fail(struct csandbox_child *child) {
 
 /// Closes all that the plan has no use for. It may wait long for its start, and shall keep nothing of other containers
 /// open meanwhile: not the ends of their pipes, not their mounts.
-static void close_others(const struct csandbox_child *child) {
+static int close_others(const struct csandbox_child *child) {
   const int needed[] = {
       child->report, child->slots[CSANDBOX_SLOT_SEED], child->slots[CSANDBOX_SLOT_PROC],
       child->slots[CSANDBOX_SLOT_TARGET], child->slots[CSANDBOX_SLOT_USER]};
@@ -720,8 +720,8 @@ static void close_others(const struct csandbox_child *child) {
     unsigned next = ~0U;
     for (size_t i = 0; i < count; i++)
       if (needed[i] >= (int)from && (unsigned)needed[i] < next) next = (unsigned)needed[i];
-    if (next > from) (void)syscall(SYS_close_range, from, next == ~0U ? ~0U : next - 1, 0U);
-    if (next == ~0U) return;
+    if (next > from && syscall(SYS_close_range, from, next == ~0U ? ~0U : next - 1, 0U) < 0) return -1;
+    if (next == ~0U) return 0;
     from = next + 1;
   }
 }
@@ -735,7 +735,7 @@ _Noreturn void csandbox_child_run(struct csandbox_child *child) {
   if (sigprocmask(SIG_SETMASK, &none, NULL) < 0) fail(child);
   for (int fd = 0; fd < 3; fd++)
     if (dup2(child->stdio[fd], fd) < 0) fail(child);
-  close_others(child);
+  if (close_others(child) < 0) fail(child);
   // Modes in plans are exact; the container's own umask is an operation.
   (void)umask(0);
   for (; child->index < header->op_count; child->index++) {

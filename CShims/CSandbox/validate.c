@@ -43,7 +43,7 @@ static const char *const signatures[CSANDBOX_CODES] = {
     [CSANDBOX_FSLAYER] = "fsf---",
     [CSANDBOX_SUBTREE] = "fs----",
     [CSANDBOX_USER] = "------",
-    [CSANDBOX_WAIT] = "i-----",
+    [CSANDBOX_WAIT] = "------",
 };
 
 // Vectors lie in the blob as 64-bit offsets and a closing 0, aligned to 8, so that they can become pointers in place.

@@ -27,7 +27,6 @@ static void free_container(struct container *container) {
   close_streams(container);
   close_source(&container->launch.source);
   close_fd(&container->launch.terminal);
-  if (container->mounts != 0 && !container->is_dissolving) (void)dissolve_mounts(container->mounts);
   close_fd(&container->pidfd);
   close_fd(&container->cgroup);
   close_fd(&container->log);
@@ -42,8 +41,8 @@ static void container_gone(struct container *container) {
   if (client != NULL) answer(client, number, 0);
 }
 
-/// Drops what is known of a container that has exited, when its mounts are gone, or of one that waits for its start,
-/// when it has ended. Unknown is not an error; EBUSY while it runs.
+/// Drops what is known of a container that has exited, or of one that waits for its start, when it has ended. Unknown
+/// is not an error; EBUSY while it runs.
 void forget_container(struct client *client, uint64_t number, struct container *container) {
   int err = container == NULL || container->has_exited || container->is_prepared ? 0 : EBUSY;
   if (container == NULL || err != 0) {
@@ -56,17 +55,8 @@ void forget_container(struct client *client, uint64_t number, struct container *
   container->forget_number = number;
   if (container->is_prepared)
     (void)kill_container(container);
-  else if (!container->is_dissolving)
+  else
     container_gone(container);
-}
-
-void mounts_dissolved(uint64_t mounts) {
-  struct container *container = shim.containers;
-  while (container != NULL && container->mounts != mounts) container = container->next;
-  if (container == NULL) return;
-  container->mounts = 0;
-  container->is_dissolving = false;
-  if (container->forget_client != NULL) container_gone(container);
 }
 
 /// An id names a directory, so that it may be only one component.
@@ -103,8 +93,6 @@ static void launch_ready(struct source *source, uint32_t events) {
   struct container *container = (struct container *)((char *)source - offsetof(struct container, launch));
   bool is_over = read_reports(&container->launch);
   struct launch *launch = &container->launch;
-  if (launch->is_ready && launch->mounts_are_last && container->mounts == 0 && launch->failed_err == 0)
-    container->mounts = keep_mounts(container->pid, container->pidfd);
   // A failed one is answered for when it is reaped, so that nothing of it is left by then.
   if (is_over && launch->failed_err == 0 && !container->is_prepared) container_started(container);
 }
@@ -359,7 +347,6 @@ static void container_exited(struct container *container, int status) {
   struct shim_message message = describe(container);
   message.kind = SHIM_EXITED;
   broadcast(&message);
-  container->is_dissolving = container->mounts != 0 && dissolve_mounts(container->mounts);
 }
 
 void reap_children(void) {

@@ -77,7 +77,6 @@ int launch_child(
   launch->failed_err = 0;
   launch->failed_index = SHIM_NO_INDEX;
   launch->terminal = -1;
-  launch->is_ready = launch->mounts_are_last = false;
   size_t length = request->plan_length;
   uint8_t *plan = request->plan_bytes;
   if (plan == NULL) {
@@ -150,10 +149,6 @@ static int read_report(struct launch *launch) {
   }
   if (count != sizeof report) return 1;
   if (report.kind == CSANDBOX_REPORT_OOM_CLAMPED) launch->oom_clamped = true;
-  if (report.kind == CSANDBOX_REPORT_READY) {
-    launch->is_ready = true;
-    launch->mounts_are_last = report.err != 0;
-  }
   if (report.kind == CSANDBOX_REPORT_FAILED && launch->failed_err == 0) {
     launch->failed_err = report.err == 0 ? EIO : report.err;
     launch->failed_index = report.index;

@@ -73,8 +73,6 @@ struct launch {
   int failed_err;  // 0: none so far
   int terminal;    // from its TERMINAL report, or -1
   bool oom_clamped;
-  bool is_ready;         // it waits for its start
-  bool mounts_are_last;  // the mount namespace that it is in is the container's
 };
 
 struct container {
@@ -84,7 +82,6 @@ struct container {
   bool is_prepared;  // its start has not been asked for
   bool is_running;
   bool has_exited;
-  bool is_dissolving;  // its mounts are on their way out
   bool owns_pid_namespace;
   bool has_terminal;
   bool stdin_once;
@@ -102,7 +99,6 @@ struct container {
   struct stream output[2];
   struct sink *sinks;
   struct pump *pumps;
-  uint64_t mounts;  // what they are kept as, or 0
   struct client *forget_client;
   uint64_t forget_number;  // of whoever waits for it to be gone, or 0
 };
@@ -193,12 +189,7 @@ void start_container(
     struct client *client, const struct shim_request *request, int *fds, uint8_t *plan, size_t plan_bytes);
 int kill_container(struct container *container);
 void forget_container(struct client *client, uint64_t number, struct container *container);
-void mounts_dissolved(uint64_t mounts);
 void reap_children(void);
-
-// mounts.c
-uint64_t keep_mounts(pid_t pid, int pidfd);
-bool dissolve_mounts(uint64_t mounts);
 
 // exec.c
 void start_exec(struct client *client, const struct shim_request *request, int *fds);

@@ -32,7 +32,7 @@ extension Plan {
     process.operations.append(.enterRoot)
     try process.addNames(spec: spec, context: context)
     // Before it is anybody else: what waits belongs to nobody but the shim.
-    process.operations.append(.waitForStart(mountsAreLast: users == nil))
+    process.operations.append(.waitForStart)
     try process.addProcess()
     var plan = Plan(operations: compiler.operations + process.operations)
     plan.processNamespace = context.processNamespace

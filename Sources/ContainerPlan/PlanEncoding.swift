@@ -132,7 +132,7 @@ struct PlanEncoder {
     case .setOutOfMemoryScore(let score): op(31, UInt64(score + 1000))
     case .join(let namespaces): op(32, namespaces.rawValue)
     case .closeDescriptors: op(33)
-    case .waitForStart(let mountsAreLast): op(39, mountsAreLast ? 1 : 0)
+    case .waitForStart: op(39)
     case .execute(let candidates, let arguments, let environment):
       op(34, vector(candidates), vector(arguments), vector(environment))
     default: preconditionFailure("encoded by encode(_:)")

@@ -54,8 +54,7 @@ package enum PlanOperation: Hashable, Sendable {
   case join(Namespaces)
   case closeDescriptors
   /// Until the container is started: what comes before may be done when it is created.
-  /// - Parameter mountsAreLast: the mount namespace that it is in is the one that its program gets.
-  case waitForStart(mountsAreLast: Bool)
+  case waitForStart
   case execute(candidates: [String], arguments: [String], environment: [String])
 
   /// A descriptor that operations pass to one another.

@@ -228,7 +228,7 @@ extension PodSandbox {
 
   private func eraseContainer(_ id: String) async {
     do throws(RuntimeError) {
-      // The shim lets go of its mounts meanwhile.
+      // Beside the rest: it answers when nothing of it runs.
       var forgetting = try beginToForget(id)
       do throws(RuntimeError) {
         // One that waited for its start has to end before its group can go.
@@ -262,7 +262,7 @@ extension PodSandbox {
     guard let asked = forgetting.take() else { return }
     do throws(ShimError) { try await asked.shim.finish(asked.asked) } catch {
       if case .disconnected = error { return }
-      throw RuntimeError(.failed, stage: "wait until the container's mounts are gone", subject: id, cause: error)
+      throw RuntimeError(.failed, stage: "forget container", subject: id, cause: error)
     }
   }
 

@@ -322,7 +322,7 @@ package final class Shim: Sendable {
   }
 
   /// Drops what the shim knows of an exited container, so that its name is free again, and of one that was prepared,
-  /// which ends with that. Returns when its mounts are gone. Unknown is not an error.
+  /// which ends with that. Returns when it has ended. Unknown is not an error.
   /// - Throws: `refused` with EBUSY while it runs.
   package func forget(_ containerID: String) async throws(ShimError) {
     _ = try await connection.ask(ShimRequest(kind: .forget, id: containerID))

@@ -68,7 +68,7 @@ enum csandbox_code {
   CSANDBOX_FSLAYER = 36,    // slot, key, slot of a mount: as FSSTRING
   CSANDBOX_SUBTREE = 37,    // slot, path in it, followed inside only: the slot becomes that part; after ENTER
   CSANDBOX_USER = 38,       // into the pod's user namespace, and a mount namespace that belongs to it
-  CSANDBOX_WAIT = 39,       // whether the mount namespace is the last one; until the shim says to go on
+  CSANDBOX_WAIT = 39,       // until the shim says to go on
   CSANDBOX_CODES = 40,
 };
 
@@ -110,7 +110,6 @@ enum csandbox_report_kind {
   CSANDBOX_REPORT_FAILED = 1,
   CSANDBOX_REPORT_TERMINAL = 2,     // with the descriptor of the terminal's other side
   CSANDBOX_REPORT_OOM_CLAMPED = 3,  // err is the score that could not be set
-  CSANDBOX_REPORT_READY = 4,        // it waits to be told to go on; err 1: its mount namespace is the last one
 };
 struct csandbox_report {
   uint32_t kind;

@@ -65,7 +65,7 @@ enum shim_request_kind {
   SHIM_REOPEN = 6,  // fds: log
   SHIM_ATTACH = 7,  // fds: stdin, stdout, stderr; arg 0: milliseconds of standstill until it is dropped
   SHIM_CLOSE_STDIN = 8,
-  SHIM_FORGET = 9,  // answered when its mounts are gone; one that waits for its start is ended
+  SHIM_FORGET = 9,  // one that waits for its start is ended, and answered for when it is gone
   SHIM_STATE = 10,
   SHIM_SHUTDOWN = 11,
   SHIM_PREPARE = 12,  // as START, up to where the plan waits; nothing is answered, and one that fails is forgotten
