@@ -67,6 +67,8 @@ struct NodeCommand: AsyncParsableCommand {
 
   @OptionGroup var dns: DNSOptions
 
+  @OptionGroup var tuning: NodeTuning
+
   @OptionGroup var routing: RoutingOptions
 
   @Option(name: .customLong("backoff-scale"), help: .hidden)
@@ -122,7 +124,9 @@ struct NodeCommand: AsyncParsableCommand {
     try place.describe(
       manifests: try Place.absolute(manifests), nodeName: facts.nodeName,
       podSuffix: membership == nil ? "" : "-\(facts.nodeName)")
-    let settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
+    var settings = NodeAgent.Settings(manifests: manifests, statusFile: place.statusFile)
+    settings.eviction = try tuning.eviction()
+    settings.cgroups = { [root = tuning.cgroupRoot] in await NodeTuning.cgroups(client, root: root) }
     let agent = NodeAgent(settings: settings, tools: tools, cluster: membership?.cluster) { services, backends in
       await Self.sync(proxy, services, backends)
     }
@@ -138,6 +142,10 @@ struct NodeCommand: AsyncParsableCommand {
           group.addTask { try await ClusterMembership.keep(proxy) }
         }
         if let names { group.addTask { try await names.run() } }
+        if tuning.readOnlyPort > 0 {
+          let server = NodeReadOnly(agent: agent, runtime: client, port: tuning.readOnlyPort, logger: logger)
+          group.addTask { try await server.run() }
+        }
         if let router { group.addTask { try await router.run() } }
         try await group.next()
         group.cancelAll()
@@ -190,6 +198,7 @@ struct NodeCommand: AsyncParsableCommand {
     facts.hostDNS = DNSSettings(resolvConf: try Files.readText("/etc/resolv.conf") ?? "")
     // Beside everything else of this node where that was moved; else where all the world looks for them.
     facts.logRoot = try Place.absolute(logs ?? (root == "/var/lib/martlet" ? "/var/log/pods" : "\(root)/logs/pods"))
+    facts.seccompRoot = "\(try Place.absolute(root))/seccomp"
     facts.hostIPs = HostFacts.addresses()
     facts.memoryCapacityBytes = HostFacts.memoryBytes()
     facts.cpuCapacityMilli = HostFacts.cpus() * 1000

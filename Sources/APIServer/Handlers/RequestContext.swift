@@ -102,10 +102,8 @@ extension APIServer {
     case ("ephemeralcontainers", "update"): return try await update(context)
     case ("ephemeralcontainers", "patch"): return try await patch(context)
     case ("resize", "get"): return try get(context)
-    case ("resize", _):
-      throw APIStatus(
-        code: 501, reason: "NotImplemented",
-        message: "the resources of a running pod cannot be changed by this server; replace the pod")
+    case ("resize", "update"): return try await update(context)
+    case ("resize", "patch"): return try await patch(context)
     case ("eviction", "create"): return try await evict(context)
     case ("status", "get"): return try get(context)
     case ("status", "update"): return try await update(context)

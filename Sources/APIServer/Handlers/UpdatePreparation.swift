@@ -37,6 +37,7 @@ extension APIServer {
       object = old
       let defaulted = defaulted(wanted, resource)
       object[object: "spec"]["ephemeralContainers"] = defaulted[object: "spec"]["ephemeralContainers"]
+    case .resize: object = Self.resized(defaulted(wanted, resource), old: old)
     case .finalize:
       object = old
       object[object: "spec"]["finalizers"] = wanted[object: "spec"]["finalizers"]

@@ -17,6 +17,8 @@ extension APIServer {
     case finalize
     /// Containers that are added to a running pod.
     case ephemeralContainers
+    /// CPU and memory of containers of a running pod.
+    case resize
     /// Everything; for the server's own changes.
     case everything
 
@@ -25,6 +27,7 @@ extension APIServer {
       case "status": self = .status
       case "finalize": self = .finalize
       case "ephemeralcontainers": self = .ephemeralContainers
+      case "resize": self = .resize
       default: self = .object
       }
     }
@@ -138,7 +141,8 @@ extension APIServer {
     do throws(APIStatus) {
       try validateUpdate(object, old: old, scope, context)
       if scope == .object || scope == .status { try await checkByWebhooks(object, old: old, "UPDATE", context) }
-      if scope == .object { try checkAdmitted(object, old: old, context) }
+      if scope == .object || scope == .resize { try checkAdmitted(object, old: old, context) }
+      if scope == .resize { try checkLimits(object, context) }
     } catch {
       allocation.undo()
       throw error
@@ -242,6 +246,7 @@ extension APIServer {
       case .object: Validation.update(document: document, old: stored) + customErrors(object, resource)
       case .status: Validation.statusUpdate(document: document, old: stored) + customErrors(object, resource)
       case .ephemeralContainers: Self.ephemeralErrors(object, old)
+      case .resize: Self.resizeErrors(object, old: old)
       case .finalize, .everything: []
       }
     if !errors.isEmpty {
