@@ -123,6 +123,7 @@ final class EtcdEngine: StoreEngine {
       }
       switch write.answer(response) {
       case .done(let revision, changed: true):
+        if revision <= before { throw .io(fail("went back from revision \(before) to \(revision)")) }
         // What is durable is done, also where the news of it is late.
         if replica.revision < revision { _ = await follower.wait(for: revision, until: deadline) }
         return revision

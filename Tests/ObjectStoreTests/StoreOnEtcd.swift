@@ -56,13 +56,23 @@ private actor StoreOnEtcd {
   private(set) var store: ObjectStore
   private(set) var scale = RevisionScale()
 
-  init() async throws {
-    await EtcdProcess.takeSlot()
-    let directory = try TestDirectory()
+  private init(_ directory: TestDirectory, _ etcd: EtcdProcess, _ store: ObjectStore) {
     self.directory = directory
-    etcd = try await EtcdProcess(directory: directory.path)
-    store = try await Self.open(etcd)
+    self.etcd = etcd
+    self.store = store
     scale.taken.append(store.revision)
+  }
+
+  static func make() async throws -> StoreOnEtcd {
+    await EtcdProcess.takeSlot()
+    do {
+      let directory = try TestDirectory()
+      let etcd = try await EtcdProcess(directory: directory.path)
+      return StoreOnEtcd(directory, etcd, try await open(etcd))
+    } catch {
+      await EtcdProcess.giveSlot()
+      throw error
+    }
   }
 
   private static func open(_ etcd: EtcdProcess) async throws -> ObjectStore {
@@ -98,7 +108,7 @@ private actor StoreOnEtcd {
 
 extension StoreEngine {
   static let etcd = StoreEngine(name: "etcd") {
-    let holder = try await StoreOnEtcd()
+    let holder = try await StoreOnEtcd.make()
     return StoreUnderTest(
       revision: {
         let (store, scale) = await holder.now
