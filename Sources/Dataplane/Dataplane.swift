@@ -54,7 +54,7 @@ package actor Dataplane {
   let events: NftEvents
   let logger: Logger
   private let carrier: any MessageCarrier
-  private let connections: ConntrackTable
+  let connections: ConntrackTable
   /// What the kernel has; nil: its table is unknown, and the next call compares or replaces it.
   private var state: ServiceState?
   /// Nil: nobody has said yet; what is in the kernel stays.
@@ -63,8 +63,8 @@ package actor Dataplane {
   /// Node ports stand here, also before the first `apply`.
   private var nodePortAddresses: Set<IPAddress>
   /// Flows whose deletion failed, tried again with the next call. Bounded by `staleFlowsMax`; then they time out by themselves.
-  private var staleFlows: Set<TranslatedFlow> = []
-  private static let staleFlowsMax = 65_536
+  var staleFlows: Set<TranslatedFlow> = []
+  static let staleFlowsMax = 65_536
   /// Somebody watches: past so many elements in one transaction the kernel shall not write a notice for each.
   var isWatched = false
   private static let noticesMax = 1000
@@ -217,7 +217,15 @@ package actor Dataplane {
     if messages == nil { applied.addedElements = step.addedElements }
     let toSend = messages ?? Self.replacement(step, fresh.layout, policies?.table())
     applied.messages = toSend.count
-    if !toSend.isEmpty { applied.note(try run(toSend, stage: "apply services")) }
+    do throws(NftRefusal) {
+      if !toSend.isEmpty { applied.note(try carry(toSend)) }
+    } catch {
+      let detail = Self.describe(error, toSend)
+      guard error.isOutOfRoom, messages != nil else { throw DataplaneError(stage: "apply services", detail: detail) }
+      // A kernel whose sets get no more room than they were made with.
+      logger.info("\(detail): table inet \(ServiceLayout.tableName) is made again with more room")
+      applied.note(try run(Self.replacement(step, fresh.layout, policies?.table()), stage: "apply services"))
+    }
     state = fresh
     // What led where before is unknown: every flow to a service that does not lead to one of its endpoints is stale.
     applied.note(forgetFlows(of: fresh))
@@ -367,67 +375,6 @@ package actor Dataplane {
     let what = messages[index].description(element: refusal.element)
     let sentence = refusal.sentence.map { ": \($0)" } ?? ""
     return "\(what): \(SyscallError.name(of: refusal.cause.errno)) (\(refusal.cause.errno))\(sentence)"
-  }
-}
-
-// MARK: flows
-
-extension Dataplane {
-  private func forgetFlows(of state: ServiceState) -> ConntrackTable.Deletion {
-    var families: Set<IPAddress.Family> = []
-    for (key, entry) in state.services where key.transport == .udp { families.insert(entry.address.family) }
-    if families.isEmpty { return ConntrackTable.Deletion() }
-    let isStale = { (flow: TranslatedFlow) -> Bool in
-      let key = ServiceEntry.Key(address: flow.virtualAddress, transport: .udp, port: flow.virtualPort)
-      guard let entry = state.resolved(key) else { return false }
-      let endpoint = ServiceEndpoint(address: flow.endpoint, port: flow.endpointPort)
-      return !entry.endpoints.contains(endpoint) && entry.outside?.contains(endpoint) != true
-    }
-    return delete { () throws(SyscallError) in
-      try connections.deleteUDP(families: families.sorted(), where: isStale)
-    } ?? ConntrackTable.Deletion()
-  }
-
-  /// After the table has changed, so that no packet in between brings a flow back.
-  private func forget(_ flows: Set<TranslatedFlow>) -> ConntrackTable.Deletion {
-    let wanted = staleFlows.union(flows)
-    staleFlows = []
-    if wanted.isEmpty { return ConntrackTable.Deletion() }
-    let deletion = delete { () throws(SyscallError) in try connections.deleteUDP(wanted) }
-    if deletion == nil && wanted.count <= Self.staleFlowsMax { staleFlows = wanted }
-    return deletion ?? ConntrackTable.Deletion()
-  }
-
-  /// Nil where the kernel would not: traffic of new flows is right all the same, so that is a warning.
-  private func delete(_ body: () throws(SyscallError) -> ConntrackTable.Deletion) -> ConntrackTable.Deletion? {
-    do throws(SyscallError) {
-      return try body()
-    } catch {
-      logger.warning("delete stale UDP flows: \(error); tried again with the next change of a UDP service")
-      return nil
-    }
-  }
-
-  /// Clients whose endpoint is gone: the rules pass over what remembers them already, but should the endpoint come back
-  /// it would be theirs again. Linear in the clients that are remembered.
-  private func forgetClients(_ lost: [AddressFamily: Set<Words>]) {
-    let groups = [Lane.Group.inside, .outside]
-    for (family, group, tags) in lost.flatMap({ family, tags in groups.map { (family, $0, tags) } }) {
-      let set = ServiceLayout.sticky(family, group)
-      do throws(SyscallError) {
-        let listed = try transactions.elements(table: ServiceLayout.tableName, set: set.name)
-        for client in listed.map({ Element($0, in: set) }) {
-          guard case .data(let tag) = client.value,
-            tags.contains(Words(listed: Array(client.key.bytes.dropFirst(family.addressBytes)) + tag.bytes))
-          else { continue }
-          // One by one: any of them may time out at this moment, and that would undo the others.
-          _ = try? transactions.run(
-            Program.encode([.deleteElements(table: ServiceLayout.tableName, set, [Element(client.key)])]))
-        }
-      } catch {
-        logger.warning("forget clients of vanished endpoints: \(error); they time out by themselves")
-      }
-    }
   }
 }
 

@@ -18,7 +18,7 @@ package struct NftRefusal: Error, Sendable, Hashable {
 /// What a transaction took.
 package struct NftSent: Sendable {
   package var bytes: Int
-  /// In the call that hands it over, which returns when the kernel has done it.
+  /// Of processor time in the call that hands it over, which returns when the kernel has done it.
   package var nanoseconds: Int64
 
   package init(bytes: Int, nanoseconds: Int64) {
@@ -51,20 +51,27 @@ package final class NftTransactions: Sendable {
   package func run(_ program: [UInt8]) throws(NftRefusal) -> NftSent {
     let bytes = try Self.build(program)
     let refusals: [NetlinkRefusal]
-    let start = SystemClock.bootNanoseconds
+    let start = Self.threadNanoseconds
     do throws(SyscallError) {
       refusals = try socket.transact(bytes, subject: "nf_tables transaction")
     } catch {
       throw NftRefusal(message: nil, element: nil, cause: error, sentence: nil)
     }
     guard let first = refusals.min(by: { $0.sequence < $1.sequence }) else {
-      return NftSent(bytes: bytes.count, nanoseconds: SystemClock.bootNanoseconds - start)
+      return NftSent(bytes: bytes.count, nanoseconds: Self.threadNanoseconds - start)
     }
     // Sequence 1 is the batch's begin, 2 the first message.
     let message = first.sequence >= 2 ? Int(first.sequence) - 2 : nil
     throw NftRefusal(
       message: message, element: first.offset.flatMap { Self.element(at: $0, ofMessage: first.sequence, in: bytes) },
       cause: SyscallError(call: "nf_tables", subject: "transaction", errno: first.errno), sentence: first.sentence)
+  }
+
+  /// Processor time of this thread: what the kernel works for us, however busy the machine is with others.
+  private static var threadNanoseconds: Int64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
   /// The messages on the wire; package-visible for tests of the builder.

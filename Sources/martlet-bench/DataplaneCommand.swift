@@ -7,12 +7,13 @@ struct DataplaneCommand: AsyncParsableCommand {
     commandName: "dataplane",
     abstract: "The Service dataplane: what changes cost the kernel, and what connections pay, by number of services.",
     discussion: """
-      Each number of services is measured in a process and a network namespace of its own, in turn with the others and, up
-      to --peer-services, with rules of the shape that kube-proxy's nftables mode writes, a chain a service, loaded with
-      nft -f: its times hold the start of nft, as they do there. Every figure is the median of the rounds. first_sync_ms is
-      from the services to the kernel's yes, first_sync_kernel_ms of that the kernel's. messages and bytes are those of one
-      changed endpoint. Connections go from this process to itself, over loopback, by a service's address and straight.
-      Rules that are not done within --peer-seconds are given up, and the report says so.
+      Each number of services is measured in a process and a network namespace of its own, in turn with the others and,
+      up to --peer-services, with rules of the shape that kube-proxy's nftables mode writes, a chain a service, loaded
+      with nft -f: its times hold the start of nft, as they do there. Every figure is the median of the rounds.
+      first_sync_ms is from the services to the kernel's yes, first_sync_kernel_ms the processor time of the kernel in
+      it. messages and bytes are those of one changed endpoint. Connections go from this process to itself, over
+      loopback, by a service's address and straight. Rules that are not done within --peer-seconds are given up, and the
+      report says so.
       """)
 
   @Option(name: .long, help: "text or json: one object, units in the names.")
