@@ -48,7 +48,7 @@ import Testing
       isRunning = true
     }
 
-    private func end() throws {
+    func end() throws {
       guard isRunning else { return }
       isRunning = false
       try process.signal(15)
@@ -75,6 +75,32 @@ import Testing
         code: outcome.status.code, output: String(decoding: outcome.output, as: UTF8.self),
         errors: String(decoding: outcome.errorOutput, as: UTF8.self))
     }
+  }
+
+  /// A second, and another for a machine that is busy with other tests.
+  private static let drainSecondsMax = 2
+
+  @Test func aServerThatIsAskedToEndDoesSoSoonAndEndsItsWatchesProperly() async throws {
+    let server = try await Server([])
+    let begun = try await server.run(
+      """
+      for i in 1 2 3 4 5 6 7 8 9 10; do
+        (curl -sSN --max-time 50 --unix-socket run/server.sock \
+          'http://localhost/api/v1/namespaces/default/configmaps?watch=1' > watch.$i; echo $? > code.$i) > /dev/null 2>&1 &
+      done
+      for turn in $(seq 100); do
+        [ "$(cat watch.* | grep -c ADDED)" -ge 10 ] && break; sleep 0.1
+      done
+      cat watch.* | grep -c ADDED
+      """)
+    #expect(begun.output == "10\n", "\(begun)")
+    let asked = ContinuousClock.now
+    try server.end()
+    #expect(ContinuousClock.now - asked < .seconds(Self.drainSecondsMax))
+    let codes = try await server.run(
+      "for turn in $(seq 50); do [ $(ls code.* | wc -l) = 10 ] && break; sleep 0.1; done; cat code.* | sort -u")
+    #expect(codes.output == "0\n", "no answer is cut off: \(codes)")
+    try await server.stop()
   }
 
   private static let policy = """
