@@ -91,7 +91,7 @@ extension PodNeeds {
     nodeName = spec.nodeName.flatMap { $0.isEmpty ? nil : $0 }
     labels = pod.metadata.labels
     priority = spec.priority ?? 0
-    amounts = spec.amounts
+    amounts = pod.specWithAllocated.amounts
     scoredMilliCPU = amounts.milliCPU > 0 ? amounts.milliCPU : Self.milliCPUDefault
     scoredMemoryBytes = amounts.memoryBytes > 0 ? amounts.memoryBytes : Self.memoryBytesDefault
     let running = spec.containers + spec.initContainers.filter { $0.restartPolicy == "Always" }
@@ -138,6 +138,27 @@ extension PodNeeds {
   private static func tagged(_ image: String) -> String {
     let last = image.split(separator: "/").last ?? ""
     return last.contains(":") || last.contains("@") ? image : "\(image):latest"
+  }
+}
+
+extension Pod {
+  /// The specification with what the node has set aside for each container, while that is more than is asked for: a pod
+  /// that was made smaller keeps what it has until the node has taken it back. One that cannot grow on its node counts as
+  /// it is there.
+  /// - SeeAlso: https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/
+  fileprivate var specWithAllocated: PodSpec {
+    var counted = spec
+    let isInfeasible = status.conditions.contains { $0.type == "PodResizePending" && $0.reason == "Infeasible" }
+    for index in counted.containers.indices {
+      let allocated = status.containerStatuses.first { $0.name == counted.containers[index].name }?.allocatedResources
+      for (name, amount) in allocated ?? [:] {
+        let asked = counted.containers[index].resources.requests[name]
+        if isInfeasible || Amounts.amount(name, amount) > asked.map({ Amounts.amount(name, $0) }) ?? 0 {
+          counted.containers[index].resources.requests[name] = amount
+        }
+      }
+    }
+    return counted
   }
 }
 

@@ -119,8 +119,9 @@ struct ServerCommand: AsyncParsableCommand {
 
   func validate() throws {
     guard (1...65_535).contains(securePort) else { throw ValidationError("--secure-port \(securePort): 1 to 65535") }
-    guard (2...3600).contains(nodeGraceSeconds) else {
-      throw ValidationError("--node-monitor-grace-period \(nodeGraceSeconds): 2 to 3600 seconds")
+    // Nodes say every ten seconds that they live.
+    guard (12...3600).contains(nodeGraceSeconds) else {
+      throw ValidationError("--node-monitor-grace-period \(nodeGraceSeconds): 12 to 3600 seconds")
     }
   }
 

@@ -33,7 +33,8 @@ extension KubeTests {
     private static func asker(_ address: String) -> String {
       KubeManifests.pod(
         "asker",
-        "while :; do if wget -q -T 2 -O /dev/null http://\(address)/; then echo ok; else echo lost; fi; done")
+        "while :; do if printf \"GET / HTTP/1.0\\r\\n\\r\\n\" | timeout 2 nc \(address) 80 | grep -q hello; then echo ok; else echo lost; fi; done"
+      )
     }
 
     private struct Count: Equatable {
@@ -110,7 +111,7 @@ extension KubeTests {
       try await shell.says("kubectl scale deploy/web --replicas=3", "deployment.apps/web scaled")
       try await shell.shows("kubectl rollout status deploy/web --timeout=60s", "successfully rolled out")
       try await shell.shows("kubectl delete -f web.yaml -f asker.yaml --timeout=60s", "deleted")
-      try await shell.says("kubectl get pods -o name | wc -l", "0")
+      try await shell.eventually("kubectl get pods -o name | wc -l") { $0 == "0\n" }
     }
 
     /// With its shim a pod dies; the node says so and makes it anew, and the Service leads to the other meanwhile.

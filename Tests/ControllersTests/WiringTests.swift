@@ -17,7 +17,7 @@ import Testing
   ) async throws {
     var configuration = ControllersConfiguration()
     configuration.clusterCIDRs = ["10.244.0.0/16"]
-  configuration.nodePrefixLengths = [.ipv4: 24]
+    configuration.nodePrefixLengths = [.ipv4: 24]
     let controllers = Controllers(
       client: api.client, informers: informers, configuration: configuration,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

@@ -4,6 +4,20 @@ import Scheduler
 import Testing
 
 @Suite struct DecisionTests {
+  @Test(arguments: [("500m", false, 1000), ("2", false, 2000), ("2", true, 1000)] as [(String, Bool, Int64)])
+  func aResizedPodCountsAsTheLargerUntilItsNodeHasDoneIt(asked: String, isInfeasible: Bool, counted: Int64) {
+    let resized = facts("p", ["cpu": asked]) {
+      var container = ContainerStatus()
+      container.name = "c"
+      container.allocatedResources = quantities(["cpu": "1"])
+      $0.status.containerStatuses = [container]
+      var condition = PodCondition()
+      (condition.type, condition.status, condition.reason) = ("PodResizePending", "True", "Infeasible")
+      if isInfeasible { $0.status.conditions = [condition] }
+    }
+    #expect(resized.needs.amounts.milliCPU == counted)
+  }
+
   struct Case: Sendable, CustomTestStringConvertible {
     var name: String
     var node: Node
