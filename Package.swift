@@ -197,7 +197,7 @@ let rooms: [Room] = [
     name: "DaemonConfigurationTests", kind: .test, uses: ["DaemonConfiguration", "Kernel", "TestSupport"]),
   Room(name: "LinearPatternTests", kind: .test, uses: ["LinearPattern", "JSON", "TestSupport"]),
   Room(name: "CELTests", kind: .test, uses: ["CEL", "JSON", "TestSupport"]),
-  Room(name: "KubeSchemaTests", kind: .test, uses: ["KubeSchema", "JSON", "TestSupport"]),
+  Room(name: "KubeSchemaTests", kind: .test, uses: ["KubeSchema", "CEL", "JSON", "TestSupport"]),
   Room(
     name: "KubeValidationTests", kind: .test,
     uses: ["KubeValidation", "KubeSchema", "KubeModel", "JSON", "YAML", "TestSupport"]),

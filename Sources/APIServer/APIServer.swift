@@ -23,6 +23,7 @@ package final class APIServer: Sendable {
   private let shelf: DocumentShelf
   let allocations: ServiceAllocations
   let quotas = QuotaLedger()
+  let policies: PolicyRegistry
   let inFlight: InFlight
 
   package init(configuration: APIServerConfiguration, store: ObjectStore, access: Access, logger: Logger) {
@@ -32,6 +33,7 @@ package final class APIServer: Sendable {
     self.logger = logger
     schema = .kubernetes
     resources = ServedResources(schema, CustomResources(store: store, schema: schema, logger: logger))
+    policies = PolicyRegistry(store: store, logger: logger)
     encodings = EncodedObjects(bytesMax: configuration.encodedBytesMax)
     shelf = DocumentShelf(schema, configuration, resources.custom)
     allocations = ServiceAllocations(

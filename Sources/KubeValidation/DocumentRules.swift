@@ -64,8 +64,7 @@ extension Validation {
     if isDefinition(document) {
       errors.definition(document)
     } else if isPolicy(document) {
-      // A policy that is stored and not held to would be worse than none.
-      errors.forbidden(FieldPath("spec"), "not supported: this server evaluates no expressions in CEL; use a webhook")
+      policy(document, &errors)
     } else {
       errors.byTable(document)
     }
@@ -78,6 +77,8 @@ extension Validation {
     errors.metadataUpdate(metadata(new), metadata(old))
     if isDefinition(new) {
       if statusOnly { errors.updateDefinitionStatus(new) } else { errors.updateDefinition(new, old) }
+    } else if isPolicy(new), !statusOnly {
+      policy(new, &errors)
     } else if !statusOnly {
       errors.byTable(new)
     }
@@ -88,6 +89,16 @@ extension Validation {
   private static func isPolicy(_ document: JSONValue) -> Bool {
     let kind = document["kind"]?.string ?? ""
     return document["apiVersion"] == "admissionregistration.k8s.io/v1" && kind.contains("AdmissionPolicy")
+  }
+
+  private static func policy(_ document: JSONValue, _ errors: inout FieldErrors) {
+    switch document["kind"]?.string {
+    case "ValidatingAdmissionPolicy": errors.policy(document)
+    case "ValidatingAdmissionPolicyBinding": errors.policyBinding(document)
+    default:
+      // A policy that is stored and not held to would be worse than none.
+      errors.forbidden(FieldPath("spec"), "not supported: this server evaluates no mutating policies; use a webhook")
+    }
   }
 
   private static func isDefinition(_ document: JSONValue) -> Bool {

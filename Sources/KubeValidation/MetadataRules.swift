@@ -128,9 +128,14 @@ extension FieldErrors {
     for (index, finalizer) in finalizers.enumerated() { standardFinalizer(finalizer, path[index]) }
   }
 
+  /// The last is the server's, on definitions.
+  private static let standardFinalizers: Set<String> = [
+    "kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io",
+  ]
+
   /// Names without a prefix are Kubernetes' own.
   mutating func standardFinalizer(_ finalizer: String, _ path: FieldPath) {
-    if finalizer.contains("/") || ["kubernetes", "orphan", "foregroundDeletion"].contains(finalizer) { return }
+    if finalizer.contains("/") || Self.standardFinalizers.contains(finalizer) { return }
     invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
   }
 

@@ -54,13 +54,11 @@ extension FieldErrors {
       invalid(
         path["admissionReviewVersions"], JSONValue(hook.reviewVersions), "must include at least one of v1, v1beta1")
     }
-    if hook.hasConditions {
-      forbidden(path["matchConditions"], "not supported: this server evaluates no expressions in CEL")
-    }
+    matchConditions(hook.conditions, path["matchConditions"], ExpressionVariables.conditions)
     clientConfiguration(hook.client, path["clientConfig"])
   }
 
-  private mutating func webhookRule(_ rule: RuleWithOperations, _ path: FieldPath) {
+  mutating func webhookRule(_ rule: RuleWithOperations, _ path: FieldPath) {
     let operations = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]
     if rule.operations.isEmpty { required(path["operations"]) }
     if rule.operations.count > 1, rule.operations.contains("*") {
@@ -118,10 +116,10 @@ private struct WebhookFields {
   let reviewVersions: [String]
   let namespaceSelector: LabelSelector?
   let objectSelector: LabelSelector?
-  let hasConditions: Bool
+  let conditions: [MatchCondition]
 
   init(_ hook: MutatingWebhook) {
-    hasConditions = !hook.matchConditions.isEmpty
+    conditions = hook.matchConditions
     (name, rules, client) = (hook.name, hook.rules, hook.clientConfig)
     (failurePolicy, matchPolicy, sideEffects) = (hook.failurePolicy, hook.matchPolicy, hook.sideEffects)
     (timeoutSeconds, reviewVersions) = (hook.timeoutSeconds, hook.admissionReviewVersions)
@@ -129,7 +127,7 @@ private struct WebhookFields {
   }
 
   init(_ hook: ValidatingWebhook) {
-    hasConditions = !hook.matchConditions.isEmpty
+    conditions = hook.matchConditions
     (name, rules, client) = (hook.name, hook.rules, hook.clientConfig)
     (failurePolicy, matchPolicy, sideEffects) = (hook.failurePolicy, hook.matchPolicy, hook.sideEffects)
     (timeoutSeconds, reviewVersions) = (hook.timeoutSeconds, hook.admissionReviewVersions)

@@ -9,8 +9,8 @@ package struct LinearPattern: Sendable {
   package let source: String
   let program: PatternProgram
 
-  /// Steps of one match, after which it is given up: about a second.
-  package static let stepsMax = 100_000_000
+  /// Steps of one match, after which it is given up: some tenths of a second.
+  package static let stepsMax = 20_000_000
 
   /// - Throws: `PatternProblem` in Go's words where the expression is none, or too large.
   package init(_ source: String) throws(PatternProblem) {
@@ -27,9 +27,11 @@ package struct LinearPattern: Sendable {
     return matches(text, steps: &steps)
   }
 
-  /// - Parameter steps: is raised by what the match took.
-  package func matches(_ text: String, steps: inout Int) -> Bool? {
-    var simulation = PatternSimulation(program, wantsPlace: false)
+  /// - Parameters:
+  ///   - steps: is raised by what the match took.
+  ///   - limit: after so many it is given up.
+  package func matches(_ text: String, steps: inout Int, limit: Int = stepsMax) -> Bool? {
+    var simulation = PatternSimulation(program, wantsPlace: false, limit: limit)
     let found = simulation.run(Array(text.unicodeScalars), from: 0)
     steps += simulation.steps
     return simulation.isOverBudget ? nil : found != nil

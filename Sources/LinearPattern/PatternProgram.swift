@@ -90,8 +90,10 @@ struct PatternSimulation {
   /// Instructions still to be followed, of one thread.
   private var open: [Int32] = []
 
-  init(_ program: PatternProgram, wantsPlace: Bool) {
-    (self.program, self.wantsPlace) = (program, wantsPlace)
+  private let limit: Int
+
+  init(_ program: PatternProgram, wantsPlace: Bool, limit: Int = LinearPattern.stepsMax) {
+    (self.program, self.wantsPlace, self.limit) = (program, wantsPlace, limit)
   }
 
   /// Threads, each at an instruction that eats a scalar or matches; one an instruction.
@@ -131,7 +133,7 @@ struct PatternSimulation {
           follow(instruction.next, thread.start, place + 1, text, &later)
         }
       }
-      if steps > LinearPattern.stepsMax {
+      if steps > limit {
         isOverBudget = true
         return nil
       }

@@ -225,4 +225,66 @@ import Testing
     #expect(claim.json["status"]?["phase"] == "Pending")
     try await world.stop()
   }
+
+  @Test func anIngressWithoutAClassGetsTheDefaultOne() async throws {
+    let world = try await TestServer()
+    let classes = "/apis/networking.k8s.io/v1/ingressclasses"
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses"
+    func ingress(_ name: String, _ annotations: JSONValue = [:]) -> JSONValue {
+      [
+        "metadata": ["name": .string(name), "annotations": annotations],
+        "spec": ["defaultBackend": ["service": ["name": "s", "port": ["number": 80]]]],
+      ]
+    }
+    #expect(try await world.send("POST", ingresses, ingress("none")).json["spec"]?["ingressClassName"] == nil)
+    for name in ["old", "new"] {
+      try await world.send(
+        "POST", classes,
+        [
+          "metadata": [
+            "name": .string(name), "annotations": ["ingressclass.kubernetes.io/is-default-class": "true"],
+          ], "spec": ["controller": "example.com/c"],
+        ])
+      world.advance(seconds: 1)
+    }
+    let made = try await world.send("POST", ingresses, ingress("a"))
+    #expect(made.json["spec"]?["ingressClassName"] == "new", "\(made.text)")
+    let named = try await world.send("POST", ingresses, ingress("b", ["kubernetes.io/ingress.class": "x"]))
+    #expect(named.json["spec"]?["ingressClassName"] == nil)
+    try await world.stop()
+  }
+
+  @Test func aClaimGrowsWhereItsClassLetsIt() async throws {
+    let world = try await TestServer()
+    let claims = "\(Self.core)/persistentvolumeclaims"
+    for (name, grows) in [("fixed", false), ("grows", true)] {
+      try await world.send(
+        "POST", "/apis/storage.k8s.io/v1/storageclasses",
+        ["metadata": ["name": .string(name)], "provisioner": "p", "allowVolumeExpansion": .bool(grows)])
+      try await world.send(
+        "POST", claims,
+        [
+          "metadata": ["name": .string(name)],
+          "spec": [
+            "storageClassName": .string(name), "accessModes": ["ReadWriteOnce"],
+            "resources": ["requests": ["storage": "1Gi"]],
+          ],
+        ])
+    }
+    func grow(_ name: String) async throws -> TestServer.Answer {
+      try await world.send(
+        "PATCH", "\(claims)/\(name)", ["spec": ["resources": ["requests": ["storage": "2Gi"]]]],
+        type: "application/merge-patch+json")
+    }
+    #expect(try await grow("grows").status == 422, "it is not bound yet")
+    for name in ["fixed", "grows"] {
+      try await world.send(
+        "PATCH", "\(claims)/\(name)/status", ["status": ["phase": "Bound"]], type: "application/merge-patch+json")
+    }
+    let fixed = try await grow("fixed")
+    #expect(fixed.status == 403 && fixed.message.contains("only dynamically provisioned pvc can be resized"))
+    let grown = try await grow("grows")
+    #expect(grown.status == 200, "\(grown.text)")
+    try await world.stop()
+  }
 }

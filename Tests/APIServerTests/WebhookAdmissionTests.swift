@@ -122,6 +122,71 @@ import Testing
     try await world.stop()
   }
 
+  private static func changed(_ configuration: JSONValue, _ change: (inout JSONObject) -> Void) throws -> JSONValue {
+    var object = try #require(configuration.object)
+    var hook = try #require(object["webhooks"]?[0]?.object)
+    change(&hook)
+    object["webhooks"] = [.object(hook)]
+    return .object(object)
+  }
+
+  @Test func conditionsSayOfWhatAWebhookIsAsked() async throws {
+    try await withHook { _ in
+      ["allowed": false]
+    } _: { port, authority in
+      let world = try await TestServer()
+      let made = try await world.send(
+        "POST", Self.validating,
+        try Self.changed(Self.configuration("ValidatingWebhookConfiguration", port: port, authority)) {
+          $0["matchConditions"] = [
+            ["name": "named", "expression": "object.metadata.name.startsWith('a')"],
+            ["name": "with-data", "expression": "request.operation != 'CREATE' || object.data.size() > 0"],
+          ]
+        })
+      try #require(made.status == 201, "\(made.text)")
+      #expect(try await world.send("POST", Self.maps, ["metadata": ["name": "b"]]).status == 201)
+      #expect(try await world.send("POST", Self.maps, ["metadata": ["name": "a"], "data": ["a": "b"]]).status == 403)
+      let broken = try await world.send("POST", Self.maps, ["metadata": ["name": "a"]])
+      #expect(broken.message.contains("match condition \"with-data\": no such key: data"))
+      try await world.stop()
+    }
+  }
+
+  @Test(arguments: [("Equivalent", 403), ("Exact", 201)])
+  func anotherVersionOfTheSameObjectIsTheSame(_ policy: String, _ code: Int) async throws {
+    try await withHook { asked in
+      let isRight =
+        asked["kind"]?["version"] == "v2" && asked["requestKind"]?["version"] == "v1"
+        && asked["object"]?["apiVersion"] == "autoscaling/v2"
+        && asked.at(["object", "spec", "metrics"])?[0]?["resource"]?["name"] == "cpu"
+      return ["allowed": .bool(!isRight)]
+    } _: { port, authority in
+      let world = try await TestServer()
+      try await world.send(
+        "POST", Self.validating,
+        try Self.changed(Self.configuration("ValidatingWebhookConfiguration", port: port, authority)) {
+          $0["matchPolicy"] = .string(policy)
+          $0["rules"] = [
+            [
+              "apiGroups": ["autoscaling"], "apiVersions": ["v2"], "resources": ["horizontalpodautoscalers"],
+              "operations": ["CREATE"],
+            ]
+          ]
+        })
+      let answer = try await world.send(
+        "POST", "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers",
+        [
+          "metadata": ["name": "h"],
+          "spec": [
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+            "scaleTargetRef": ["kind": "Deployment", "name": "d", "apiVersion": "apps/v1"],
+          ],
+        ])
+      #expect(answer.status == code, "\(answer.text)")
+      try await world.stop()
+    }
+  }
+
   @Test func rulesSayWhatIsAsked() throws {
     var hook = MutatingWebhook()
     var rule = RuleWithOperations()

@@ -56,6 +56,125 @@ extension KubeTests {
         """)
     }
 
+    @Test func anOperatorOfKopfFollowsItsObjects() async throws {
+      let shell = try await KubeShell.make("kopf")
+      try shell.write("crd.yaml", Self.kopfDefinition)
+      try shell.write("operator.py", Self.kopfOperator)
+      try await shell.shows(
+        "kubectl apply -f crd.yaml && kubectl wait --for=condition=Established crd/kopfexamples.kopf.dev",
+        "condition met")
+      func example(_ field: String) -> String {
+        "{apiVersion: kopf.dev/v1, kind: KopfExample, metadata: {name: a}, spec: {field: \(field)}}"
+      }
+      let answer = try await shell(
+        """
+        timeout 60 python3 -m kopf run operator.py --namespace kopf > kopf.log 2>&1 & operator=$!
+        trap 'kill $operator' EXIT
+        wait_for() { for _ in $(seq 200); do [ "$(eval "$1" 2>/dev/null)" = "$2" ] && echo "$3" && return; sleep 0.1; done; echo "not $3"; }
+        echo '\(example("one"))' | kubectl apply -f -
+        wait_for "kubectl get cm a-child -o jsonpath='{.data.field}'" one made
+        wait_for "kubectl get kex a -o jsonpath='{.status.create_fn.child}'" a-child told
+        echo '\(example("two"))' | kubectl apply -f -
+        wait_for "kubectl get cm a-child -o jsonpath='{.data.field}'" two changed
+        kubectl delete kex a --timeout=20s
+        """, seconds: 90)
+      #expect(
+        answer.output == """
+          kopfexample.kopf.dev/a created
+          made
+          told
+          kopfexample.kopf.dev/a configured
+          changed
+          kopfexample.kopf.dev "a" deleted from kopf namespace
+
+          """, "\(answer.errors)")
+      try await shell.shows("cat kopf.log", "Handler 'delete_fn' succeeded")
+      try await shell.shows("kubectl delete -f crd.yaml", "deleted")
+    }
+
+    @Test func aScriptOfKr8sWorks() async throws {
+      let shell = try await KubeShell.make("kr8s")
+      try shell.write("script.py", Self.kr8sScript)
+      try await shell.says(
+        "python3 -W ignore script.py",
+        """
+        created True
+        patched w
+        labels {'a': 'b', 'x': 'y'}
+        selected ['c']
+        watched ['ADDED', 'DELETED']
+        scaled 0
+        none NotFoundError
+        resources True
+        """)
+    }
+
+    private static let kopfDefinition = """
+      apiVersion: apiextensions.k8s.io/v1
+      kind: CustomResourceDefinition
+      metadata: {name: kopfexamples.kopf.dev}
+      spec:
+        scope: Namespaced
+        group: kopf.dev
+        names: {kind: KopfExample, plural: kopfexamples, singular: kopfexample, shortNames: [kex]}
+        versions:
+        - name: v1
+          served: true
+          storage: true
+          schema:
+            openAPIV3Schema:
+              type: object
+              x-kubernetes-preserve-unknown-fields: true
+      """
+
+    private static let kopfOperator = """
+      import kopf, kubernetes
+      @kopf.on.create('kopfexamples')
+      def create_fn(spec, name, namespace, body, **_):
+          kopf.info(body, reason='Made', message='the child is made')
+          child = {'apiVersion': 'v1', 'kind': 'ConfigMap', 'metadata': {'name': name + '-child'}, 'data': {'field': spec['field']}}
+          kopf.adopt(child)
+          kubernetes.client.CoreV1Api().create_namespaced_config_map(namespace, child)
+          return {'child': name + '-child'}
+      @kopf.on.update('kopfexamples')
+      def update_fn(spec, name, namespace, **_):
+          change = {'data': {'field': spec['field']}}
+          kubernetes.client.CoreV1Api().patch_namespaced_config_map(name + '-child', namespace, change)
+      @kopf.on.delete('kopfexamples')
+      def delete_fn(**_): pass
+      """
+
+    private static let kr8sScript = """
+      import kr8s
+      from kr8s.objects import ConfigMap, Deployment, Pod
+      api, ns = kr8s.api(), 'kr8s'
+      cm = ConfigMap({'metadata': {'name': 'c', 'namespace': ns, 'labels': {'a': 'b'}}, 'data': {'k': 'v'}})
+      cm.create()
+      print('created', cm.exists())
+      cm.patch({'data': {'k': 'w'}})
+      cm.refresh()
+      print('patched', cm.data.k)
+      cm.label({'x': 'y'})
+      print('labels', dict(cm.labels))
+      print('selected', [c.name for c in kr8s.get('configmaps', namespace=ns, label_selector='x=y')])
+      seen = []
+      for event, _ in api.watch('configmaps', namespace=ns, label_selector='x=y'):
+          seen.append(event)
+          if event == 'ADDED': cm.delete()
+          if event == 'DELETED': break
+      print('watched', seen)
+      template = {'metadata': {'labels': {'a': 'b'}}, 'spec': {'containers': [{'name': 'c', 'image': 'none.invalid/i'}]}}
+      d = Deployment({'metadata': {'name': 'd', 'namespace': ns}, 'spec': {'replicas': 0, 'selector': {'matchLabels': {'a': 'b'}}, 'template': template}})
+      d.create()
+      d.scale(0)
+      d.refresh()
+      print('scaled', d.spec.replicas)
+      d.delete()
+      try: Pod.get('none', namespace=ns)
+      except kr8s.NotFoundError as e: print('none', type(e).__name__)
+      print('resources', any(r['name'] == 'configmaps' for r in api.api_resources()))
+      """
+
     private static let program = """
       import os, json, threading
       from kubernetes import client, config, watch

@@ -214,9 +214,84 @@ import YAML
       """, "spec.versions[1].schema.openAPIV3Schema: Required value: schemas are required",
       "spec.versions: Invalid value: [\"v1\",\"v2\"]: must have exactly one version marked as storage version"),
     Case(
-      "a policy in CEL",
-      "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: a}, spec: {}}",
-      "spec: Forbidden: not supported: this server evaluates no expressions in CEL; use a webhook"),
+      "a mutating policy",
+      "{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicy, metadata: {name: a}, spec: {}}",
+      "spec: Forbidden: not supported: this server evaluates no mutating policies; use a webhook"),
+    Case(
+      "a policy",
+      """
+      {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: a}, spec: {
+       failurePolicy: Fail, paramKind: {apiVersion: v1, kind: ConfigMap},
+       matchConstraints: {resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [deployments]}]},
+       matchConditions: [{name: not-nodes, expression: "!('system:nodes' in request.userInfo.groups)"}],
+       variables: [{name: count, expression: object.spec.replicas}],
+       validations: [{expression: "variables.count <= int(params.data.max)", messageExpression: "'too many: ' + string(variables.count)"}],
+       auditAnnotations: [{key: count, valueExpression: string(variables.count)}]}}
+      """),
+    Case(
+      "a policy with mistakes",
+      """
+      {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: a}, spec: {
+       failurePolicy: Never, matchConditions: [{name: a, expression: "1"}, {name: a, expression: "true"}],
+       variables: [{name: in, expression: "1"}], validations: [{expression: "foo"}, {expression: "", message: " "}]}}
+      """,
+      "spec.matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool",
+      "spec.matchConditions[1].name: Duplicate value: \"a\"", "spec.matchConstraints: Required value",
+      "spec.failurePolicy: Unsupported value: \"Never\": supported values: \"Fail\", \"Ignore\"",
+      "spec.variables[0].name: Invalid value: \"in\": name is not a valid CEL identifier",
+      """
+      spec.validations[0].expression: Invalid value: "foo": compilation failed: ERROR: <input>:1:1: undeclared reference \
+      to 'foo' (in container '')
+       | foo
+       | ^
+      """, "spec.validations[1].expression: Required value",
+      "spec.validations[1].message: Invalid value: \" \": message must be non-empty if specified"),
+    Case(
+      "a binding of a policy",
+      """
+      {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: a},
+       spec: {paramRef: {parameterNotFoundAction: Maybe}, validationActions: [Deny, Warn, Deny]}}
+      """,
+      "spec.policyName: Required value", "spec.paramRef: Required value: one of name or selector must be specified",
+      "spec.paramRef.parameterNotFoundAction: Unsupported value: \"Maybe\": supported values: \"Allow\", \"Deny\"",
+      "spec.validationActions[2]: Duplicate value: \"Deny\"",
+      """
+      spec.validationActions: Invalid value: ["Deny","Warn","Deny"]: must not contain both Deny and Warn (repeating the \
+      same validation failure information in the API response and headers serves no purpose)
+      """),
+    Case(
+      "a definition with rules",
+      """
+      {apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: wrens.birds.example.com},
+       spec: {group: birds.example.com, scope: Namespaced, names: {plural: wrens, kind: Wren, listKind: WrenList},
+       versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object,
+       properties: {spec: {type: object, properties: {
+        size: {type: integer, x-kubernetes-validations: [{rule: self > 0}, {rule: self.foo}]},
+        name: {type: string, pattern: "(", anyOf: [{pattern: "a**"}, {x-kubernetes-validations: [{rule: "true"}]}]},
+        list: {type: array, items: {type: string, x-kubernetes-validations: [{rule: self == oldSelf}]}}}}}}}}]}}
+      """,
+      """
+      spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[size].x-kubernetes-validations[1].rule: Invalid \
+      value: "self.foo": compilation failed: ERROR: <input>:1:5: type 'int' does not support field selection
+       | self.foo
+       | ....^
+      """,
+      """
+      spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[name].pattern: Invalid value: "(": must be a \
+      valid regular expression, but isn't: error parsing regexp: missing closing ): `(`
+      """,
+      """
+      spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[name].anyOf[0].pattern: Invalid value: "a**": \
+      must be a valid regular expression, but isn't: error parsing regexp: invalid nested repetition operator: `**`
+      """,
+      """
+      spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[name].anyOf[1].x-kubernetes-validations: \
+      Forbidden: must be empty to be structural
+      """,
+      """
+      spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[list].items.x-kubernetes-validations[0].rule: \
+      Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema
+      """),
     Case(
       "a driver", "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: A_b}}",
       """

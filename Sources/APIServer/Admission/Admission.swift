@@ -38,6 +38,7 @@ extension APIServer {
     case ("batch", "jobs"): Self.prepareJob(&object)
     case ("", "persistentvolumeclaims"): prepareClaim(&object)
     case ("", "persistentvolumes"): Self.prepareVolume(&object)
+    case ("networking.k8s.io", "ingresses"): prepareIngress(&object)
     default: if context.resource.hasStatus { object["status"] = object["status"] ?? [:] }
     }
   }
@@ -51,7 +52,9 @@ extension APIServer {
     case ("", "namespaces"): return try Self.checkSecurityLabels(object)
     case ("scheduling.k8s.io", "priorityclasses"): return try checkPriorityClass(object, context)
     case ("", "pods"): if old == nil { try checkLimits(object, context) }
-    case ("", "persistentvolumeclaims"): try checkLimits(object, context)
+    case ("", "persistentvolumeclaims"):
+      if let old { try checkGrowth(of: object, old: old, context) }
+      try checkLimits(object, context)
     default: break
     }
     if old == nil || context.resource.type.plural != "pods" { try checkPodSecurity(object, context) }

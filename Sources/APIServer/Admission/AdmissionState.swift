@@ -14,6 +14,38 @@ final class AdmissionNotes: Sendable {
   func warn(_ text: String) {
     list.withLock { if $0.count < Self.warningsMax, !$0.contains(text) { $0.append(text) } }
   }
+
+  /// For the audit log, where there is one.
+  /// - Parameter appends: to a list that is there already.
+  func annotate(_ key: String, _ value: String, appends: Bool = false) {
+    AuditAnnotations.current?.set(key, value, appends: appends)
+  }
+}
+
+/// What admission adds to the event of a request in the audit log.
+final class AuditAnnotations: Sendable {
+  /// Of the request that is being answered; nil where nothing is written down.
+  @TaskLocal static var current: AuditAnnotations?
+
+  /// Annotations of one event.
+  private static let annotationsMax = 100
+
+  private let values = Mutex<[String: String]>([:])
+
+  var all: [String: String] { values.withLock { $0 } }
+
+  func set(_ key: String, _ value: String, appends: Bool) {
+    values.withLock { values in
+      guard let known = values[key] else {
+        if values.count < Self.annotationsMax { values[key] = value }
+        return
+      }
+      // Lists in JSON: what one found stands beside what another did.
+      if appends, known.hasSuffix("]"), value.hasPrefix("[") {
+        values[key] = known.dropLast() + "," + value.dropFirst()
+      }
+    }
+  }
 }
 
 /// What has been admitted against quotas and is not in the store yet, and what the pods of namespaces with quotas use.

@@ -35,18 +35,51 @@ extension APIServer {
       object[object: "metadata"][object: "annotations"]["volume.beta.kubernetes.io/storage-class"] != nil
     guard object[object: "spec"]["storageClassName"] == nil, !hasOldAnnotation else { return }
     let classes = store.list(prefix: "/storageclasses.storage.k8s.io/").objects.compactMap {
-      Self.decoded($0, as: StorageClass.self)
+      Self.decoded($0, as: StorageClass.self)?.metadata
     }
-    let defaults = classes.filter { storage in
-      Self.defaultClassAnnotations.contains { storage.metadata.annotations[$0] == "true" }
+    if let name = Self.defaultClass(classes, Self.defaultClassAnnotations) {
+      object[object: "spec"]["storageClassName"] = .string(name)
     }
-    let newest = defaults.max { one, other in
-      let (left, right) = (
-        one.metadata.creationTimestamp?.json.string ?? "", other.metadata.creationTimestamp?.json.string ?? ""
-      )
-      return left == right ? one.metadata.name ?? "" > other.metadata.name ?? "" : left < right
+  }
+
+  /// An ingress that names no class gets the default one: of several, the newest.
+  func prepareIngress(_ object: inout JSONObject) {
+    object["status"] = ["loadBalancer": [:]]
+    guard object[object: "spec"]["ingressClassName"] == nil,
+      object[object: "metadata"][object: "annotations"]["kubernetes.io/ingress.class"] == nil
+    else { return }
+    let classes = store.list(prefix: "/ingressclasses.networking.k8s.io/").objects.compactMap {
+      Self.decoded($0, as: IngressClass.self)?.metadata
     }
-    if let name = newest?.metadata.name { object[object: "spec"]["storageClassName"] = .string(name) }
+    if let name = Self.defaultClass(classes, ["ingressclass.kubernetes.io/is-default-class"]) {
+      object[object: "spec"]["ingressClassName"] = .string(name)
+    }
+  }
+
+  /// Of the classes that say they are the default, the newest.
+  private static func defaultClass(_ classes: [ObjectMeta], _ annotations: [String]) -> String? {
+    let defaults = classes.filter { metadata in annotations.contains { metadata.annotations[$0] == "true" } }
+    return defaults.max { one, other in
+      let (left, right) = (one.creationTimestamp?.json.string ?? "", other.creationTimestamp?.json.string ?? "")
+      return left == right ? one.name ?? "" > other.name ?? "" : left < right
+    }?.name
+  }
+
+  /// A claim grows where its class says that its volumes do; that it is bound has been checked.
+  func checkGrowth(of object: JSONObject, old: JSONObject, _ context: RequestContext) throws(APIStatus) {
+    func size(_ claim: JSONObject) -> Quantity? {
+      JSONValue.object(claim).at(["spec", "resources", "requests", "storage"])?.string.flatMap { Quantity($0) }
+    }
+    guard let wanted = size(object), let had = size(old), wanted.value > had.value else { return }
+    let name = old[object: "spec"].text("storageClassName")
+    guard !name.isEmpty, let stored = store.get("/storageclasses.storage.k8s.io/\(name)"),
+      Self.decoded(stored, as: StorageClass.self)?.allowVolumeExpansion == true
+    else {
+      throw .forbidden(
+        context.resource.qualified, ObjectMetadata(object).name,
+        "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support "
+          + "resize")
+    }
   }
 
   static func prepareVolume(_ object: inout JSONObject) {

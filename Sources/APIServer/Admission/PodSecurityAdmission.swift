@@ -19,7 +19,8 @@ extension APIServer {
     return SecurityPolicy(level: level, version: labels["\(PodSecurity.prefix)\(mode)-version"] ?? "latest")
   }
 
-  /// Refuses a pod that its namespace does not allow; of pods and of what makes pods, warns of what would be refused.
+  /// Refuses a pod that its namespace does not allow; of pods and of what makes pods, warns of what would be refused, and
+  /// has it written down.
   func checkPodSecurity(_ object: JSONObject, _ context: RequestContext) throws(APIStatus) {
     let (group, plural) = (context.resource.type.group, context.resource.type.plural)
     let isPod = group.isEmpty && plural == "pods"
@@ -27,8 +28,17 @@ extension APIServer {
       let stored = store.get("/namespaces/\(context.namespace)")
     else { return }
     let labels = index.view(stored, .of(group: "", resource: "namespaces")).labels
-    let (enforced, warned) = (policy("enforce", labels), policy("warn", labels))
-    guard enforced != nil || warned != nil, let (metadata, spec) = Self.podParts(object, plural) else { return }
+    let (enforced, warned, audited) = (policy("enforce", labels), policy("warn", labels), policy("audit", labels))
+    if isPod {
+      context.notes.annotate(
+        "pod-security.kubernetes.io/enforce-policy", enforced?.name ?? "privileged:latest")
+    }
+    guard enforced != nil || warned != nil || audited != nil, let (metadata, spec) = Self.podParts(object, plural)
+    else { return }
+    if let audited, let why = PodSecurity.violations(metadata, spec, audited.level) {
+      context.notes.annotate(
+        "pod-security.kubernetes.io/audit-violations", "would violate PodSecurity \"\(audited.name)\": \(why)")
+    }
     if isPod, let enforced, let why = PodSecurity.violations(metadata, spec, enforced.level) {
       throw .forbidden(
         context.resource.qualified, ObjectMetadata(object).name, "violates PodSecurity \"\(enforced.name)\": \(why)")

@@ -1,5 +1,7 @@
+import CEL
 import JSON
 import KubeModel
+import KubeValidation
 import ObjectStore
 
 /// One webhook of a configuration, of either kind.
@@ -12,8 +14,14 @@ struct Webhook: Sendable {
   let timeoutSeconds: Int
   let namespaceSelector: LabelSelector?
   let objectSelector: LabelSelector?
+  /// Rules name this version, and no other that objects are served in.
+  let isExact: Bool
+  /// Those that cannot be read fail when they are asked for.
+  let conditions: Result<[AdmissionExpression], CELProblem>
 
   init(_ hook: MutatingWebhook) {
+    isExact = hook.matchPolicy == "Exact"
+    conditions = Self.conditions(hook.matchConditions)
     (name, client, rules) = (hook.name, hook.clientConfig, hook.rules)
     isIgnoredOnFailure = hook.failurePolicy == "Ignore"
     isReinvoked = hook.reinvocationPolicy == "IfNeeded"
@@ -22,6 +30,8 @@ struct Webhook: Sendable {
   }
 
   init(_ hook: ValidatingWebhook) {
+    isExact = hook.matchPolicy == "Exact"
+    conditions = Self.conditions(hook.matchConditions)
     (name, client, rules) = (hook.name, hook.clientConfig, hook.rules)
     isIgnoredOnFailure = hook.failurePolicy == "Ignore"
     isReinvoked = false
@@ -30,14 +40,27 @@ struct Webhook: Sendable {
   }
 
   private static let timeoutSeconds: Int32 = 10
+
+  private static func conditions(_ list: [MatchCondition]) -> Result<[AdmissionExpression], CELProblem> {
+    Result { () throws(CELProblem) in
+      var found: [AdmissionExpression] = []
+      for condition in list {
+        found.append(
+          AdmissionExpression(
+            name: condition.name,
+            program: try CELProgram(condition.expression, variables: ExpressionVariables.conditions)))
+      }
+      return found
+    }
+  }
 }
 
 /// What is about to happen to an object, as the rules of webhooks see it.
 struct AdmissionAction: Sendable {
   /// CREATE, UPDATE or DELETE.
   let operation: String
-  let group: String
-  let version: String
+  var group: String
+  var version: String
   let resource: String
   let subresource: String
   let isNamespaced: Bool
@@ -48,13 +71,13 @@ struct AdmissionAction: Sendable {
 
   /// Whether a webhook is to be asked.
   func concerns(_ hook: Webhook) -> Bool {
-    guard hook.rules.contains(where: concerns) else { return false }
+    guard hook.rules.contains(where: isNamed) else { return false }
     if let selector = hook.objectSelector, !labels.contains(where: selector.matches) { return false }
     if let selector = hook.namespaceSelector, let namespaceLabels, !selector.matches(namespaceLabels) { return false }
     return true
   }
 
-  private func concerns(_ rule: RuleWithOperations) -> Bool {
+  func isNamed(by rule: RuleWithOperations) -> Bool {
     func has(_ list: [String], _ value: String) -> Bool { list.contains("*") || list.contains(value) }
     guard has(rule.operations, operation), has(rule.apiGroups, group), has(rule.apiVersions, version) else {
       return false
@@ -74,28 +97,45 @@ struct AdmissionAction: Sendable {
 }
 
 extension APIServer {
-  private static let mutatingPrefix = "/mutatingwebhookconfigurations.admissionregistration.k8s.io/"
-  private static let validatingPrefix = "/validatingwebhookconfigurations.admissionregistration.k8s.io/"
   /// What decides about admission is not itself subject to it, so that it can always be mended.
-  private static let unaskedGroups: Set<String> = [
+  static let unaskedGroups: Set<String> = [
     "admissionregistration.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
   ]
 
+  /// A webhook that is to be asked, and the version in which it wants the object; nil: in that of the request.
+  struct WebhookCall: Sendable {
+    let hook: Webhook
+    let form: ServedResource?
+  }
+
   /// The webhooks that are to be asked, in the order of the names of their configurations.
-  func webhooks(mutating: Bool, _ action: AdmissionAction) -> [Webhook] {
+  func webhooks(
+    mutating: Bool, _ action: AdmissionAction, _ resource: ServedResource
+  ) -> [WebhookCall] {
     guard !Self.unaskedGroups.contains(action.group) else { return [] }
-    let stored = store.list(prefix: mutating ? Self.mutatingPrefix : Self.validatingPrefix).objects
-    let all = stored.flatMap { object -> [Webhook] in
-      if mutating {
-        return Self.decoded(object, as: MutatingWebhookConfiguration.self)?.webhooks.map { Webhook($0) } ?? []
+    let state = policies.current
+    return (mutating ? state.mutating : state.validating).compactMap { hook in
+      if action.concerns(hook) { return WebhookCall(hook: hook, form: nil) }
+      guard !hook.isExact else { return nil }
+      for other in equivalents(of: resource) {
+        var same = action
+        (same.group, same.version) = (other.type.group, other.type.version)
+        if same.concerns(hook) { return WebhookCall(hook: hook, form: other) }
       }
-      return Self.decoded(object, as: ValidatingWebhookConfiguration.self)?.webhooks.map { Webhook($0) } ?? []
+      return nil
     }
-    return all.filter { action.concerns($0) }
+  }
+
+  /// The other versions in which the same objects are served.
+  func equivalents(of resource: ServedResource) -> [ServedResource] {
+    resources.all.filter {
+      $0.prefix == resource.prefix && $0.kind == resource.kind && $0.type.apiVersion != resource.type.apiVersion
+    }
   }
 
   func hasWebhooks(mutating: Bool) -> Bool {
-    !store.list(prefix: mutating ? Self.mutatingPrefix : Self.validatingPrefix, limit: 1).objects.isEmpty
+    let state = policies.current
+    return mutating ? !state.mutating.isEmpty : !state.validating.isEmpty
   }
 
   func admissionAction(

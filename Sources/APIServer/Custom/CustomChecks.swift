@@ -42,24 +42,18 @@ extension APIServer {
     return custom.schema.defaulted(.object(object)).object ?? object
   }
 
-  /// What the definition's schema finds in an object, and what is wrong with a definition.
-  func customErrors(_ object: JSONObject, _ resource: ServedResource) -> [FieldError] {
-    if Self.isDefinition(resource) { return CustomDefinitions.problems(object) }
+  /// What the definition's schema and its rules find in an object.
+  /// - Parameter old: what the object was; nil where it is new.
+  func customErrors(_ object: JSONObject, old: JSONObject? = nil, _ resource: ServedResource) -> [FieldError] {
     guard let custom = resource.custom else { return [] }
     let rest = JSONValue.object(object.without("apiVersion", "kind", "metadata"))
-    return custom.schema.findings(in: rest).map { finding in
-      let value = finding.value ?? .null
-      return switch finding.reason {
-      case .required: FieldError(path: finding.path, reason: .required)
-      case .duplicate: FieldError(path: finding.path, reason: .duplicate, value: value)
-      case .unsupported(let values):
-        FieldError(
-          path: finding.path, reason: .notSupported, value: value,
-          detail: "supported values: " + values.map { "\"\($0)\"" }.joined(separator: ", "))
-      case .invalid, .type, .tooLong, .tooMany:
-        FieldError(path: finding.path, reason: .invalid, value: value, detail: finding.detail)
-      }
+    var findings = custom.schema.findings(in: rest)
+    if !findings.contains(where: \.preventsExpressions) {
+      findings += custom.schema.expressionFindings(in: .object(object), old: old.map { .object($0) })
+    } else if custom.schema.hasExpressions {
+      findings.append(StructuralSchema.unchecked)
     }
+    return findings.map(FieldError.init)
   }
 
   /// The metadata of a custom resource has rules like everybody's; the table's kinds have theirs besides.
@@ -70,5 +64,33 @@ extension APIServer {
     let errors = Validation.create(document: .object(known))
     let paths = Set(errors.map(\.path))
     return errors + customErrors(object, resource).filter { !paths.contains($0.path) }
+  }
+}
+
+extension StructuralFinding {
+  /// With what is missing or of the wrong kind, rules make no sense.
+  fileprivate var preventsExpressions: Bool {
+    switch reason {
+    case .required, .type, .tooLong, .tooMany, .unsupported: true
+    case .invalid, .forbidden, .duplicate: false
+    }
+  }
+}
+
+extension FieldError {
+  fileprivate init(_ finding: StructuralFinding) {
+    let value = finding.value ?? .null
+    self =
+      switch finding.reason {
+      case .required: FieldError(path: finding.path, reason: .required, detail: finding.detail)
+      case .forbidden: FieldError(path: finding.path, reason: .forbidden, detail: finding.detail)
+      case .duplicate: FieldError(path: finding.path, reason: .duplicate, value: value, detail: finding.detail)
+      case .unsupported(let values):
+        FieldError(
+          path: finding.path, reason: .notSupported, value: value,
+          detail: "supported values: " + values.map { "\"\($0)\"" }.joined(separator: ", "))
+      case .invalid, .type, .tooLong, .tooMany:
+        FieldError(path: finding.path, reason: .invalid, value: value, detail: finding.detail)
+      }
   }
 }

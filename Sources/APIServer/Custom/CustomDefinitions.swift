@@ -69,26 +69,31 @@ enum CustomDefinitions {
     object["status"] = .object(status)
   }
 
-  /// What a definition asks for and the server does not do.
-  static func problems(_ object: JSONObject) -> [FieldError] {
-    var errors: [FieldError] = []
-    let spec = object[object: "spec"]
-    if spec[object: "conversion"].text("strategy") == "Webhook" {
-      errors.append(
-        FieldError(
-          path: "spec.conversion.strategy", reason: .notSupported, value: "Webhook",
-          detail: "supported values: \"None\""))
-    }
-    return errors
-  }
+  /// Formats of texts that Kubernetes knows; others say nothing.
+  private static let formats: Set<String> = [
+    "bsonobjectid", "uri", "email", "hostname", "ipv4", "ipv6", "cidr", "mac", "uuid", "uuid3", "uuid4", "uuid5",
+    "isbn", "isbn10", "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date", "duration",
+    "datetime",
+    "date-time", "int32", "int64", "float", "double", "k8s-short-name", "k8s-long-name", "int-or-string",
+  ]
+  /// Schemas within schemas; definitions are held to less.
+  private static let depthMax = 64
 
-  /// What the server does not do although a definition asks for it.
+  /// What a definition says that means nothing.
   static func warnings(_ object: JSONObject) -> [String] {
-    let hasRules = (object[object: "spec"]["versions"]?.array ?? []).contains { version in
-      guard let json = version["schema"]?["openAPIV3Schema"] else { return false }
-      return (try? StructuralSchema(json))?.hasExpressions ?? false
+    var unknown: Set<String> = []
+    func look(_ schema: JSONValue, _ depth: Int) {
+      guard depth < depthMax else { return }
+      if let format = schema["format"]?.string, !format.isEmpty, !formats.contains(format) { unknown.insert(format) }
+      for (_, inner) in schema["properties"]?.object?.members ?? [] { look(inner, depth + 1) }
+      for key in ["items", "additionalProperties"] {
+        if let inner = schema[key], inner.object != nil { look(inner, depth + 1) }
+      }
     }
-    return hasRules ? ["x-kubernetes-validations: rules in CEL are not evaluated by this server"] : []
+    for version in object[object: "spec"]["versions"]?.array ?? [] {
+      look(version["schema"]?["openAPIV3Schema"] ?? [:], 0)
+    }
+    return unknown.sorted().map { "unrecognized format \"\($0)\"" }
   }
 }
 

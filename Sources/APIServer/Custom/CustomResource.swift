@@ -31,8 +31,12 @@ final class CustomResource: Sendable {
   let selectable: [String: [String]]
   /// As the schemas that clients read show it.
   let published: CustomKind
+  let conversion: CustomConversion
 
-  init(_ document: JSONValue, version: JSONValue) throws(StructuralProblem) {
+  init(
+    _ document: JSONValue, version: JSONValue, _ cache: ConversionCache
+  ) throws(StructuralProblem) {
+    conversion = CustomConversion(document, cache)
     let (spec, metadata) = (document["spec"] ?? [:], document["metadata"] ?? [:])
     let names = document["status"]?["acceptedNames"] ?? spec["names"] ?? [:]
     definition = metadata.text("name")

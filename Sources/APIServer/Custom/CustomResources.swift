@@ -18,6 +18,7 @@ package final class CustomResources: Sendable {
   private let schema: Schema
   private let logger: Logger
   private let state = Mutex(State())
+  private let conversions = ConversionCache()
 
   init(store: ObjectStore, schema: Schema, logger: Logger) {
     (self.store, self.schema, self.logger) = (store, schema, logger)
@@ -43,7 +44,7 @@ package final class CustomResources: Sendable {
       guard CustomDefinitions.isEstablished(document) else { continue }
       for version in document["spec"]?["versions"]?.array ?? [] where version["served"]?.bool == true {
         do throws(StructuralProblem) {
-          let resource = try CustomResource(document, version: version).served(schema)
+          let resource = try CustomResource(document, version: version, conversions).served(schema)
           state.byPath["\(resource.type.apiVersion)/\(resource.type.plural)"] = resource
           state.all.append(resource)
         } catch {

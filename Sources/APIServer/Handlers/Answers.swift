@@ -95,6 +95,7 @@ extension APIServer {
 
   /// The object with its revision, decoded.
   func document(_ object: AnsweredObject, _ resource: ServedResource) throws(APIStatus) -> JSONValue {
+    if resource.custom?.conversion.isNeeded == true { return try converted(object, resource) }
     do {
       let stored = try JSONValue.parse(
         resource.answer(object.value, revision: object.revision), limits: JSONLimits(maxDepth: 256))

@@ -21,9 +21,9 @@ struct RequestContext: Sendable {
   var key: String { resource.key(namespace: namespace, name: info.name) }
 
   /// The stored bytes are the answer, but for the revision.
-  var isPlain: Bool { negotiated == Negotiated() && resource.alias == nil }
+  var isPlain: Bool { negotiated == Negotiated() && !resource.isConverted }
   /// The kept protobuf message is the answer.
-  var isPlainProtobuf: Bool { negotiated.isPlainProtobuf && resource.alias == nil }
+  var isPlainProtobuf: Bool { negotiated.isPlainProtobuf && !resource.isConverted }
 
   func notFound() -> APIStatus { .notFound(resource.qualified, info.name) }
 }
@@ -46,6 +46,7 @@ extension APIServer {
     // A collection has no changes of its own.
     if info.name.isEmpty, info.verb == "update" || info.verb == "patch" { throw .methodNotAllowed(resource.qualified) }
     let context = try makeContext(request, info, user, resource)
+    try await prepareConversion(context)
     switch info.verb {
     case "get": return try get(context)
     case "list": return try await list(context)
@@ -97,6 +98,7 @@ extension APIServer {
     }
     if info.subresource == "proxy" { return try await proxy(request, info, resource) }
     let context = try makeContext(request, info, user, resource)
+    try await prepareConversion(context)
     switch (info.subresource, info.verb) {
     case ("ephemeralcontainers", "get"): return try get(context)
     case ("ephemeralcontainers", "update"): return try await update(context)

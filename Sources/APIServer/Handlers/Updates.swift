@@ -243,8 +243,8 @@ extension APIServer {
     let (document, stored) = (JSONValue.object(object), JSONValue.object(old))
     let errors: [FieldError] =
       switch scope {
-      case .object: Validation.update(document: document, old: stored) + customErrors(object, resource)
-      case .status: Validation.statusUpdate(document: document, old: stored) + customErrors(object, resource)
+      case .object: Validation.update(document: document, old: stored) + customErrors(object, old: old, resource)
+      case .status: Validation.statusUpdate(document: document, old: stored) + customErrors(object, old: old, resource)
       case .ephemeralContainers: Self.ephemeralErrors(object, old)
       case .resize: Self.resizeErrors(object, old: old)
       case .finalize, .everything: []

@@ -232,7 +232,7 @@ private struct WatchEncoder: Sendable {
     self.selection = selection
     isPlain = context.isPlain
     let isProtobuf = context.negotiated.encoding == .protobuf
-    if context.resource.alias != nil {
+    if context.resource.isConverted {
       // What is kept with an event is of the stored version.
       form = nil
       return

@@ -54,10 +54,11 @@ extension APIServer {
         return response
       }
     }
-    var response = await answer(asked)
+    let notes = AuditAnnotations()
+    var response = await AuditAnnotations.$current.withValue(notes) { await answer(asked) }
     let decision = access.authorizer.decide(user, info.attributes)
     guard case .stream(let write) = response.body else {
-      Self.tellEnd(record, response, decision)
+      Self.tellEnd(record, response, decision, notes)
       return response
     }
     // Told when it ends, however it ends.
@@ -66,7 +67,7 @@ extension APIServer {
     }
     let (ended, begun) = (record, response)
     response.body = .stream { writer in
-      defer { Self.tellEnd(ended, begun, decision) }
+      defer { Self.tellEnd(ended, begun, decision, notes) }
       try await write(writer)
     }
     return response
@@ -97,7 +98,9 @@ extension APIServer {
     return event
   }
 
-  private static func tellEnd(_ record: AuditRecord, _ response: HTTPResponse, _ decision: AccessDecision) {
+  private static func tellEnd(
+    _ record: AuditRecord, _ response: HTTPResponse, _ decision: AccessDecision, _ notes: AuditAnnotations? = nil
+  ) {
     record.tell(.responseComplete) { event in
       var bytes: [UInt8]?
       switch response.body {
@@ -114,10 +117,10 @@ extension APIServer {
       if record.level >= .requestResponse, let bytes, !bytes.isEmpty {
         event["responseObject"] = audited(bytes, type: response.headers["content-type"] ?? "")
       }
-      event["annotations"] = [
-        "authorization.k8s.io/decision": .string(decision.isAllowed ? "allow" : "forbid"),
-        "authorization.k8s.io/reason": .string(decision.reason),
-      ]
+      var annotations = notes?.all ?? [:]
+      annotations["authorization.k8s.io/decision"] = decision.isAllowed ? "allow" : "forbid"
+      annotations["authorization.k8s.io/reason"] = decision.reason
+      event["annotations"] = JSONValue(annotations)
     }
   }
 

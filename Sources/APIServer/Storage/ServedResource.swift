@@ -43,6 +43,8 @@ package struct ServedResource: Sendable {
   }
 
   var kind: String { type.kind }
+  /// Other forms of the same objects are stored or spoken: none is as the bytes of the store are.
+  var isConverted: Bool { alias != nil || custom?.conversion.isNeeded == true }
   var hasStatus: Bool { subresources["status"] != nil }
 
   /// How server-side apply sees the resource's objects.
@@ -73,11 +75,20 @@ package struct ServedResource: Sendable {
 
   /// The document as it is stored: kind, version and metadata first, without what depends on the revision.
   func stored(_ spoken: JSONObject) -> [UInt8] {
-    let document = alias.map { Conversions.stored(spoken, from: $0) } ?? spoken
+    var document = alias.map { Conversions.stored(spoken, from: $0) } ?? spoken
+    var apiVersion = alias?.storedAPIVersion ?? type.apiVersion
+    if let conversion = custom?.conversion, conversion.storageVersion != type.version {
+      document["apiVersion"] = .string(type.apiVersion)
+      // What could not be converted stays as it was written, and says so.
+      if let converted = conversion.known(document, to: conversion.storageVersion) {
+        document = converted
+        apiVersion = "\(type.group)/\(conversion.storageVersion)"
+      }
+    }
     var metadata = document[object: "metadata"].without("resourceVersion", "selfLink")
     if metadata["creationTimestamp"]?.isNull == true { metadata["creationTimestamp"] = nil }
     var ordered: JSONObject = [
-      "kind": .string(type.kind), "apiVersion": .string(alias?.storedAPIVersion ?? type.apiVersion),
+      "kind": .string(type.kind), "apiVersion": .string(apiVersion),
       "metadata": .object(metadata),
     ]
     for (key, value) in document.members where ordered[key] == nil { ordered[key] = value }

@@ -59,7 +59,7 @@ struct StructuralRules: Sendable {
 /// What is wrong with a custom resource.
 package struct StructuralFinding: Hashable, Sendable {
   package enum Reason: Hashable, Sendable {
-    case required, invalid, type, unsupported(values: [String]), tooLong, tooMany, duplicate
+    case required, invalid, forbidden, type, unsupported(values: [String]), tooLong, tooMany, duplicate
   }
   package var path: String
   package var reason: Reason

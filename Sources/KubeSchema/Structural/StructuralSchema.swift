@@ -19,6 +19,9 @@ package final class StructuralSchema: Sendable {
   let listMapKeys: [String]
   let mapType: String
   let rules: StructuralRules
+  let expressions: [ExpressionRule]
+  /// Whether rules in CEL stand anywhere in it.
+  package let hasExpressions: Bool
   /// As it was written.
   package let json: JSONValue
 
@@ -54,12 +57,10 @@ package final class StructuralSchema: Sendable {
     listMapKeys = json["x-kubernetes-list-map-keys"]?.array?.compactMap(\.string) ?? []
     mapType = json["x-kubernetes-map-type"]?.string ?? ""
     rules = try StructuralRules(json, depth: depth)
-  }
-
-  /// Whether a rule in CEL stands anywhere, which is not evaluated here.
-  package var hasExpressions: Bool {
-    json["x-kubernetes-validations"] != nil || properties.values.contains(where: \.hasExpressions)
-      || items?.hasExpressions ?? false || additional?.hasExpressions ?? false
+    expressions = try ExpressionRule.rules(of: json, type: .structural(json, isRoot: depth == 0))
+    hasExpressions =
+      !expressions.isEmpty || properties.values.contains(where: \.hasExpressions) || items?.hasExpressions ?? false
+      || additional?.hasExpressions ?? false
   }
 
   // MARK: Server-side apply
