@@ -83,9 +83,9 @@ import Testing
       world,
       "\(Self.maps)?watch=1&resourceVersion=\(world.store.revision)&timeoutSeconds=1&allowWatchBookmarks=true")
     let events = await watch.next(5)
-    #expect(events.count == 1)
-    #expect(events.first?["type"] == "BOOKMARK")
-    #expect(events.first?["object"]?["metadata"]?["resourceVersion"]?.string == String(world.store.revision))
+    // One, and on a machine so busy that the second lasts half a minute those that come from time to time.
+    #expect(!events.isEmpty && events.allSatisfy { $0["type"] == "BOOKMARK" })
+    #expect(events.last?["object"]?["metadata"]?["resourceVersion"]?.string == String(world.store.revision))
     try await world.stop()
   }
 

@@ -125,7 +125,7 @@ extension APIServer {
   }
 
   /// Times that an object is put again because its namespace changed meanwhile.
-  private static let namespaceAttemptsMax = 10
+  private static let namespaceAttemptsMax = 100
 
   /// Puts a new object, where its namespace is as it was looked at: in one that is to go nothing comes about, not even in
   /// its last moment.
