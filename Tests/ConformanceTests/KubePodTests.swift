@@ -1,4 +1,5 @@
 import JSON
+import Kernel
 import Testing
 
 extension KubeTests {
@@ -85,6 +86,90 @@ extension KubeTests {
         "kubectl run bad --image=localhost/busybox:1 --restart=Never --rm -i --quiet --image-pull-policy=Never -- sh -c 'read line; exit 7'",
         input: "x\n")
       #expect(failed.code == 7, "\(failed.output)\(failed.errors)")
+    }
+
+    @Test func aRunPodThatEndsAtOnceSaysWhatItSaysOnce() async throws {
+      let shell = try await KubeShell.make("instants")
+      for _ in 0..<3 {
+        let run = try await shell(
+          "kubectl run now --image=localhost/busybox:1 --restart=Never --rm -i --quiet -- echo hi")
+        #expect((run.code, run.output) == (0, "hi\n"), "\(run.errors)")
+      }
+    }
+
+    @Test func aPodOfAFileIsSeenAndReachedAndOnlyItsFileEndsIt() async throws {
+      let shell = try await KubeShell.make("files")
+      let (file, name) = ("\(shell.node.path)/root/manifests/box.yaml", "box-\(KubeNode.name)")
+      try Files.writeAtomically(
+        file,
+        Array(
+          """
+          apiVersion: v1
+          kind: Pod
+          metadata: {name: box, labels: {app: box}}
+          spec:
+            terminationGracePeriodSeconds: 1
+            containers:
+              - {name: main, image: "localhost/busybox:1", command: [sh, -c, "echo begun; exec sleep 1000"]}
+          """.utf8))
+      let get = "kubectl get pod \(name) -n default -o"
+      try await shell.eventually("kubectl wait pod/\(name) -n default --for=condition=Ready --timeout=5s") {
+        $0.contains("condition met")
+      }
+      try await shell.says("kubectl logs \(name) -n default", "begun")
+      try await shell.says("kubectl exec \(name) -n default -- echo hi", "hi")
+      let owner = "{.metadata.ownerReferences[0].kind}/{.metadata.ownerReferences[0].name}"
+      try await shell.says("\(get) jsonpath='\(owner)' && echo", "Node/\(KubeNode.name)")
+      try await shell.shows("kubectl describe pod \(name) -n default", "Started", "Container started")
+      let first = try await shell("\(get) jsonpath='{.metadata.uid} {.status.containerStatuses[0].containerID}'").output
+      let words = first.split(separator: " ").map(String.init)
+      try await shell.shows("kubectl delete pod \(name) -n default --wait=false", "deleted")
+      try await shell.eventually(
+        "\(get) jsonpath='{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.phase}'"
+      ) { now in
+        let parts = now.split(separator: " ").map(String.init)
+        return parts.count == 3 && parts[0] != words[0] && parts[1] == words[1] && parts[2] == "Running"
+      }
+      try Files.remove(file)
+      try await shell.eventually("\(get) name 2>&1") { $0.contains("not found") }
+    }
+
+    @Test func aPodThatRunsIsResized() async throws {
+      let shell = try await KubeShell.make("sizes")
+      try shell.write(
+        "box.yaml",
+        """
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: box}
+        spec:
+          terminationGracePeriodSeconds: 1
+          containers:
+            - name: main
+              image: localhost/busybox:1
+              command: [sleep, "1000"]
+              resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {memory: 32Mi}}
+        """)
+      try await shell.shows(
+        "kubectl apply -f box.yaml && kubectl wait pod/box --for=condition=Ready --timeout=30s", "met")
+      func patch(_ resources: String) -> String {
+        "kubectl patch pod box --subresource resize --patch "
+          + "'{\"spec\":{\"containers\":[{\"name\":\"main\",\"resources\":\(resources)}]}}'"
+      }
+      try await shell.says(patch(#"{"requests":{"cpu":"200m"},"limits":{"memory":"48Mi"}}"#), "pod/box patched")
+      try await shell.eventually(
+        "kubectl get pod box -o jsonpath='{.status.containerStatuses[0].resources.requests.cpu} "
+          + "{.status.containerStatuses[0].resources.limits.memory} {.status.containerStatuses[0].restartCount} "
+          + "{.status.conditions[?(@.type==\"PodResizeInProgress\")].status}'"
+      ) { $0 == "200m 48Mi 0 " }
+      try await shell.fails(
+        patch(#"{"requests":{"memory":"48Mi","cpu":"200m"},"limits":{"cpu":"200m","memory":"48Mi"}}"#),
+        "The Pod \"box\" is invalid: spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing"
+      )
+      try await shell.says(patch(#"{"requests":{"cpu":"1000"}}"#), "pod/box patched")
+      try await shell.eventually(
+        "kubectl get pod box -o jsonpath='{.status.conditions[?(@.type==\"PodResizePending\")].reason}'"
+      ) { $0 == "Infeasible" }
     }
 
     @Test func portsAreForwardedToPodsAndServices() async throws {
