@@ -108,6 +108,7 @@ final class EtcdEngine: StoreEngine {
     let deadline = ContinuousClock.now + .seconds(options.commitSeconds)
     var lastWords = "etcd moved the fence again and again"
     while ContinuousClock.now < deadline {
+      if let failure = state.withLock({ $0.failure }) { throw failure }
       // First what is known to have happened, then the attempt: if it happens, then after this.
       let before = replica.revision
       let fenceRevision = marker.revision
@@ -143,6 +144,8 @@ final class EtcdEngine: StoreEngine {
       case .fenced(let seen):
         if seen < fenceRevision { throw .io(fail("the marker \(keys.prefix)/ was removed or put back")) }
         _ = await follower.wait(for: seen, until: deadline)
+        // It comes with the watch a moment later than what else is known of.
+        if marker.revision < seen { try? await Task.sleep(for: .milliseconds(Self.pauseMilliseconds)) }
       }
     }
     throw .overloaded("\(lastWords); nothing was changed")
@@ -153,9 +156,12 @@ final class EtcdEngine: StoreEngine {
   private func resolve(
     _ write: EtcdWrite, after before: Int64, _ words: String, until deadline: ContinuousClock.Instant
   ) async throws(StoreError) -> Int64? {
-    guard let fenced = await fence.raise(until: deadline), await follower.wait(for: fenced, until: deadline),
-      let events = replica.events(after: before)
-    else { throw .io("\(words); whether the change was made is not known") }
+    let unknown = StoreError.io("\(words); whether the change was made is not known")
+    guard let fenced = await fence.raise(until: deadline) else { throw unknown }
+    if fenced <= before { throw .io(fail("went back from revision \(before) to \(fenced)")) }
+    guard await follower.wait(for: fenced, until: deadline), let events = replica.events(after: before) else {
+      throw unknown
+    }
     return write.revision(in: events.filter { $0.revision <= fenced })
   }
 

@@ -31,6 +31,8 @@ actor EtcdFollower {
   private var partialRevision: Int64 = 0
   private var waiters: [Waiter] = []
   private var isClosed = false
+  /// Why nothing more can be applied, until something is.
+  private(set) var stalled: StoreError?
 
   init(keys: EtcdKeys, replica: StoreReplica, marker: EtcdMarker) {
     self.keys = keys
@@ -86,7 +88,15 @@ actor EtcdFollower {
     replica.apply(events)
     if whole > replica.revision { replica.advance(to: whole) }
     if markerRevision > 0 { marker.raise(to: markerRevision) }
+    stalled = nil
     wake()
+  }
+
+  /// What comes next cannot be read: nobody waits for it.
+  func stall(_ reason: StoreError) {
+    stalled = reason
+    for waiter in waiters { waiter.done.resume(returning: false) }
+    waiters = []
   }
 
   private func open(_ key: String, _ bytes: Data) throws(StoreError) -> [UInt8] {
@@ -118,12 +128,14 @@ actor EtcdFollower {
   // MARK: waiting
 
   /// Waits until everything up to `revision` is in memory, or until `goneKey` is not.
-  /// - Returns: false where time ran out.
+  /// - Returns: false where time ran out, or where it will not come.
   func wait(for revision: Int64, goneKey: String? = nil, until deadline: ContinuousClock.Instant) async -> Bool {
     await withCheckedContinuation { done in
       let waiter = Waiter(revision: revision, goneKey: goneKey, deadline: deadline, done: done)
-      if isClosed || isOver(waiter) {
+      if isOver(waiter) {
         done.resume(returning: !isClosed)
+      } else if isClosed || stalled != nil {
+        done.resume(returning: false)
       } else {
         // Revisions rise nearly in the order in which their makers come here.
         var place = waiters.count

@@ -32,6 +32,7 @@ extension EtcdEngine {
         await reload()
       } catch {
         if Task.isCancelled { return }
+        if let error = error as? StoreError, case .corrupt = error { await follower.stall(error) }
         if !isAway.exchange(true, ordering: .relaxed) {
           logger.warning("\(options.place): \(error); what others change is seen when it is back")
         }

@@ -48,7 +48,9 @@ package enum EtcdStore {
       engine.start(connections: connections)
       // From here on closing the engine ends the connections, too.
       guard await engine.follower.wait(for: fenced, until: ContinuousClock.now + .seconds(options.openSeconds)) else {
+        let stalled = await engine.follower.stalled
         await engine.close()
+        if let stalled { throw stalled }
         throw .io("open \(options.place): the watch did not bring revision \(fenced) in \(options.openSeconds) s")
       }
       return ObjectStore(replica, engine: engine)
