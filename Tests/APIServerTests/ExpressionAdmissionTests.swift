@@ -78,7 +78,7 @@ import Testing
       Self.policy { spec in
         spec["paramKind"] = ["apiVersion": "v1", "kind": "ConfigMap"]
         spec["matchConditions"] = [
-          ["name": "not-free", "expression": "!('free' in object.metadata.labels)"],
+          ["name": "not-free", "expression": "!has(object.metadata.labels) || !('free' in object.metadata.labels)"],
           ["name": "not-ann", "expression": "request.userInfo.username != 'ann'"],
         ]
         spec["variables"] = [
