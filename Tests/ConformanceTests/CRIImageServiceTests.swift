@@ -35,6 +35,7 @@ import Testing
       }
       try await Self.run("umount", containers)
       try node.start()
+      try await node.connected { _ = try await $0.version() }
     }
   }
 
