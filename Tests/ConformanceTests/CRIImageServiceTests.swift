@@ -1,3 +1,4 @@
+import CRIClient
 import Kernel
 import TestSupport
 import Testing
