@@ -336,8 +336,8 @@ func target(_ room: Room) -> Target {
 func goldenFiles(_ room: String) -> [String] {
   let rooms = [
     "CNITests", "CRIServerTests", "ContainerPlanTests", "DaemonConfigurationTests", "DataplaneTests",
-    "KubePresentationTests", "LinearPatternTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests", "PodTranslationTests",
-    "SystemdTests", "YAMLTests",
+    "KubePresentationTests", "LinearPatternTests", "MartletTests", "MetricsTests", "NFTTests", "PodNetworkTests",
+    "PodTranslationTests", "SystemdTests", "YAMLTests",
   ]
   return rooms.contains(room) ? ["Golden"] : []
 }

@@ -48,8 +48,7 @@ extension RuntimeCalls {
   func attach(request: CRIAttachRequest, context: ServerContext) async throws -> CRIAttachResponse {
     try await calls.answer("Attach", request.containerID) {
       let id = try streamable(
-        request.containerID, terminal: request.tty, streams: [request.stdin, request.stdout, request.stderr],
-        alsoEnded: true)
+        request.containerID, terminal: request.tty, streams: [request.stdin, request.stdout, request.stderr])
       let config = try container(id).config
       guard !request.stdin || config.stdin else {
         throw RequestRefusal.invalid("stdin", "the container was created without standard input")
@@ -67,22 +66,18 @@ extension RuntimeCalls {
     }
   }
 
-  /// - Parameter alsoEnded: a container that has ended will do where its output is in a log: its streams are at their end,
-  ///   and a client that was too late for them has the log to read.
   /// - Returns: the full id of a running container.
-  private func streamable(_ id: String, terminal: Bool, streams: [Bool], alsoEnded: Bool = false) throws -> String {
+  private func streamable(_ id: String, terminal: Bool, streams: [Bool]) throws -> String {
     guard streams.contains(true) else { throw RequestRefusal.invalid("stdout", "no stream is asked for") }
     guard !(terminal && streams[2]) else {
       throw RequestRefusal.invalid("stderr", "a terminal has one output; ask for stdout")
     }
     let snapshot = try container(id)
-    switch snapshot.phase {
-    case .running: return snapshot.id
-    case .exited where alsoEnded && !snapshot.config.logPath.isEmpty: return snapshot.id
-    default:
+    guard case .running = snapshot.phase else {
       throw PodRuntime.RuntimeError(
         .failedPrecondition, stage: "stream", subject: id, reason: "the container is not running")
     }
+    return snapshot.id
   }
 
   func portForward(request: CRIPortForwardRequest, context: ServerContext) async throws -> CRIPortForwardResponse {

@@ -26,8 +26,10 @@ extension DaemonSettings {
         "", "missing-controllers", missingControllers.rawValue,
         "\"error\" or \"warn\": run without limits whose cgroup v2 controller the node lacks, instead of refusing them."
       ),
-      Entry("", "cgroup-parent", cgroupParent, "Parent group of pods that ask for none; with systemd's driver a slice."),
-      Entry("", "cgroup-driver", cgroupDriver.rawValue, "\"cgroupfs\", or \"systemd\": a delegated scope for each pod."),
+      Entry(
+        "", "cgroup-parent", cgroupParent, "Parent group of pods that ask for none; with systemd's driver a slice."),
+      Entry(
+        "", "cgroup-driver", cgroupDriver.rawValue, "\"cgroupfs\", or \"systemd\": a delegated scope for each pod."),
       Entry(
         "log", "level", logLevel.rawValue,
         LogLevel.allCases.map(\.rawValue).joined(separator: ", ") + ".", reloads: true),

@@ -108,9 +108,8 @@ extension PodSandbox {
   /// - Returns: the leaf's directory.
   private func makeGroups() throws(RuntimeError) -> String {
     let group = try group()
-    environment.madeGroups.note(record.madeGroups)
     do throws(CgroupError) {
-      try group.create()
+      try environment.madeGroups.create(group, below: record.madeGroups)
       let limits = record.config.resources.limits
       for warning in try group.apply(limits, tolerateMissing: environment.configuration.toleratesMissingControllers) {
         log.warning("a limit of the pod is left out", metadata: ["limit": "\(warning)"])

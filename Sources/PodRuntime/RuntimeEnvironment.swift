@@ -102,12 +102,27 @@ final class MadeGroups: Sendable {
 
   func contains(_ group: CgroupPath) -> Bool { paths.withLock { $0.contains(group.description) } }
 
+  /// Makes a pod's group, and notes those above it that were not there. Not while another pod's end looks whether they are
+  /// empty: what came between its look and its note would be nobody's.
+  func create(_ group: Cgroup, below made: [String]) throws(CgroupError) {
+    let failure = paths.withLock { paths -> CgroupError? in
+      paths.formUnion(made)
+      do throws(CgroupError) { _ = try group.create() } catch { return error }
+      return nil
+    }
+    if let failure { throw failure }
+  }
+
   /// Removes those above `path` that are ours and empty, deepest first.
   func removeEmpty(above path: String, in hierarchy: CgroupHierarchy) throws {
     var next = try CgroupPath(path).parent
-    while let group = next, paths.withLock({ $0.contains(group.description) }) {
-      guard try hierarchy.group(group).removeIfEmpty() else { return }
-      _ = paths.withLock { $0.remove(group.description) }
+    while let group = next {
+      let isGone = try paths.withLock { paths in
+        guard paths.contains(group.description), try hierarchy.group(group).removeIfEmpty() else { return false }
+        paths.remove(group.description)
+        return true
+      }
+      guard isGone else { return }
       next = group.parent
     }
   }

@@ -46,12 +46,7 @@ extension StreamingHandlers {
   private static func attach(_ runtime: Runtime, _ request: StreamRequest) async throws -> StreamedProcess {
     let id = request.containerID
     var pipes = try StreamPipes(request)
-    do {
-      try await runtime.attach(id, pipes.takeTheirs())
-    } catch {
-      // It ended first: its streams are closed by now, so that the client finds nothing in ours and their end.
-      guard Self.hasEnded(runtime.container(id)?.phase, error) else { throw error }
-    }
+    try await runtime.attach(id, pipes.takeTheirs())
     return StreamedProcess(
       input: pipes.stdin.take(), output: pipes.stdout.take(), errors: pipes.stderr.take(),
       resize: { try? await runtime.resize(id, columns: $0.columns, rows: $0.rows) },
@@ -59,15 +54,6 @@ extension StreamingHandlers {
         _ = try await runtime.waitUntilEnded(id)
         return nil
       })
-  }
-}
-
-extension StreamingHandlers {
-  /// The shim may know of the end before the runtime has heard of it.
-  private static func hasEnded(_ phase: ContainerMachine.Phase?, _ error: PodRuntime.RuntimeError) -> Bool {
-    if case .exited = phase { return true }
-    guard case .refused(_, _, let errno)? = error.cause as? ShimError else { return false }
-    return errno == Errno.noProcess
   }
 }
 

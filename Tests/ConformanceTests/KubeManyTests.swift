@@ -24,6 +24,11 @@ final class JoinedNode: Sendable {
     let (name, address) = ("node\(number)", "192.0.2.\(number)")
     let directory = "\(node.path)/\(name)"
     try Files.makeDirectories("\(directory)/run")
+    // A parent of its own: groups of the machines lie in one hierarchy here, and each removes what it made.
+    try Files.writeAtomically(
+      "\(directory)/config.toml",
+      Array(
+        "version = 1\nmissing-controllers = \"warn\"\ncgroup-parent = \"\(node.directory.token)-\(name)\"\n".utf8))
     let log = try Files.open("\(directory)/join.log", flags: OpenFlags.writeOnly | OpenFlags.create, mode: 0o600)
     let output = log.withRaw { $0 }
     let join = try ChildProcess.start(
@@ -36,7 +41,7 @@ final class JoinedNode: Sendable {
 
   private static func places(_ directory: String, _ name: String) -> [String] {
     [
-      "--root", "\(directory)/root", "--run", "\(directory)/run", "--config", "\(directory)/../config.toml",
+      "--root", "\(directory)/root", "--run", "\(directory)/run", "--config", "\(directory)/config.toml",
       "--node-name", name,
     ]
   }

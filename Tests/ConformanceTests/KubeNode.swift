@@ -113,7 +113,9 @@ final class KubeNode: Sendable {
     _ = try await onFreshThread { [self] () throws(SyscallError) in try up.wait() }
     // The parent of all pods' groups is the configuration's; it goes when nothing is below it.
     if let mount = try MountInfo.current().first(where: { $0.fileSystem == "cgroup2" }) {
-      _ = try await run(["rmdir", "\(mount.mountPoint)/\(directory.token)"])
+      let group = "\(mount.mountPoint)/\(directory.token)"
+      _ = try await run(
+        ["sh", "-c", "for turn in $(seq 50); do [ -e \(group) ] || break; rmdir \(group) && break; sleep 0.1; done"])
     }
     guard answer.code == 0 else { throw Failure(description: "up --reset: \(answer.errors)\(logs())") }
     var left = try leaks.remains().filter { $0 != "mount \(path)/net" }

@@ -97,15 +97,6 @@ extension NodeAgent {
     return current.id
   }
 
-  /// The container to attach to: also one that has ended, of which the runtime then tells that nothing more comes.
-  func attachedContainer(_ namespace: String, _ name: String, _ container: String) throws(NodeRefusal) -> String {
-    let state = try found(namespace, name, container).container
-    guard let id = state.current?.id ?? (state.isFinished ? state.lastExit?.id : nil) else {
-      throw NodeRefusal(status: 404, message: "container not found (\"\(container)\")")
-    }
-    return id
-  }
-
   func runningSandbox(_ namespace: String, _ name: String) throws(NodeRefusal) -> String {
     guard let id = try found(namespace, name).machine.sandboxID else {
       throw NodeRefusal(status: 404, message: "pod \"\(name)\" has no sandbox yet")

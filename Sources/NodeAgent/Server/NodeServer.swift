@@ -186,8 +186,9 @@ package struct NodeServer: Sendable {
     let errors = flag("error", "stderr") && !terminal
     let url: String
     do {
+      // Refused where it has ended: clients then read its log, which an empty stream would keep from them.
+      let id = try await agent.runningContainer(namespace, pod, container)
       if attaches {
-        let id = try await agent.attachedContainer(namespace, pod, container)
         url = try await runtime.attach(
           CRIAttachRequest.with {
             $0.containerID = id
@@ -196,7 +197,6 @@ package struct NodeServer: Sendable {
       } else {
         let command = query.all("command")
         guard !command.isEmpty else { return .text("no command: you must specify at least 1 command\n", status: 400) }
-        let id = try await agent.runningContainer(namespace, pod, container)
         url = try await runtime.exec(
           CRIExecRequest.with {
             $0.containerID = id
