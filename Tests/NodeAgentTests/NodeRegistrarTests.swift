@@ -15,7 +15,7 @@ private struct Registered {
   let registrar: NodeRegistrar
   let health: SharedHealth
 
-  init() {
+  init(runtimeGrace: Duration = .seconds(30)) {
     var profile = NodeProfile(name: "n1")
     profile.architecture = "amd64"
     profile.cpuMilli = 1500
@@ -31,7 +31,11 @@ private struct Registered {
       logger: logger, withdraw: { _ in })
     let health = SharedHealth()
     self.health = health
-    registrar = NodeRegistrar(cluster: cluster, logger: logger) { [profile] in (profile, health.now) }
+    var settings = NodeRegistrar.Settings()
+    settings.runtimeGrace = runtimeGrace
+    registrar = NodeRegistrar(cluster: cluster, settings: settings, logger: logger) { [profile] in
+      (profile, health.now)
+    }
   }
 
   var node: JSONValue? { api.get(path) }
@@ -81,8 +85,27 @@ private final class SharedHealth: Sendable {
     #expect(test.api.get(leasePath)?["spec"]?["renewTime"] != renewed)
   }
 
-  @Test func aDeadRuntimeIsSaidAtTheNextRound() async throws {
+  @Test func aRuntimeThatIsStartedAnewTakesNoPodOutOfService() async throws {
     let test = Registered()
+    try await test.registrar.round()
+    test.health.set("connection refused")
+    #expect(try await test.registrar.round() == false)
+    #expect(test.condition("Ready")?["status"]?.string == "True")
+    #expect(test.node?["status"]?["nodeInfo"]?["containerRuntimeVersion"]?.string == "martlet://0.1.0")
+    test.health.set(nil)
+    #expect(try await test.registrar.round())
+    #expect(test.condition("Ready")?["status"]?.string == "True")
+  }
+
+  @Test func aRuntimeThatWasNeverThereIsNoGraceGiven() async throws {
+    let test = Registered()
+    test.health.set("connection refused")
+    try await test.registrar.round()
+    #expect(test.condition("Ready")?["status"]?.string == "False")
+  }
+
+  @Test func aDeadRuntimeIsSaidAfterItsTime() async throws {
+    let test = Registered(runtimeGrace: .zero)
     try await test.registrar.round()
     test.health.set("connection refused")
     try await test.registrar.round()

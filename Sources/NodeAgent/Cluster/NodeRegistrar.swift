@@ -13,6 +13,9 @@ package actor NodeRegistrar {
     package var statusRepeat: Duration = .seconds(300)
     /// Between tries while the server does not answer.
     package var retry: Duration = .seconds(1)
+    /// So long a runtime that worked may be away, as when it is started anew: its pods go on meanwhile, and a node that is
+    /// not ready has none that are.
+    package var runtimeGrace: Duration = .seconds(30)
 
     package init() {}
   }
@@ -29,6 +32,8 @@ package actor NodeRegistrar {
   /// As the server has it.
   private var known: Node?
   private var saidAt: Duration?
+  /// Since when the runtime does not answer, after it did.
+  private var awaySince: Duration?
   private var hasFailed = false
 
   /// - Parameter look: reads how the node is.
@@ -62,7 +67,8 @@ package actor NodeRegistrar {
   /// - Returns: whether the node is well; if not, it is looked at again soon.
   @discardableResult
   package func round() async throws(KubeError) -> Bool {
-    let (profile, health) = await look()
+    var (profile, health) = await look()
+    let isWell = health.runtimeProblem == nil && !profile.addresses.isEmpty
     let nanoseconds = client.clock.wallNanoseconds()
     let now = Time(secondsSinceEpoch: nanoseconds / 1_000_000_000)
     let current: Node
@@ -73,9 +79,24 @@ package actor NodeRegistrar {
       if known != nil { logger.warning("node \(profile.name) was deleted: registered again") }
       current = try await register(profile.node(health, over: nil, now: now))
     }
+    if isAwayForAMoment(health, current) {
+      health.runtimeProblem = nil
+      profile.runtimeVersion = current.status.nodeInfo.containerRuntimeVersion
+    }
     try await say(profile.node(health, over: current, now: now), current)
     try await renewLease(current, MicroTime(microsecondsSinceEpoch: nanoseconds / 1000))
-    return health.runtimeProblem == nil && !profile.addresses.isEmpty
+    return isWell
+  }
+
+  private func isAwayForAMoment(_ health: NodeHealth, _ current: Node) -> Bool {
+    guard health.runtimeProblem != nil else {
+      awaySince = nil
+      return false
+    }
+    guard Self.isReady(current) else { return false }
+    let since = awaySince ?? client.clock.now()
+    awaySince = since
+    return client.clock.now() - since < settings.runtimeGrace
   }
 
   private func register(_ node: Node) async throws(KubeError) -> Node {
