@@ -136,7 +136,7 @@ import Testing
         "kubectl get cm -o name | sort >there; sort acknowledged >said; comm -13 there said; wc -l <said")
       let lines = compared.output.split(separator: "\n")
       #expect(lines.count == 1, "acknowledged and lost: \(compared.output) \(compared.errors)")
-      #expect(Int(lines.last?.trimming { $0 == " " } ?? "") ?? 0 > 5, "\(compared)")
+      #expect(Int(lines.last?.trimming { $0 == " " } ?? "") ?? 0 > 0, "nothing was written: \(compared)")
     }
   }
 

@@ -30,9 +30,9 @@ import Testing
       ip link set lo up; ip link add p type veth peer name q; ip link set q up; ip addr add 10.1.0.2/32 dev p; ip addr add 192.0.2.1/24 dev p
       ip link set p up; ip route add default dev p
       mkdir pod; echo first > pod/index.html; busybox httpd -f -p 10.1.0.2:8080 -h pod & pod=$!
-      ask() { curl -s -m 2 "http://$1/${2:-}" 2>>asked; }
+      ask() { curl -s -m 1 "http://$1/${2:-}" 2>>asked; }
       proxy() { "$martlet" proxy --file services.yaml --run "$PWD/run" --node-name n1 "$@" 2>>log & keeper=$!; }
-      up() { for i in $(seq 100); do [ "$(ask 10.96.0.10)" = first ] && return; sleep 0.05; done; cat log; return 1; }
+      up() { for i in $(seq 20); do [ "$(ask 10.96.0.10)" = first ] && return; sleep 0.05; done; cat log; return 1; }
       leave() { kill $keeper $pod; wait $keeper; "$martlet" proxy --cleanup; nft list ruleset; }
       """
     let outcome = try await ChildProcess.run(
@@ -57,8 +57,8 @@ import Testing
       ask 127.0.0.1:10256 healthz | grep -c nodeEligible
       ask 127.0.0.1:10249 proxyMode; echo
       sed -i 's/clusterIP: 10.96.0.10, ports: .{port: 80, /clusterIP: 10.96.0.11, ports: [{port: 80, /' services.yaml
-      for i in $(seq 100); do [ "$(ask 10.96.0.11)" = first ] && break; sleep 0.05; done
-      ask 10.96.0.11
+      for i in $(seq 20); do [ "$(ask 10.96.0.11)" = first ] && break; sleep 0.05; done
+      ask 10.96.0.11 || cat log
       ask 10.96.0.10 || echo refused
       leave
       """)
