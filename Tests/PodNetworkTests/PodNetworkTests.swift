@@ -137,16 +137,21 @@ func withNodeBench(
     try await withNodeBench { bench in
       _ = try await bench.network.start(known: [])
       let ids = [sandboxID(), sandboxID()]
-      let liar = try LabNamespace.open(try await bench.network.attach(ids[0]).namespacePath)
+      let own = try await bench.network.attach(ids[0])
+      let liar = try LabNamespace.open(own.namespacePath)
       let victim = try await bench.network.attach(ids[1])
+      // Pods begin anywhere in the range: these are nobody's.
+      let taken = (own.all + victim.all).map(\.description)
+      let number = try #require(
+        (77...79).first { !taken.contains("10.88.0.\($0)") && !taken.contains("fd00:88::\($0)") })
       let lab = try LabNamespace.open(victim.namespacePath)
       let server = try await EchoServer(name: "victim", transport: .udp, port: 80, in: lab)
-      try await liar.command("ip", "address", "add", "10.88.0.77/32", "dev", "eth0")
-      try await liar.command("ip", "address", "add", "fd00:88::77/128", "dev", "eth0", "nodad")
+      try await liar.command("ip", "address", "add", "10.88.0.\(number)/32", "dev", "eth0")
+      try await liar.command("ip", "address", "add", "fd00:88::\(number)/128", "dev", "eth0", "nodad")
       try await liar.command(
-        "ip", "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "src", "10.88.0.77")
+        "ip", "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "src", "10.88.0.\(number)")
       try await liar.command(
-        "ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0", "src", "fd00:88::77")
+        "ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0", "src", "fd00:88::\(number)")
       for target in victim.all {
         await #expect(throws: SyscallError.self) { try await liar.ask(target, port: 80, .udp) }
       }
