@@ -146,9 +146,11 @@ extension TransportProtocol {
 package final class LabClient: Sendable {
   private let descriptor: CInt
 
+  /// - Parameter ownPort: of IPv4 and IPv6 alike; nil: the kernel chooses, also one whose last flow is still known.
   /// - Throws: `SyscallError` of connect: ECONNREFUSED, ETIMEDOUT or EINPROGRESS after `seconds`.
   package init(
-    _ transport: TransportProtocol, to address: IPAddress, port: UInt16, from lab: LabNamespace, seconds: Int = 2
+    _ transport: TransportProtocol, to address: IPAddress, port: UInt16, from lab: LabNamespace, seconds: Int = 2,
+    ownPort: UInt16? = nil
   ) async throws {
     descriptor = try await lab.namespace.run { () throws(SyscallError) -> CInt in
       let family = address.family == .ipv4 ? AF_INET : AF_INET6
@@ -157,6 +159,7 @@ package final class LabClient: Sendable {
       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
       do throws(SyscallError) {
+        if let ownPort { _ = try syscall("bind", on: "port \(ownPort)") { Self.bindSocket(fd, address, ownPort) } }
         _ = try syscall("connect", on: "\(address) port \(port)") { Self.connectSocket(fd, address, port) }
       } catch {
         close(fd)
@@ -167,6 +170,27 @@ package final class LabClient: Sendable {
   }
 
   deinit { close(descriptor) }
+
+  private static func bindSocket(_ fd: CInt, _ peer: IPAddress, _ port: UInt16) -> CInt {
+    if peer.family == .ipv4 {
+      var own = sockaddr_in()
+      own.sin_family = sa_family_t(AF_INET)
+      own.sin_port = port.bigEndian
+      return withUnsafePointer(to: &own) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+      }
+    }
+    var own = sockaddr_in6()
+    own.sin6_family = sa_family_t(AF_INET6)
+    own.sin6_port = port.bigEndian
+    return withUnsafePointer(to: &own) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(fd, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+      }
+    }
+  }
 
   private static func connectSocket(_ fd: CInt, _ address: IPAddress, _ port: UInt16) -> CInt {
     if address.family == .ipv4 {
@@ -203,6 +227,9 @@ package final class LabClient: Sendable {
   }
 }
 
+/// The last port that a datagram of `spread` came from, below those that the kernel chooses.
+private let spreadPorts = Mutex<UInt16>(10_000)
+
 extension LabNamespace {
   /// One question to a server, over a socket of its own.
   package func ask(_ address: IPAddress, port: UInt16, _ transport: TransportProtocol = .tcp) async throws -> String {
@@ -215,7 +242,14 @@ extension LabNamespace {
   {
     var counts: [String: Int] = [:]
     for _ in 0..<times {
-      let answer = try await ask(address, port: port, transport)
+      // A datagram's flow is known for a while: a port that comes again meets the server of before.
+      let own =
+        transport == .udp
+        ? spreadPorts.withLock { ports in
+          ports += 1
+          return ports
+        } : nil
+      let answer = try await LabClient(transport, to: address, port: port, from: self, ownPort: own).ask()
       counts[String(answer.prefix { $0 != " " }), default: 0] += 1
     }
     return counts
